@@ -1,0 +1,136 @@
+"""`S4ECAConfig`: every setting of encoders, adapters and decoder, in one frozen dataclass with one default each."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from s4eca.errors import ConfigError
+
+MODES = ("inject", "side", "late-inject")
+INTERPOLATION = "pil-bilinear-antialias-stretch"
+
+
+@dataclass(frozen=True)
+class S4ECAConfig:
+    """Settings of a frozen pair with adapters and decoder.
+
+    Attributes:
+        vision: vision encoder, a hub id, a local directory or ``packaged:dinov2-s``.
+        text: text encoder, likewise, or ``packaged:minilm-l6``.
+        method: what adapts the encoders, a name of the method registry.
+        mode: ``side`` (frozen features, cacheable), ``inject`` (residuals enter the next block) or ``late-inject``.
+        late_blocks: for ``late-inject``, how many of the last blocks receive residuals.
+        image_size: side of the square input in pixels.
+        text_length: longest token sequence of an expression, special tokens included.
+        width: r, the one width of both adapters and of the proxies.
+        proxies: K, number of language proxies.
+        vision_sites: number of vision blocks with an adapter, spread evenly.
+        text_sites: number of text layers with an adapter, spread evenly.
+        taps: number of adapted maps that the decoder reads.
+        kernels: (kernel size, dilation) of each dense scale.
+        scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
+            text_proxies: ablation switches; off leaves the rest of the method intact.
+        decoder_width, decoder_layers, decoder_ffn, decoder_heads: sizes of the mask decoder.
+        decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
+        threshold: probability above which a pixel is foreground.
+    """
+
+    vision: str = "facebook/dinov2-with-registers-base"
+    text: str = "openai/clip-vit-base-patch16"
+    method: str = "s4eca"
+    mode: str = "side"
+    late_blocks: int = 0
+    image_size: int = 448
+    text_length: int = 32
+    width: int = 160
+    proxies: int = 8
+    vision_sites: int = 6
+    text_sites: int = 3
+    taps: int = 3
+    kernels: tuple[tuple[int, int], ...] = ((3, 1), (5, 1), (5, 3))
+    scale_selection: bool = True
+    spatial_gate: bool = True
+    language_read: bool = True
+    dense: bool = True
+    global_branch: bool = True
+    carry: bool = True
+    coordinates: bool = True
+    write_back: bool = True
+    text_proxies: bool = True
+    decoder_width: int = 256
+    decoder_layers: int = 2
+    decoder_ffn: int = 1024
+    decoder_heads: int = 8
+    decoder_detail: int = 0
+    threshold: float = 0.5
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each by name.
+
+        Raises:
+            ConfigError: a value is out of range or a combination is impossible.
+        """
+        object.__setattr__(self, "kernels", tuple((int(k), int(d)) for k, d in self.kernels))
+        if self.mode not in MODES:
+            raise ConfigError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}.")
+        if self.mode != "late-inject" and self.late_blocks:
+            raise ConfigError(f"late_blocks is {self.late_blocks} but mode is {self.mode!r}; it belongs to late-inject.")
+        for name in ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1.")
+        if self.taps > self.vision_sites:
+            raise ConfigError(f"taps is {self.taps}; it cannot exceed vision_sites, which is {self.vision_sites}.")
+        if not 0.0 < self.threshold < 1.0:
+            raise ConfigError(f"threshold is {self.threshold}; it must lie between 0 and 1.")
+        if self.decoder_width % self.decoder_heads:
+            raise ConfigError(
+                f"decoder_width is {self.decoder_width}; it must be a multiple of decoder_heads, {self.decoder_heads}."
+            )
+        if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
+            raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
+
+    def replace(self, **changes: Any) -> S4ECAConfig:
+        """A copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values = dataclasses.asdict(self)
+        values["kernels"] = [list(pair) for pair in self.kernels]
+        return values
+
+    def to_json(self) -> str:
+        """The settings as indented JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], *, origin: str = "configuration") -> S4ECAConfig:
+        """Settings from plain values; an unknown key is an error that names the nearest known one.
+
+        Raises:
+            ConfigError: unknown key or impossible value.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise ConfigError(f"{origin} has an unknown key {key!r}{hint}")
+        return cls(**values)
+
+
+def spread(count: int, blocks: int) -> tuple[int, ...]:
+    """Evenly spread sites, ending at the last block: floor((i+1) * blocks / count) - 1 (ours, METHOD 3.1).
+
+    Raises:
+        ConfigError: more sites than blocks.
+    """
+    if count > blocks:
+        raise ConfigError(f"{count} adapter sites were asked of an encoder with {blocks} blocks.")
+    return tuple((i + 1) * blocks // count - 1 for i in range(count))

@@ -1,0 +1,227 @@
+"""What the parts of s4eca are to one another: the page to read first.
+
+Shapes use B for batch, H and W for pixels, h and w for the patch grid (N = h * w patches, row-major), P for prefix
+tokens (class token, then registers), L for text tokens, K for language proxies, C and D for channel widths.
+Blocks are counted from 0; "after block i" means the hidden states that block i returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VisionSpec:
+    """What adapters must know of a vision encoder; no weights are needed to build one.
+
+    Attributes:
+        source: identifier the encoder was loaded by, for instance ``"packaged:dinov2-s"``.
+        family: model family, for instance ``"dinov2"``.
+        widths: channels of the hidden states after each block (equal for a plain ViT, growing for Swin).
+        strides: pixels per patch side after each block.
+        prefix_tokens: P, leading tokens that are not patches.
+        mean, std: normalisation constants for RGB in 0..1.
+        parameters: number of parameters of the frozen encoder as METHOD counts them.
+        interpolation: name of the position-embedding interpolation convention (part of the feature-cache key).
+    """
+
+    source: str
+    family: str
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    prefix_tokens: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    parameters: int
+    interpolation: str = "bicubic"
+
+    @property
+    def blocks(self) -> int:
+        """Number of encoder blocks."""
+        return len(self.widths)
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """What adapters must know of a text encoder.
+
+    Attributes:
+        source: identifier the encoder was loaded by.
+        family: model family, for instance ``"clip-text"`` or ``"bert"``.
+        width: channels of the word embeddings.
+        blocks: number of encoder layers.
+        longest: longest token sequence that the encoder accepts, special tokens included.
+        parameters: number of parameters of the frozen encoder as METHOD counts them.
+    """
+
+    source: str
+    family: str
+    width: int
+    blocks: int
+    longest: int
+    parameters: int
+
+
+@dataclass
+class Tokens:
+    """Hidden states on their way through a vision encoder.
+
+    Attributes:
+        values: (B, P + h*w, C) hidden states.
+        grid: (h, w) of the patch grid.
+        prefix: P, number of leading tokens that are not patches.
+        extras: what the encoder's own blocks need beside the hidden states (rotary tables, masks).
+    """
+
+    values: Tensor
+    grid: tuple[int, int]
+    prefix: int
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def with_values(self, values: Tensor) -> Tokens:
+        """The same place in the encoder with other hidden states."""
+        return Tokens(values, self.grid, self.prefix, self.extras)
+
+    @property
+    def patches(self) -> Tensor:
+        """(B, h*w, C) hidden states of the patches alone."""
+        return self.values[:, self.prefix :]
+
+
+@dataclass
+class TextBatch:
+    """Token ids (B, L) and a boolean mask (B, L), True where a token counts (begin and end tokens do)."""
+
+    ids: Tensor
+    mask: Tensor
+
+    def to(self, device: Any) -> TextBatch:
+        """The same batch on another device."""
+        return TextBatch(self.ids.to(device), self.mask.to(device))
+
+
+@dataclass
+class TextTokens:
+    """Hidden states (B, L, C) on their way through a text encoder, with the batch they came from."""
+
+    values: Tensor
+    batch: TextBatch
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def with_values(self, values: Tensor) -> TextTokens:
+        """The same place in the encoder with other hidden states."""
+        return TextTokens(values, self.batch, self.extras)
+
+
+@dataclass
+class Words:
+    """What a text encoder says: word embeddings (B, L, C), mask (B, L), pooled sentence (B, C)."""
+
+    values: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+@dataclass
+class Fused:
+    """What an adapter method hands to the mask decoder.
+
+    Attributes:
+        levels: maps (B, h*w, C_level), coarse language already in them; the last one is after the final norm.
+        grids: the (h, w) of each level.
+        words: word embeddings, mask and pooled sentence as adapted by the method.
+        proxies: (B, K, r) language proxies, or None where a method has none.
+        scale_weights: per adapter site (B, S+1), the weights of the scale selection; empty where there is none.
+        spatial_gates: per adapter site (B, h*w), the gate of the spatial selection; empty where there is none.
+    """
+
+    levels: list[Tensor]
+    grids: list[tuple[int, int]]
+    words: Words
+    proxies: Tensor | None = None
+    scale_weights: list[Tensor] = field(default_factory=list)
+    spatial_gates: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
+class Encoded:
+    """The part of the vision encoding that no expression can change (what the feature cache keeps).
+
+    Attributes:
+        grid: (h, w) of the patch grid.
+        sites: per adapter site of the frozen prefix, the patches (B, h*w, C) after that block.
+        resume: hidden states from which the remaining blocks go on; None when no block remains.
+        detail: (B, 3, 8h, 8w) the image itself, normalised, for a decoder that draws fine edges; None when unused.
+    """
+
+    grid: tuple[int, int]
+    sites: dict[int, Tensor]
+    resume: Tokens | None
+    detail: Tensor | None = None
+
+
+class VisionEncoder(Protocol):
+    """A frozen vision encoder that can be stepped through block by block.
+
+    ``finish(block(L-1, ... block(0, embed(x))))`` equals the library's own forward pass. The wrapper is a
+    ``torch.nn.Module`` whose parameters do not require gradients and which stays in eval mode.
+    """
+
+    spec: VisionSpec
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Patch grid for an image of that many pixels; refuses sizes the encoder cannot take."""
+        ...
+
+    def embed(self, pixels: Tensor) -> Tokens:
+        """(B, 3, H, W) normalised pixels to the hidden states before block 0."""
+        ...
+
+    def block(self, index: int, tokens: Tokens) -> Tokens:
+        """One frozen block."""
+        ...
+
+    def finish(self, tokens: Tokens) -> Tokens:
+        """The final norm, on all tokens."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """A frozen text encoder that can be stepped through layer by layer."""
+
+    spec: TextSpec
+
+    def tokenize(self, expressions: Sequence[str], length: int) -> TextBatch:
+        """Ids and mask, padded to the longest of the batch and cut at `length` tokens with the end token kept."""
+        ...
+
+    def embed(self, batch: TextBatch) -> TextTokens:
+        """Hidden states before layer 0."""
+        ...
+
+    def block(self, index: int, tokens: TextTokens) -> TextTokens:
+        """One frozen layer; padding is masked inside."""
+        ...
+
+    def finish(self, tokens: TextTokens) -> Words:
+        """Final norm and the encoder's own pooling."""
+        ...
+
+
+class Segmenter(Protocol):
+    """What rasters and scores ask of a model: probabilities for windows and expressions (`s4eca.Predictor` is one)."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input the adapter was trained at, in pixels."""
+        ...
+
+    def probabilities(self, windows: Any, expressions: Sequence[str]) -> Any:
+        """Numpy (B, h, w, 3) RGB in 0..255 to numpy float32 (B, K, h, w) probabilities on the windows' own grid."""
+        ...
