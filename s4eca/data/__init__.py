@@ -1,0 +1,1 @@
+"""Data sets, rendered scenes, and the words that turn with an image."""
