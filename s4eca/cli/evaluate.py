@@ -1,0 +1,161 @@
+"""`s4eca evaluate`: score an adapter folder on a data folder under the three rulebooks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s4eca.errors import ConfigError, S4ECAError
+
+if TYPE_CHECKING:
+    from s4eca.metrics.rulebooks import Rulebook
+
+PROTOCOLS = ("lavt", "cris", "native")
+LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of ``s4eca evaluate``."""
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER_DIR", help="saved adapter folder")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder (or a .jsonl file)")
+    parser.add_argument("--layout", required=True, choices=LAYOUTS, help="how the data folder is laid out")
+    parser.add_argument("--split", default="test", help="split to score (default: test)")
+    parser.add_argument(
+        "--protocol", action="append", choices=PROTOCOLS, metavar="|".join(PROTOCOLS),
+        help="scoring rules, may be given several times (default: all three)",
+    )
+    parser.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
+    flags = parser.add_argument_group("what a rule may be changed in, for all protocols asked")
+    flags.add_argument("--threshold", type=float, metavar="T", help="probability above which a pixel is foreground")
+    flags.add_argument("--truth-size", choices=("native", "input"), help="grid on which prediction and truth meet")
+    flags.add_argument("--cut", choices=("inclusive", "strict"), help="P@X counts IoU >= X, or IoU > X")
+    flags.add_argument("--empty", choices=("zero", "one"), help="IoU where prediction and truth are both empty")
+    checks = parser.add_argument_group("controls")
+    checks.add_argument("--shuffle-expressions", type=int, metavar="SEED", help="give each image another's expressions")
+    checks.add_argument("--untrained", action="store_true", help="fresh adapters and decoder of the same settings")
+    run = parser.add_argument_group("running and writing")
+    run.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
+    run.add_argument("--precision", help="arithmetic of the encoders, for instance fp32 or bf16 (default: fp32)")
+    run.add_argument("--batch-size", type=int, default=16, metavar="N", help="expressions decoded at a time")
+    run.add_argument("--json", metavar="OUT", help="write the report here; - prints it in place of the table")
+    run.add_argument("--records", type=Path, metavar="OUT", help="write one line of counts per reference (jsonl)")
+    run.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, print and write.
+
+    Raises:
+        S4ECAError: a setting, a file or an output is not what it should be.
+    """
+    json_out = None if args.json in (None, "-") else Path(args.json)
+    _check_settings(args)
+    _check_outputs([path for path in (json_out, args.records) if path is not None], overwrite=args.overwrite)
+    from s4eca.data.open import open_dataset
+    from s4eca.evaluate import evaluate
+    from s4eca.metrics import records as lines
+    from s4eca.metrics.report import table
+
+    dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published)
+    predictor, about = _load(args)
+    found: list[lines.Record] = []
+    report = evaluate(
+        predictor, dataset, _rulebooks(args, predictor), shuffle_seed=args.shuffle_expressions,
+        batch_size=args.batch_size, on_record=found.append,
+    )
+    report = {"adapter": about, "untrained": args.untrained, **report}
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    sys.stdout.write(text if args.json == "-" else table(report))
+    if args.records is not None:
+        _write(args.records, lines.to_jsonl(found))
+    if json_out is not None:
+        _write(json_out, text)
+    return 0
+
+
+def _check_settings(args: argparse.Namespace) -> None:
+    """Refuse numbers that cannot be meant, before anything is loaded."""
+    if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
+        raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1.")
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch-size is {args.batch_size}; it must be at least 1.")
+
+
+def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
+    """Refuse outputs that could not be written at the end, before the work begins."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise S4ECAError(f"--json and --records both name {paths[0]}; they need two files.")
+    for path in paths:
+        if path.is_dir():
+            raise S4ECAError(f"{path} is a folder; name a file to write.")
+        if path.exists() and not overwrite:
+            raise S4ECAError(f"{path} exists; name another file, or give --overwrite.")
+        if not path.resolve().parent.is_dir():
+            raise S4ECAError(f"The folder {path.resolve().parent} does not exist; make it first.")
+        if not os.access(path.resolve().parent, os.W_OK):
+            raise S4ECAError(f"The folder {path.resolve().parent} cannot be written to.")
+
+
+def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The predictor, and what the report says about the adapter."""
+    from s4eca import adapter_folder
+    from s4eca.predictor import Predictor
+
+    model = adapter_folder.load(args.adapter)
+    config = model.config
+    about = {"folder": args.adapter.name or str(args.adapter), "vision": config.vision, "text": config.text}
+    about |= {"method": config.method, "mode": config.mode, "sha256": adapter_folder.sha256(args.adapter)}
+    if args.untrained:
+        model = _untrained(model)
+        about["sha256"] = None
+    settings = {key: value for key in ("device", "precision") if (value := getattr(args, key)) is not None}
+    return Predictor(model, **settings), about
+
+
+def _untrained(model: Any) -> Any:
+    """The same encoders and settings with adapters and decoder as they are before training (seed 0)."""
+    import torch
+
+    from s4eca.model import S4ECAModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return S4ECAModel(model.vision, model.text, model.config).eval()
+
+
+def _rulebooks(args: argparse.Namespace, predictor: Any) -> list[Rulebook]:
+    """The rulebooks asked for, with the flags given."""
+    from s4eca.evaluate import resolve_rulebooks
+
+    strict = None if args.cut is None else args.cut == "strict"
+    books = resolve_rulebooks(args.protocol or PROTOCOLS, predictor, args.threshold)
+    return [book.replace(grid=args.truth_size, strict=strict, empty=args.empty) for book in books]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file under its final name only once it is whole.
+
+    Raises:
+        S4ECAError: it cannot be written, for instance because the disk is full.
+    """
+    with _temporary(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its name at the end, or vanishes."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise S4ECAError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
