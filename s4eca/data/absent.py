@@ -1,0 +1,97 @@
+"""Expressions for what is not there: a class that the image lacks, and an empty mask.
+
+A model that has only met expressions with a target marks something for every one. Drawn from real expressions of the
+same data set, so that wording cannot tell them from the others (METHOD section 6 asks for no-target samples; ours).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from s4eca.data.masks import Nothing
+from s4eca.data.sample import Reference, ReferringDataset
+from s4eca.errors import DataError
+
+KIND = "absent"
+
+
+class AbsentSampler:
+    """Draws references whose class is absent from their image, anew for every epoch.
+
+    Args:
+        dataset: references with classes, of a data set whose annotations are exhaustive.
+        share: absent references as a share of all references, theirs included.
+        seed: with the epoch, decides every draw.
+        never: classes that the annotations are not trusted on; expressions of theirs are never drawn.
+
+    Raises:
+        DataError: the annotations are not exhaustive (an object without annotation would be called absent),
+            the share is not from 0 up to 0.5, or fewer than two classes have expressions.
+    """
+
+    def __init__(
+        self, dataset: ReferringDataset, share: float = 0.15, seed: int = 0, never: Iterable[str] = ()
+    ) -> None:
+        if not dataset.exhaustive:
+            raise DataError(
+                f"{dataset.root} does not say that its annotations are exhaustive, so an absent class cannot be told "
+                "from one without annotation; pass exhaustive=true to the reader if they are, or an absent share of 0."
+            )
+        if not 0.0 <= share <= 0.5:
+            raise DataError(f"The share of absent expressions is {share}; it must be from 0 to 0.5.")
+        self.share, self.seed = share, seed
+        self.count = round(len(dataset) * share / (1.0 - share))
+        untrusted = set(never)
+        expressions: dict[str, dict[str, None]] = defaultdict(dict)
+        for reference in dataset.references:
+            if reference.category is not None and reference.category not in untrusted:
+                expressions[reference.category][reference.expression] = None
+        self.expressions = {category: tuple(texts) for category, texts in sorted(expressions.items())}
+        if share > 0 and len(self.expressions) < 2:
+            raise DataError(f"{dataset.root} has expressions of fewer than two classes, so no class can be absent.")
+        self.examples: dict[Path, Reference] = {}
+        for reference in dataset.references:
+            self.examples.setdefault(reference.image, reference)
+        self.absent = {image: self._absent(dataset, image) for image in self.examples}
+        self.images = tuple(image for image, classes in self.absent.items() if classes)
+
+    def _absent(self, dataset: ReferringDataset, image: Path) -> tuple[str, ...]:
+        present = dataset.present.get(image, frozenset())
+        spoken = {dataset.spoken(category) for category in present}
+        return tuple(c for c in self.expressions if c not in present and dataset.spoken(c) not in spoken)
+
+    def draw(self, epoch: int = 0) -> tuple[Reference, ...]:
+        """The absent references of an epoch: an image, a class it lacks, an expression of that class, all uniform.
+
+        Their kind is ``"absent"``, their mask empty on the grid of the image's other masks, and no image gets the same
+        expression twice.
+        """
+        if not self.images:
+            return ()
+        generator = np.random.default_rng([self.seed, epoch])
+        drawn: dict[tuple[Path, str], Reference] = {}
+        for _ in range(4 * self.count):
+            if len(drawn) == self.count:
+                break
+            image = self.images[int(generator.integers(len(self.images)))]
+            category = self.absent[image][int(generator.integers(len(self.absent[image])))]
+            texts = self.expressions[category]
+            text = texts[int(generator.integers(len(texts)))]
+            example = self.examples[image]
+            drawn.setdefault(
+                (image, text),
+                Reference(
+                    id=f"absent-{epoch}-{len(drawn)}",
+                    image=image,
+                    expression=text,
+                    split=example.split,
+                    source=Nothing(example.source),
+                    kind=KIND,
+                    category=category,
+                ),
+            )
+        return tuple(drawn.values())
