@@ -1,0 +1,184 @@
+"""`s4eca predict`: segment a raster by text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s4eca.errors import ConfigError
+
+if TYPE_CHECKING:
+    from s4eca.geo.request import Request
+    from s4eca.geo.result import SceneResult
+    from s4eca.geo.source import SceneFacts
+
+DESCRIPTION = """\
+Look for what a text describes in a raster and write a mask on the raster's own grid.
+
+The mask has one band a prompt: 1 found, 0 background, 255 not looked at because the scene says nothing there. Nothing
+found is a result: the mask is 0, the polygon layer is empty, and the exit code is 0."""
+
+EXAMPLE = """\
+example:
+  s4eca predict harbour.tif --adapter adapters/harbour --prompt "the ship at the pier" --prompt "cars" \\
+      --out found.tif --polygons found.gpkg
+
+  Open found.tif in QGIS: the style beside it shows the first prompt in red. A scene with much finer pixels than the
+  adapter was trained on is better searched at the training pixel size: add --gsd 0.3 (metres). A four-band scene
+  whose alpha band is really near infrared: add --bands 4,1,2, and the band is data.
+
+exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of the verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLE
+    add = parser.add_argument
+    add("scene", metavar="SCENE.tif", help="raster to search: GeoTIFF, or PNG/JPEG without georeference")
+    add("--prompt", action="append", required=True, metavar="TEXT", help="what to look for; repeat for more")
+    add("--adapter", required=True, metavar="DIR", help="adapter folder, as written by fit or save_pretrained")
+    add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
+    add("--polygons", metavar="OUT.gpkg", help="also write polygons: prompt, score, area_m2, source")
+    add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN)")
+    where = parser.add_argument_group("what the model sees")
+    add = where.add_argument
+    add("--bands", metavar="1,2,3", help="bands shown as red, green, blue (or one, as grey), counted from 1")
+    add("--gsd", type=float, metavar="M", help="work at M metres a pixel; the output stays on the scene's grid")
+    add("--scale", metavar="LOW,HIGH", help="values shown as black and white (default: 2nd and 98th percentile)")
+    add("--window", type=int, metavar="PX", help="side of a window (default: the adapter's image size)")
+    add("--overlap", type=float, default=0.25, metavar="SHARE", help="overlap of windows (default: %(default)s)")
+    add("--threshold", type=float, metavar="T", help="mark pixels above T, 0 to 1 (default: the adapter's)")
+    how = parser.add_argument_group("how it runs")
+    add = how.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="of the model (default: %(default)s)")
+    add("--batch-size", type=int, default=4, metavar="N", help="windows at once (default: %(default)s)")
+    add("--overwrite", action="store_true", help="replace existing outputs")
+    add("--allow-ungeoreferenced", action="store_true", help="work in pixels when the scene has no CRS")
+    add("--json", action="store_true", help="print the result as JSON on stdout")
+    add("--quiet", action="store_true", help="no progress bar and no remarks on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything, load the adapter, predict, print paths (or JSON) on stdout."""
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    logging.getLogger("pyogrio").setLevel(logging.CRITICAL)
+    request = _request(args)
+    from s4eca.geo.request import check
+
+    facts = check(request)
+    from s4eca import adapter_folder
+    from s4eca.geo.segment import run_request
+    from s4eca.predictor import Predictor
+
+    folder = Path(args.adapter)
+    device = _device(args.device)
+    model = adapter_folder.load(folder, device=device)
+    say = _silent if args.quiet else _say
+    _compare_gsd(training_gsd(getattr(model, "card", None)), facts, request, say)
+    if request.threshold is None:
+        import dataclasses
+
+        request = dataclasses.replace(request, threshold=model.config.threshold)
+    result = run_request(
+        request,
+        Predictor(model, device=device, precision=args.precision),
+        adapter_hash=adapter_folder.sha256(folder),
+        tags={"vision": model.config.vision, "text": model.config.text},
+        progress=not args.quiet,
+        say=say,
+    )
+    _report(result, as_json=args.json, quiet=args.quiet)
+    return 0
+
+
+def _request(args: argparse.Namespace) -> Request:
+    """The request that the options describe."""
+    from s4eca.geo.request import make_request
+
+    return make_request(
+        args.scene,
+        args.prompt,
+        args.out,
+        polygons=args.polygons,
+        scores=args.scores,
+        bands=None if args.bands is None else [int(v) for v in _numbers("--bands", args.bands, int)],
+        gsd=args.gsd,
+        threshold=args.threshold,
+        batch_size=args.batch_size,
+        overlap=args.overlap,
+        window=args.window,
+        scale=None if args.scale is None else _numbers("--scale", args.scale, float),
+        overwrite=args.overwrite,
+        allow_ungeoreferenced=args.allow_ungeoreferenced,
+    )
+
+
+def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[float]:
+    """Numbers between commas."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        example = "1,2,3" if kind is int else "0,3000"
+        raise ConfigError(f"{option} is {text!r}; it must be numbers between commas, for instance {example}.") from None
+
+
+def _device(name: str) -> str:
+    """The device meant by ``auto``, else the name itself."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def training_gsd(card: Any) -> float | None:
+    """Metres a pixel covered in training, if the adapter's card says so (``gsd``, or ``data: gsd``)."""
+    if not isinstance(card, dict):
+        return None
+    data = card.get("data")
+    found = card.get("gsd", data.get("gsd") if isinstance(data, dict) else None)
+    return float(found) if isinstance(found, int | float) and found > 0 else None
+
+
+def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say: Any) -> None:
+    """Warn where the model would see pixels of quite another size than it was trained on."""
+    here = facts.gsd if request.gsd is None else request.gsd
+    if trained is None or here is None:
+        return
+    ratio = here / trained
+    if ratio > 2.0 or ratio < 0.5:
+        say(
+            f"The model would work at {here:.3g} m a pixel, but the adapter was trained at {trained:.3g} m; "
+            f"expect misses, or pass --gsd {trained:.3g}."
+        )
+
+
+def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:
+    """Counts on stderr; paths or JSON on stdout."""
+    if not quiet:
+        for one in result.prompts:
+            objects = "" if one.polygons is None else f", {one.polygons:,} polygons"
+            best = "no valid pixel" if one.max_score is None else f"largest score {one.max_score:.3f}"
+            verdict = "" if one.pixels else "nothing found: "
+            print(f"{one.prompt}: {verdict}{one.pixels:,} pixels{objects}, {best}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        return
+    for path in (result.mask, result.polygons, result.scores):
+        if path is not None:
+            print(path)
+
+
+def _say(note: str) -> None:
+    """A remark on stderr."""
+    print(f"s4eca: note: {note}", file=sys.stderr)
+
+
+def _silent(note: str) -> None:
+    """No remark."""

@@ -1,0 +1,1 @@
+"""Rasters: windowed reading, blending, writing masks and polygons; rasterio, shapely, pyproj and pyogrio live here."""

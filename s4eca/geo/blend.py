@@ -1,0 +1,59 @@
+"""Gaussian blending of overlapping windows in a strip of the scene, so that memory does not grow with its height."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4eca.geo.windows import Plan
+
+Floats = NDArray[np.float32]
+
+
+def gaussian_importance(window: int) -> Floats:
+    """Weight of each pixel of a window, (window, window) float32.
+
+    A Gaussian with a standard deviation of an eighth of the side around the centre. The product of the two axes is
+    raised to at least its own minimum or 0.001, whichever is greater: the convention of MONAI's importance map.
+    """
+    places = np.arange(window, dtype=np.float32) - np.float32((window - 1) / 2.0)
+    sigma = 0.125 * window
+    axis = np.exp(places**2 / np.float32(-2.0 * sigma**2)).astype(np.float32)
+    weights = axis[:, None] * axis[None, :]
+    return np.maximum(weights, np.float32(max(float(weights.min()), 1e-3)))
+
+
+class StripAccumulator:
+    """Weighted sums over one row of windows; finished rows leave at the top, the rest moves up.
+
+    Args:
+        count: number of expressions, K.
+        plan: the grid of windows.
+    """
+
+    def __init__(self, count: int, plan: Plan) -> None:
+        self._window = plan.window
+        self._sums: Floats = np.zeros((count, plan.window, plan.padded_width), np.float32)
+        self._weights: Floats = np.zeros((plan.window, plan.padded_width), np.float32)
+        self._importance = gaussian_importance(plan.window)
+
+    def add(self, col: int, probabilities: NDArray[Any]) -> None:
+        """Add the (K, window, window) probabilities of the window that starts at padded column `col`."""
+        place = slice(col, col + self._window)
+        self._sums[:, :, place] += self._importance * probabilities
+        self._weights[:, place] += self._importance
+
+    def finish(self, rows: int) -> Floats:
+        """Blended probabilities (K, rows, padded width) of the first `rows` rows; NaN where no window looked.
+
+        The remaining rows move up and stand ready for the next row of windows.
+        """
+        with np.errstate(invalid="ignore"):
+            done: Floats = self._sums[:, :rows] / self._weights[:rows]
+        keep = self._window - rows
+        for sums in (*self._sums, self._weights):
+            sums[:keep] = sums[rows:]
+            sums[keep:] = 0.0
+        return done

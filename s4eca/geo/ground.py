@@ -1,0 +1,101 @@
+"""Pixels on the ground: their size in metres and the area of polygons, on the ellipsoid of the scene's own CRS."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import CRSError, ProjError
+from shapely.geometry.polygon import orient
+
+LONGEST_EDGE = 32.0  # pixels: longer edges get more vertices, because straight on the map is not straight on the globe
+
+
+class Ground:
+    """Metres and square metres for one CRS.
+
+    Args:
+        crs: the CRS object of the scene, or None.
+        transform: the six numbers a, b, c, d, e, f of its affine transform, pixel to CRS.
+    """
+
+    def __init__(self, crs: Any, transform: Any) -> None:
+        self._affine = tuple(transform)[:6]
+        self._crs = _as_pyproj(crs)
+        self._geod: Geod | None = None
+        self._unit: float | None = None
+        if self._crs is None:
+            return
+        globe = self._crs.geodetic_crs
+        if globe is None:
+            self._unit = _metres_per_unit(self._crs)
+            return
+        if any(abs(axis.unit_conversion_factor - np.pi / 180.0) > 1e-12 for axis in globe.axis_info[:2]):
+            globe = CRS.from_epsg(4326)
+        self._geod = globe.get_geod()
+        self._to_globe = Transformer.from_crs(self._crs, globe, always_xy=True)
+
+    def places(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 2) pixel coordinates (column, row) to (N, 2) coordinates of the CRS."""
+        a, b, c, d, e, f = self._affine
+        col, row = pixels[:, 0], pixels[:, 1]
+        return np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
+
+    def pixel_size(self, height: int, width: int) -> tuple[float, float] | None:
+        """Metres (down, across) covered by the pixel in the middle of the scene; None where metres are not known."""
+        col, row = width / 2.0, height / 2.0
+        corners = np.array([[col, row - 0.5], [col, row + 0.5], [col - 0.5, row], [col + 0.5, row]])
+        places = self.places(corners)
+        if self._geod is None:
+            steps = np.hypot(*(places[1::2] - places[::2]).T)
+            return None if self._unit is None else (float(steps[0]) * self._unit, float(steps[1]) * self._unit)
+        try:
+            lon, lat = self._to_globe.transform(places[:, 0], places[:, 1], errcheck=True)
+            metres = self._geod.inv(lon[::2], lat[::2], lon[1::2], lat[1::2])[2]
+        except (ProjError, ValueError):
+            return None
+        found = (float(metres[0]), float(metres[1]))
+        return found if all(np.isfinite(m) and m > 0 for m in found) else None
+
+    def area(self, polygon: Any) -> float | None:
+        """Square metres of a polygon given in pixel coordinates; None where metres are not known."""
+        if self._geod is None:
+            if self._unit is None:
+                return None
+            a, b, _, d, e, _ = self._affine
+            return float(polygon.area) * abs(a * e - b * d) * self._unit**2
+        fine = shapely.segmentize(polygon, LONGEST_EDGE)
+        try:
+            globe = shapely.transform(fine, self._on_globe)
+            area, _ = self._geod.geometry_area_perimeter(orient(globe))
+        except (ProjError, ValueError):
+            return None
+        return abs(float(area)) if np.isfinite(area) else None
+
+    def _on_globe(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 2) pixel coordinates to (N, 2) longitude and latitude in degrees."""
+        places = self.places(pixels)
+        lon, lat = self._to_globe.transform(places[:, 0], places[:, 1], errcheck=True)
+        return np.stack([lon, lat], axis=1)
+
+
+def _as_pyproj(crs: Any) -> CRS | None:
+    """The CRS of rasterio as one of pyproj, or None where there is none or it cannot be understood."""
+    if not crs:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return CRS.from_wkt(crs.to_wkt())
+    except CRSError:
+        return None
+
+
+def _metres_per_unit(crs: CRS) -> float | None:
+    """Metres in one unit of a local CRS that knows no globe."""
+    units = {axis.unit_conversion_factor for axis in crs.axis_info[:2]}
+    return float(units.pop()) if len(units) == 1 else None

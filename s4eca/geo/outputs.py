@@ -1,0 +1,129 @@
+"""Output files that appear under their name only when they are whole.
+
+A file is written under a hidden name in its own folder, closed, opened again and checked, and then renamed. Whatever
+goes wrong before that, the final name is untouched and the hidden file is taken away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from s4eca.errors import RasterError
+
+LEFTOVERS = ("-wal", "-shm", "-journal", ".aux.xml")  # what GDAL and SQLite may put beside a file
+STALE = (".ovr", ".msk", *LEFTOVERS)  # what speaks of the pixels or rows of the file that is being replaced
+LITTLE = 2**20
+
+
+class Staged:
+    """A file on its way to its final name.
+
+    Args:
+        path: the final name; its folder exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+        self.abandon()
+
+    def commit(self) -> None:
+        """Give the finished file its name, on disk for good.
+
+        Raises:
+            RasterError: the file system refuses.
+        """
+        try:
+            _sync(self.temporary, os.O_RDWR)
+            for suffix in STALE:
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            os.replace(self.temporary, self.path)
+            with contextlib.suppress(OSError):
+                _sync(self.path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def abandon(self) -> None:
+        """Take away whatever was written so far."""
+        for suffix in ("", *LEFTOVERS):
+            with contextlib.suppress(OSError):
+                self.temporary.with_name(self.temporary.name + suffix).unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: object) -> RasterError:
+    """The one sentence for an output that the file system or a driver refused."""
+    detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    detail = " ".join(detail.split()).rstrip(".") or type(error).__name__
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(path.parent).free < LITTLE:
+            detail = f"the disk is full: {detail}"
+    return RasterError(f"{path} cannot be written ({detail}); nothing was left there, name another folder or make room.")
+
+
+def check_outputs(
+    source: Path, outputs: dict[str, tuple[Path, Sequence[str]]], *, overwrite: bool
+) -> None:
+    """Refuse outputs that cannot or must not be written, before any work is done.
+
+    Args:
+        source: the scene being read.
+        outputs: per option (``--out``) the path and the endings it may have.
+        overwrite: whether existing files may be replaced.
+
+    Raises:
+        RasterError: wrong ending, missing or unwritable folder, an existing file, the input itself, or one name twice.
+    """
+    taken: dict[Path, str] = {}
+    for option, (path, endings) in outputs.items():
+        _check_ending(option, path, endings)
+        real = _resolved(path)
+        if real == _resolved(source) or (path.exists() and source.exists() and path.samefile(source)):
+            raise RasterError(f"{option} {path} is the input itself; name another file.")
+        if real in taken:
+            raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
+        taken[real] = option
+        if path.is_dir():
+            raise RasterError(f"{option} {path} is a folder; name a file.")
+        if path.exists() and not overwrite:
+            raise RasterError(f"{option} {path} exists; pass --overwrite to replace it, or name another file.")
+        if not path.parent.is_dir():
+            raise RasterError(f"{option} {path} cannot be written: the folder {path.parent} does not exist; make it first.")
+        _probe(path)
+
+
+def _check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
+    """Refuse a name whose ending says another format than the one written."""
+    ending = path.suffix.lower()
+    if ending in endings:
+        return
+    if ending == ".shp":
+        raise RasterError(f"{option} {path} is a shapefile, which cuts names and texts short; name a .gpkg file.")
+    raise RasterError(f"{option} {path} must end in {' or '.join(endings)}.")
+
+
+def _probe(path: Path) -> None:
+    """Try whether the folder takes a file."""
+    trial = Staged(path).temporary
+    try:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _resolved(path: Path) -> Path:
+    """The real path behind links."""
+    return Path(os.path.realpath(path))
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Wait until a file or folder is on disk."""
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

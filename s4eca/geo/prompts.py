@@ -1,0 +1,54 @@
+"""What a referring expression must be before a scene is searched for it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from s4eca.errors import ExpressionError
+
+MAX_WORDS = 100
+MAX_CHARACTERS = 1000
+
+
+def check_prompts(expressions: Sequence[str] | str) -> tuple[str, ...]:
+    """The expressions without white space around them, in any script.
+
+    Raises:
+        ExpressionError: there is none, or one is empty, too long, given twice or holds control characters.
+    """
+    given = [expressions] if isinstance(expressions, str) else list(expressions)
+    if not given:
+        raise ExpressionError("No prompt was given; name at least one thing to look for.")
+    if len(given) > 254:
+        raise ExpressionError(f"{len(given)} prompts were given; one run takes at most 254.")
+    prompts = tuple(_check_one(text, place) for place, text in enumerate(given, 1))
+    seen: dict[str, int] = {}
+    for place, text in enumerate(prompts, 1):
+        key = unicodedata.normalize("NFC", text).casefold()
+        if key in seen:
+            raise ExpressionError(f"Prompts {seen[key]} and {place} are the same, {_short(text)!r}; give each once.")
+        seen[key] = place
+    return prompts
+
+
+def _check_one(text: str, place: int) -> str:
+    """One expression, stripped, or the reason why it cannot be meant."""
+    text = text.strip()
+    if not text:
+        raise ExpressionError(f"Prompt {place} is empty; say what to look for, for instance 'the red roof'.")
+    words = len(text.split())
+    if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
+        raise ExpressionError(
+            f"Prompt {place} ({_short(text)!r}) has {words} words and {len(text)} characters; "
+            f"a referring expression has at most {MAX_WORDS} words and {MAX_CHARACTERS} characters."
+        )
+    bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff"]
+    if bad:
+        raise ExpressionError(f"Prompt {place} holds the control character {bad[0]!r}; write it on one line as text.")
+    return text
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, for messages."""
+    return text if len(text) <= 40 else text[:37] + "..."

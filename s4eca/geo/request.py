@@ -1,0 +1,167 @@
+"""What is asked of a run, checked before any model is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from s4eca.errors import ConfigError, RasterError
+from s4eca.geo.outputs import check_outputs
+from s4eca.geo.prompts import check_prompts
+from s4eca.geo.scaling import check_range
+from s4eca.geo.source import Scene, SceneFacts, gdal_env
+from s4eca.geo.style import style_path
+from s4eca.geo.windows import Plan
+
+TIFF = (".tif", ".tiff")
+SMALLEST_WINDOW = 8
+MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
+
+
+@dataclass(frozen=True)
+class Request:
+    """One scene, the expressions to look for in it, and where the results go.
+
+    Attributes:
+        source: a raster file: GeoTIFF, or a picture without georeference.
+        expressions: what to look for; one band of the mask each.
+        out: mask to write (.tif), with a QGIS style (.qml) beside it.
+        polygons: GeoPackage (.gpkg) to write as well.
+        scores: raster of probabilities (.tif) to write as well.
+        bands: the bands shown as red, green and blue (or one, as grey), counted from 1; a band declared as alpha
+            that is named here is data. None takes what the file declares.
+        gsd: metres a pixel covers where the model works; None works on the file's own pixels.
+        threshold: probability above which a pixel is marked; None takes the segmenter's own `threshold`, or 0.5.
+        batch_size: windows given to the segmenter at once.
+        overlap: share of a window that the next one covers again, 0 to below 1.
+        window: side of a window in pixels; None takes the segmenter's `image_size`.
+        scale: values shown as black and white; None shows bytes as they are and stretches others over the scene.
+        overwrite: replace existing files.
+        allow_ungeoreferenced: work in pixels where a raster has no CRS.
+    """
+
+    source: Path
+    expressions: tuple[str, ...]
+    out: Path
+    polygons: Path | None = None
+    scores: Path | None = None
+    bands: tuple[int, ...] | None = None
+    gsd: float | None = None
+    threshold: float | None = None
+    batch_size: int = 4
+    overlap: float = 0.25
+    window: int | None = None
+    scale: tuple[float, float] | None = None
+    overwrite: bool = False
+    allow_ungeoreferenced: bool = False
+
+
+def make_request(
+    source: str | Path,
+    expressions: Sequence[str] | str,
+    out: str | Path,
+    *,
+    polygons: str | Path | None = None,
+    scores: str | Path | None = None,
+    bands: Sequence[int] | None = None,
+    gsd: float | None = None,
+    threshold: float | None = None,
+    batch_size: int = 4,
+    overlap: float = 0.25,
+    window: int | None = None,
+    scale: Sequence[float] | None = None,
+    overwrite: bool = False,
+    allow_ungeoreferenced: bool = False,
+) -> Request:
+    """A request whose settings are in range; neither the scene nor the outputs have been looked at.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ExpressionError: a prompt cannot be meant.
+    """
+    prompts = check_prompts(expressions)
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
+    if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
+        raise ConfigError(f"gsd is {gsd}; it must be a length above 0, in metres.")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+    if window is not None and window < SMALLEST_WINDOW:
+        raise ConfigError(f"window is {window}; it must be at least {SMALLEST_WINDOW} pixels.")
+    if not 0.0 <= overlap < 1.0:
+        raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
+    return Request(
+        source=Path(source), expressions=prompts, out=Path(out),
+        polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
+        bands=None if bands is None else tuple(int(b) for b in bands), gsd=gsd, threshold=threshold,
+        batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
+        overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced,
+    )  # fmt: skip
+
+
+def check(request: Request) -> SceneFacts:
+    """Open the scene and try the outputs; nothing is written and no model is needed.
+
+    Raises:
+        RasterError: the scene or an output cannot be used.
+    """
+    with gdal_env(), open_scene(request) as scene:
+        return scene.facts
+
+
+def open_scene(request: Request) -> Scene:
+    """The open scene of a request, after every check of scene and outputs.
+
+    Raises:
+        RasterError: the scene or an output cannot be used.
+    """
+    scene = Scene(request.source, bands=request.bands, allow_ungeoreferenced=request.allow_ungeoreferenced)
+    try:
+        check_outputs(request.source, _outputs(request), overwrite=request.overwrite)
+        _check_gsd(request, scene.facts)
+    except BaseException:
+        scene.close()
+        raise
+    return scene
+
+
+def check_memory(plan: Plan, prompts: int, limit: int) -> None:
+    """Refuse a strip that would not fit, with numbers.
+
+    Raises:
+        RasterError: one row of windows over the whole width needs more than `limit` bytes.
+    """
+    needed = plan.window * plan.padded_width * (4 * (prompts + 1) + 13)
+    if needed > limit:
+        raise RasterError(
+            f"A row of windows over {plan.padded_width} pixels and {prompts} prompts needs {needed / 2**30:.1f} GiB, "
+            f"more than the {limit / 2**30:.1f} GiB allowed; use fewer prompts at once, a coarser --gsd, "
+            "or cut the scene into columns."
+        )
+
+
+def _outputs(request: Request) -> dict[str, tuple[Path, Sequence[str]]]:
+    """Every file the run will write, under the option that asked for it."""
+    outputs: dict[str, tuple[Path, Sequence[str]]] = {"--out": (request.out, TIFF)}
+    if request.polygons is not None:
+        outputs["--polygons"] = (request.polygons, (".gpkg",))
+    if request.scores is not None:
+        outputs["--scores"] = (request.scores, TIFF)
+    outputs["the style beside --out,"] = (style_path(request.out), (".qml",))
+    return outputs
+
+
+def _check_gsd(request: Request, facts: SceneFacts) -> None:
+    """Refuse a pixel size that means nothing for this scene."""
+    if request.gsd is None:
+        return
+    if facts.pixel_size is None:
+        raise RasterError(f"--gsd is {request.gsd} m, but the pixels of {facts.path} have no known size in metres.")
+    longest = max(facts.height * facts.pixel_size[0], facts.width * facts.pixel_size[1]) / request.gsd
+    if longest > MOST_PIXELS:
+        raise RasterError(
+            f"--gsd is {request.gsd} m, which would make {facts.path} {longest:.3g} pixels long; its pixels measure "
+            f"{facts.gsd:.3g} m."
+        )

@@ -1,0 +1,67 @@
+"""What a run over a scene gives back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """What was found for one expression.
+
+    Attributes:
+        prompt: the expression.
+        pixels: pixels marked in the mask.
+        polygons: objects written, or None where no polygons were asked for.
+        max_score: largest probability at a valid pixel, or None where no pixel is valid.
+    """
+
+    prompt: str
+    pixels: int
+    polygons: int | None
+    max_score: float | None
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """Paths, counts and timings of one scene.
+
+    Attributes:
+        mask: the mask, one band an expression: 0 background, 1 found, 255 not valid.
+        style: the QGIS style beside it.
+        polygons, scores: the other files, where they were asked for.
+        prompts: per expression, in the order given.
+        valid_pixels: pixels of the scene that are valid.
+        total_pixels: all pixels of the scene.
+        windows: windows of the plan.
+        encoded: windows that the model saw; the others hold no valid pixel.
+        gsd: metres a pixel covered where the model worked, or None where metres are not known.
+        scaling: the radiometric scaling as JSON.
+        threshold: probability above which a pixel was marked.
+        seconds: time spent in ``read``, ``model``, ``write`` and in all, ``total``.
+        notes: what was said about the scene on the way.
+    """
+
+    mask: Path
+    style: Path
+    polygons: Path | None
+    scores: Path | None
+    prompts: tuple[PromptResult, ...]
+    valid_pixels: int
+    total_pixels: int
+    windows: int
+    encoded: int
+    gsd: float | None
+    scaling: str
+    threshold: float
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values = asdict(self)
+        for name in ("mask", "style", "polygons", "scores"):
+            values[name] = None if values[name] is None else str(values[name])
+        return values

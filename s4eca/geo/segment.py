@@ -1,0 +1,257 @@
+"""`segment_geotiff`: a raster and expressions in, a mask on the raster's own grid out."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import s4eca
+from s4eca.errors import RasterError, S4ECAError
+from s4eca.geo.blend import StripAccumulator
+from s4eca.geo.grids import Grid, RowBuffer, make_grid
+from s4eca.geo.request import Request, check_memory, make_request, open_scene
+from s4eca.geo.writers import Writers
+from s4eca.geo.scaling import Scaling, find_scaling
+from s4eca.geo.source import Scene, gdal_env
+from s4eca.geo.windows import Plan
+
+if TYPE_CHECKING:
+    from s4eca.geo.result import SceneResult
+    from s4eca.protocols import Segmenter
+
+FILL = (123.675, 116.28, 103.53)  # mean colour of ImageNet, which the usual encoders subtract
+THRESHOLD = 0.5
+MEMORY = 4 * 2**30
+
+Say = Callable[[str], None]
+
+
+def segment_geotiff(
+    source: str | Path,
+    expressions: Sequence[str] | str,
+    segmenter: Segmenter,
+    out: str | Path,
+    *,
+    polygons: str | Path | None = None,
+    scores: str | Path | None = None,
+    bands: Sequence[int] | None = None,
+    gsd: float | None = None,
+    threshold: float | None = None,
+    batch_size: int = 4,
+    overlap: float = 0.25,
+    window: int | None = None,
+    scale: Sequence[float] | None = None,
+    fill: Sequence[float] | None = None,
+    overwrite: bool = False,
+    allow_ungeoreferenced: bool = False,
+    adapter_hash: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    max_memory: int = MEMORY,
+    progress: bool = True,
+    say: Say | None = None,
+) -> SceneResult:
+    """Look for expressions in a raster of any size and write what was found on its own grid.
+
+    The settings up to `overwrite` are the fields of `Request`, described there.
+
+    Args:
+        source, expressions, out: the raster, what to look for, and the mask to write.
+        segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; an `S4ECAModel` is wrapped in one.
+        fill: RGB 0..255 shown where pixels are not valid; None takes the segmenter's own `fill`, or a mean colour.
+        adapter_hash, tags: written in the tags of the outputs.
+        max_memory: bytes that one row of windows may take.
+        progress: draw a progress bar on stderr.
+        say: receives remarks about the scene; None issues them as warnings.
+
+    Returns:
+        Paths, counts and timings.
+
+    Raises:
+        S4ECAError: before the model is used where that is possible; no file is left half written.
+    """
+    request = make_request(
+        source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
+        batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
+        allow_ungeoreferenced=allow_ungeoreferenced,
+    )  # fmt: skip
+    return run_request(
+        request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
+        progress=progress, say=say,
+    )  # fmt: skip
+
+
+def run_request(
+    request: Request,
+    segmenter: Segmenter,
+    *,
+    fill: Sequence[float] | None = None,
+    adapter_hash: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    max_memory: int = MEMORY,
+    progress: bool = True,
+    say: Say | None = None,
+) -> SceneResult:
+    """As `segment_geotiff`, for a request that was made before (and perhaps checked)."""
+    clock = Clock()
+    segmenter = _as_segmenter(segmenter)
+    if request.threshold is None:
+        request = replace(request, threshold=float(getattr(segmenter, "threshold", THRESHOLD)))
+    if request.window is None:
+        request = replace(request, window=int(segmenter.image_size))
+    colour = np.asarray(fill if fill is not None else getattr(segmenter, "fill", FILL), np.float32)
+    with gdal_env(), open_scene(request) as scene, gdal_env(scene.cache_bytes()):
+        for note in scene.facts.notes:
+            (say or _warn)(note)
+        with clock.on("read"):
+            scaling = find_scaling(scene, request.scale)
+        grid = make_grid(scene, scaling, request.gsd)
+        assert request.window is not None
+        plan = Plan(grid.height, grid.width, request.window, request.overlap)
+        check_memory(plan, len(request.expressions), max_memory)
+        record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
+        loop = Loop(request, segmenter, scene, grid, plan, colour, clock)
+        with Writers.begin(request, scene.facts, record) as writers:
+            with tqdm(total=plan.count, unit="window", desc="predict", disable=not progress) as bar:
+                for strip in loop.strips(bar):
+                    with clock.on("write"):
+                        writers.write(*strip)
+            with clock.on("write"):
+                writers.finish()
+            for note in writers.notes:
+                (say or _warn)(note)
+            worked_at = scene.facts.gsd if request.gsd is None else request.gsd
+            return writers.summary(plan.count, loop.encoded, worked_at, scaling.to_json(), clock.seconds())
+
+
+class Clock:
+    """Seconds spent in parts of the work."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._spent: dict[str, float] = {"read": 0.0, "model": 0.0, "write": 0.0}
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """Count the time of the block for a part."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[part] += time.perf_counter() - begun
+
+    def seconds(self) -> dict[str, float]:
+        """Per part, and ``total`` since the beginning."""
+        return {**self._spent, "total": time.perf_counter() - self._start}
+
+
+class Loop:
+    """Windows of a scene, row by row, through the segmenter to finished rows of probabilities.
+
+    Args:
+        request: what is asked.
+        segmenter: gives probabilities.
+        scene: the open file.
+        grid: rows of pixels for the model.
+        plan: where the windows lie on that grid.
+        fill: (3,) colour of pixels that are not valid.
+        clock: counts the time of reading and of the model.
+    """
+
+    def __init__(
+        self, request: Request, segmenter: Segmenter, scene: Scene, grid: Grid, plan: Plan,
+        fill: NDArray[np.float32], clock: Clock,
+    ) -> None:  # fmt: skip
+        self._request, self._segmenter, self._scene = request, segmenter, scene
+        self._grid, self._plan, self._fill, self._clock = grid, plan, fill, clock
+        self.encoded = 0
+
+    def strips(self, bar: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        """Finished rows of the file from the top: (K, n, width) probabilities and (n, width) validity."""
+        plan = self._plan
+        buffer = RowBuffer(self._grid, plan)
+        sums = StripAccumulator(len(self._request.expressions), plan)
+        inside = slice(plan.left, plan.left + plan.width)
+        for row, behind in plan.spans():
+            with self._clock.on("read"):
+                buffer.move(row)
+            self._one_row(buffer, sums, bar)
+            done = sums.finish(behind - row)
+            rows = slice(max(plan.top - row, 0), min(plan.top + plan.height, behind) - row)
+            for _, probabilities, valid in self._grid.back(done[:, rows, inside], buffer.valid[rows, inside]):
+                yield probabilities, valid
+
+    def _one_row(self, buffer: RowBuffer, sums: StripAccumulator, bar: Any) -> None:
+        """Every window of one row; those without a valid pixel are counted, not looked at."""
+        waiting: list[tuple[int, NDArray[np.float32]]] = []
+        for col in self._plan.cols:
+            values, valid = buffer.window(col)
+            if valid.any():
+                waiting.append((col, self._shown(values, valid)))
+            else:
+                bar.update(1)
+            if waiting and (len(waiting) == self._request.batch_size or col == self._plan.cols[-1]):
+                self._batch(waiting, sums)
+                bar.update(len(waiting))
+                waiting = []
+
+    def _shown(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(P, P, 3) RGB in 0..255 with the fill colour where pixels are not valid."""
+        rgb = np.moveaxis(values[self._scene.order], 0, -1).astype(np.float32)
+        rgb[~valid] = self._fill
+        return rgb
+
+    def _batch(self, waiting: list[tuple[int, NDArray[np.float32]]], sums: StripAccumulator) -> None:
+        """Some windows through the segmenter into the sums."""
+        prompts, side = self._request.expressions, self._plan.window
+        with self._clock.on("model"):
+            given = np.stack([window for _, window in waiting])
+            found = np.asarray(self._segmenter.probabilities(given, prompts), np.float32)
+        expected = (len(waiting), len(prompts), side, side)
+        if found.shape != expected:
+            raise S4ECAError(f"The segmenter gave probabilities of shape {found.shape}; {expected} was expected.")
+        if not np.isfinite(found).all():
+            raise S4ECAError("The model gave values that are not numbers; run it with --precision fp32.")
+        for (col, _), probabilities in zip(waiting, found, strict=True):
+            sums.add(col, probabilities)
+        self.encoded += len(waiting)
+
+
+def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str | None) -> dict[str, str]:
+    """What the outputs say about how they were made."""
+    return {
+        "version": str(getattr(s4eca, "__version__", "unknown")),
+        "prompts": json.dumps(request.expressions, ensure_ascii=False),
+        "adapter_sha256": adapter_hash or "unknown",
+        "threshold": repr(request.threshold),
+        "window": str(request.window),
+        "overlap": repr(request.overlap),
+        "blend": "gaussian, probabilities",
+        "bands": ",".join(map(str, scene.facts.bands)),
+        "gsd": "native" if request.gsd is None else repr(request.gsd),
+        "scaling": scaling.to_json(),
+        "source": request.source.name,
+    }
+
+
+def _as_segmenter(given: Any) -> Segmenter:
+    """The segmenter itself, or the predictor of a bare model."""
+    if hasattr(given, "probabilities"):
+        return given  # type: ignore[no-any-return]
+    from s4eca.predictor import Predictor
+
+    return Predictor(given)
+
+
+def _warn(note: str) -> None:
+    """Say something to whoever called from Python."""
+    warnings.warn(note, UserWarning, stacklevel=4)
