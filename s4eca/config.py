@@ -35,6 +35,7 @@ class S4ECAConfig:
         scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
             text_proxies: ablation switches; off leaves the rest of the method intact.
         decoder_width, decoder_layers, decoder_ffn, decoder_heads: sizes of the mask decoder.
+        decoder_pool: side of the patch neighbourhoods that the decoder's self-attention reads averaged; 1 reads all.
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
         threshold: probability above which a pixel is foreground.
     """
@@ -65,6 +66,7 @@ class S4ECAConfig:
     decoder_layers: int = 2
     decoder_ffn: int = 1024
     decoder_heads: int = 8
+    decoder_pool: int = 1
     decoder_detail: int = 0
     threshold: float = 0.5
     options: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class S4ECAConfig:
             raise ConfigError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}.")
         if self.mode != "late-inject" and self.late_blocks:
             raise ConfigError(f"late_blocks is {self.late_blocks} but mode is {self.mode!r}; it belongs to late-inject.")
-        for name in ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps"):
+        for name in ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps", "decoder_pool"):
             value = getattr(self, name)
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")

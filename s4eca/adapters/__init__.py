@@ -1,0 +1,1 @@
+"""The method and, beside it, its rivals; torch and einops only."""

@@ -1,0 +1,120 @@
+"""The one loop over both encoders; side, inject and late-inject(m) are three settings of where residuals enter.
+
+The vision side is walked in two parts. The frozen prefix (blocks 0 .. L-m-1) never sees language: it runs without
+gradients and its hidden states can be cached. The rest (the last m blocks) receives residuals. m = 0 is `side`,
+m = L is `inject`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from s4eca.adapters.visual_adapter import Refined
+from s4eca.protocols import Encoded, TextBatch, TextEncoder, Tokens, VisionEncoder, Words
+
+VisionSite = Callable[[int, Tensor, tuple[int, int], Tensor | None], Refined]
+TextSite = Callable[[int, Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def encode_prefix(vision: VisionEncoder, pixels: Tensor, sites: Sequence[int], late_blocks: int) -> Encoded:
+    """Run the frozen prefix once for an image.
+
+    Args:
+        vision: the frozen encoder.
+        pixels: (B, 3, H, W), normalised.
+        sites: blocks that carry an adapter.
+        late_blocks: m, how many of the last blocks are left for `fuse`.
+
+    Returns:
+        Patches at the sites of the prefix, and the hidden states from which the remaining blocks resume.
+    """
+    tokens = vision.embed(pixels)
+    kept: dict[int, Tensor] = {}
+    for index in range(vision.spec.blocks - late_blocks):
+        tokens = vision.block(index, tokens)
+        if index in sites:
+            kept[index] = tokens.patches
+    return Encoded(tokens.grid, kept, tokens if late_blocks else None)
+
+
+class Stream:
+    """The side stream E and the carry R between sites, and what the sites report."""
+
+    def __init__(self, refine: VisionSite, taps: Sequence[int]) -> None:
+        self.refine = refine
+        self.taps = set(taps)
+        self.residual: Tensor | None = None
+        self.carry: Tensor | None = None
+        self.levels: list[Tensor] = []
+        self.grids: list[tuple[int, int]] = []
+        self.reports: list[Refined] = []
+
+    def visit(self, index: int, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Refine the patches at a site; returns the patches plus everything accumulated so far."""
+        refined = self.refine(index, patches, grid, self.carry)
+        self.reports.append(refined)
+        self.carry = refined.carry
+        self.residual = refined.residual if self.residual is None else self.residual + refined.residual
+        return patches + self.residual
+
+    def tap(self, index: int, adapted: Tensor, grid: tuple[int, int]) -> None:
+        """Keep an adapted map if the decoder reads this site."""
+        if index in self.taps:
+            self.levels.append(adapted)
+            self.grids.append(grid)
+
+
+def walk_vision(
+    vision: VisionEncoder,
+    encoded: Encoded,
+    refine: VisionSite,
+    sites: Sequence[int],
+    taps: Sequence[int],
+    late_blocks: int,
+) -> Stream:
+    """From the frozen prefix to the adapted levels; the last level has passed the encoder's final norm.
+
+    Args:
+        vision: the frozen encoder.
+        encoded: its frozen prefix, from `encode_prefix` with the same `late_blocks`.
+        refine: called with block index, patches, grid and carry at every site.
+        sites: blocks that carry an adapter.
+        taps: sites whose adapted map the decoder reads.
+        late_blocks: m, how many of the last blocks receive residuals.
+    """
+    stream = Stream(refine, taps)
+    for index, patches in encoded.sites.items():
+        stream.tap(index, stream.visit(index, patches, encoded.grid), encoded.grid)
+    tokens = encoded.resume
+    for index in range(vision.spec.blocks - late_blocks, vision.spec.blocks):
+        assert tokens is not None
+        tokens = vision.block(index, tokens)
+        if index in sites:
+            adapted = stream.visit(index, tokens.patches, tokens.grid)
+            stream.tap(index, adapted, tokens.grid)
+            # From here on the hidden states themselves carry the residual, so the side stream starts anew.
+            stream.residual = None
+            tokens = tokens.with_values(torch.cat([tokens.values[:, : tokens.prefix], adapted], dim=1))
+    last = Tokens(stream.levels[-1], stream.grids[-1], 0)
+    stream.levels[-1] = vision.finish(last).values
+    return stream
+
+
+def walk_text(text: TextEncoder, batch: TextBatch, visit: TextSite | None = None) -> Words:
+    """The whole text encoder; after each layer `visit` may look at the words and change them.
+
+    Args:
+        text: the frozen encoder.
+        batch: ids and mask.
+        visit: called with the layer's index, the words (B, L, d) and the mask; returns the words to go on with.
+    """
+    tokens = text.embed(batch)
+    for index in range(text.spec.blocks):
+        tokens = text.block(index, tokens)
+        if visit is not None:
+            tokens = tokens.with_values(visit(index, tokens.values, batch.mask))
+    return text.finish(tokens)

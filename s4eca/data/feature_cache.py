@@ -1,0 +1,151 @@
+"""Frozen features kept in memory or on disk, so that side mode encodes each image once.
+
+A cache is a folder with `cache.json`, which says what the features were made from, and one safetensors file per image
+and symmetry. A folder made from anything else is refused, by the name of what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s4eca.errors import CacheError
+from s4eca.protocols import Encoded, Tokens
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+# Features at one site do not depend on which other sites were kept: a cache with more than is asked serves.
+PARTIAL = ("sites", "detail")
+
+
+def _covers(found: Any, asked: Any) -> bool:
+    if isinstance(found, list) and isinstance(asked, list):
+        return set(asked) <= set(found)
+    return found is True and asked is False
+
+
+class FeatureCache:
+    """Encoded images by name.
+
+    Args:
+        recipe: everything the features depend on beside the image bytes: weights, sites, size, interpolation,
+            normalisation, dtype. Compared key by key with the recipe of an existing folder.
+        folder: where to keep them; None keeps them in memory.
+
+    Raises:
+        CacheError: the folder was made with another recipe, or holds no readable `cache.json`.
+    """
+
+    def __init__(self, recipe: dict[str, Any], folder: Path | None = None) -> None:
+        self.recipe = json.loads(json.dumps(recipe))
+        if self.recipe.get("dtype") not in DTYPES:
+            raise CacheError(f"The cache dtype is {recipe.get('dtype')!r}; it must be one of {', '.join(DTYPES)}.")
+        self.dtype = DTYPES[self.recipe["dtype"]]
+        self.folder = folder
+        self._memory: dict[str, dict[str, Tensor]] = {}
+        if folder is not None:
+            self._open(folder)
+
+    def _open(self, folder: Path) -> None:
+        note = folder / "cache.json"
+        if not note.exists():
+            if folder.exists() and any(folder.iterdir()):
+                raise CacheError(f"{folder} is not empty and has no cache.json; pass an empty folder for the cache.")
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_atomically(note, json.dumps(self.recipe, indent=2).encode())
+            return
+        try:
+            found = json.loads(note.read_text())
+        except (OSError, ValueError) as error:
+            raise CacheError(f"{note} cannot be read ({error}); delete the folder to build the cache anew.") from error
+        for key in sorted(set(found) | set(self.recipe)):
+            if key in PARTIAL and _covers(found.get(key), self.recipe.get(key)):
+                continue
+            if found.get(key) != self.recipe.get(key):
+                raise CacheError(
+                    f"The feature cache {folder} was made with {key} = {found.get(key)!r}, now it is "
+                    f"{self.recipe.get(key)!r}; pass another folder or delete this one."
+                )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._memory if self.folder is None else self._path(name).exists()
+
+    def put(self, name: str, encoded: Encoded) -> None:
+        """Keep one encoded image (batch of 1) in the cache's dtype."""
+        tensors = {f"site.{index}": patches[0] for index, patches in encoded.sites.items()}
+        if encoded.resume is not None:
+            tensors["resume"] = encoded.resume.values[0]
+        if encoded.detail is not None:
+            tensors["detail"] = encoded.detail[0]
+        tensors = {key: value.detach().to("cpu", self.dtype).contiguous() for key, value in tensors.items()}
+        tensors["grid"] = torch.tensor(encoded.grid)
+        if self.folder is None:
+            self._memory[name] = tensors
+            return
+        from safetensors.torch import save
+
+        _write_atomically(self._path(name), save(tensors))
+
+    def get(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one image that the recipe asks for, without batch dimension, in the cache's dtype.
+
+        Raises:
+            CacheError: the image is not in the cache, or its file is damaged.
+        """
+        if self.folder is None:
+            if name not in self._memory:
+                raise CacheError(f"The feature cache has no entry {name}.")
+            return self._memory[name]
+        from safetensors import SafetensorError, safe_open
+
+        unused = set() if self.recipe.get("detail") else {"detail"}
+        sites = {f"site.{i}" for i in self.recipe.get("sites", ())}
+        try:
+            with safe_open(self._path(name), framework="pt") as file:
+                keys = [k for k in file.keys() if k not in unused and (not k.startswith("site.") or k in sites)]
+                return {key: file.get_tensor(key) for key in keys}
+        except (OSError, SafetensorError) as error:
+            raise CacheError(f"{self._path(name)} cannot be read ({error}); delete it to encode it anew.") from error
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{name}.safetensors"
+
+
+def entry_name(image: bytes, turn: str) -> str:
+    """Name of a cache entry: hash of the image file's bytes and the symmetry it was encoded under."""
+    return f"{hashlib.sha256(image).hexdigest()[:24]}-{turn.lower()}"
+
+
+def stack(entries: list[dict[str, Tensor]], prefix: int) -> Encoded:
+    """Join cache entries of equal grids to one batch in float32; `prefix` is P of the encoder.
+
+    Raises:
+        CacheError: the entries have different patch grids.
+    """
+    grids = {tuple(e["grid"].tolist()) for e in entries}
+    if len(grids) != 1:
+        raise CacheError(f"Images of one batch have different patch grids: {sorted(grids)}.")
+    h, w = grids.pop()
+
+    def join(key: str) -> Tensor:
+        return torch.stack([e[key] for e in entries]).float()
+
+    keys = entries[0].keys()
+    sites = sorted(int(k.removeprefix("site.")) for k in keys if k.startswith("site."))
+    resume = Tokens(join("resume"), (h, w), prefix) if "resume" in keys else None
+    detail = join("detail") if "detail" in keys else None
+    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, detail)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial.write_bytes(data)
+    os.replace(partial, path)

@@ -1,0 +1,21 @@
+"""How an image meets the encoder: stretched to the square the adapter was trained at."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def stretch(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) uint8 to (size, size, 3) uint8, both sides resized on their own, bilinear with antialiasing."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def working_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
+    """(h, w) bool to (size, size) uint8 in 0..255, area-averaged, so that a tiny target fades but never vanishes."""
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    resample = Image.Resampling.BOX if min(mask.shape) >= size else Image.Resampling.BILINEAR
+    return np.asarray(grey.resize((size, size), resample))

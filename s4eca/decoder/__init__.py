@@ -1,0 +1,1 @@
+"""From fused levels and words to mask logits."""

@@ -1,0 +1,32 @@
+"""BCE and Dice on logits drawn up to the mask's working size (ours)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (B, 1, h, w) to (B, 1, *size), bilinear, in float32; masks of tiny targets are never shrunk to meet them."""
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+
+
+def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - (2 I + 1) / (sum p + sum y + 1) per sample, averaged over the batch; empty truth asks for an empty mask."""
+    p = logits.sigmoid().flatten(1)
+    y = truth.flatten(1)
+    overlap = (p * y).sum(1)
+    return (1 - (2 * overlap + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
+
+
+def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """BCE (mean over pixels) plus Dice (mean over samples).
+
+    Args:
+        logits: (B, 1, h, w) from the decoder.
+        truth: (B, 1, H, W) in 0..1; values between come from a mask that was area-averaged to its working size.
+    """
+    drawn = upsample(logits, (int(truth.shape[-2]), int(truth.shape[-1])))
+    target = truth.to(torch.float32)
+    return F.binary_cross_entropy_with_logits(drawn, target) + dice_loss(drawn, target)

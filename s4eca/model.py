@@ -1,0 +1,166 @@
+"""`attach` and `S4ECAModel`: a frozen pair, an adapter method and a mask decoder, nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s4eca.config import INTERPOLATION, S4ECAConfig
+from s4eca.errors import ConfigError, ExpressionError
+from s4eca.protocols import Encoded, Fused, TextBatch, TextSpec, VisionSpec
+from s4eca.registry import build_method, load_text_encoder, load_vision_encoder
+
+LONGEST_EXPRESSION = 200
+
+
+class S4ECAModel(nn.Module):
+    """Frozen encoders with adapters and a mask decoder.
+
+    Args:
+        vision: frozen vision encoder (`s4eca.protocols.VisionEncoder`).
+        text: frozen text encoder (`s4eca.protocols.TextEncoder`).
+        config: all settings.
+
+    The trainable part is `adapter` and `decoder`, by structure; the encoders never leave eval mode.
+    """
+
+    def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = vision
+        self.text = text
+        vision.grid(config.image_size, config.image_size)
+        self.adapter, self.decoder = build_trainable(config, vision.spec, text.spec)
+        self.register_buffer("mean", torch.tensor(vision.spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(vision.spec.std).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for adapter and decoder; the encoders stay in eval mode."""
+        super().train(mode)
+        self.vision.eval()
+        self.text.eval()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.decoder.parameters()).device
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """RGB (B, 3, H, W) in 0..255 to the vision encoder's normalised pixels."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return (images.to(mean.device, torch.float32) / 255 - mean) / std
+
+    def encode(self, pixels: Tensor) -> Encoded:
+        """The part of the vision encoding that no expression can change.
+
+        Args:
+            pixels: (B, 3, H, W), normalised.
+        """
+        encoded: Encoded = self.adapter.encode(self.vision, pixels)
+        if self.config.decoder_detail:
+            h, w = encoded.grid
+            encoded.detail = F.interpolate(
+                pixels, size=(8 * h, 8 * w), mode="bilinear", align_corners=False, antialias=True
+            )
+        return encoded
+
+    def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
+        """Adapters over both encoders: B encoded images with B tokenised expressions."""
+        fused: Fused = self.adapter(self.vision, self.text, encoded, batch)
+        return fused
+
+    def decode(self, encoded: Encoded, batch: TextBatch) -> Tensor:
+        """Logits (B, 1, 4h, 4w) for B encoded images and B tokenised expressions."""
+        logits: Tensor = self.decoder(self.fuse(encoded, batch), encoded.detail)
+        return logits
+
+    def tokenize(self, expressions: Sequence[str]) -> TextBatch:
+        """Ids and mask of expressions, on the model's device.
+
+        Raises:
+            ExpressionError: an expression is empty or has more than 200 words.
+        """
+        check_expressions(expressions)
+        batch: TextBatch = self.text.tokenize(expressions, self.config.text_length)
+        return batch.to(self.device)
+
+    def forward(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
+        """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, 4h, 4w)."""
+        return self.decode(self.encode(pixels), self.tokenize(expressions))
+
+    def feature_recipe(self, dtype: str) -> dict[str, Any]:
+        """What cached features of this model depend on, beside the bytes of the image."""
+        spec = self.vision.spec
+        return {
+            "format": 1,
+            "weights": self.vision.fingerprint,
+            "sites": list(self.adapter.sites),
+            "late_blocks": self.adapter.late_blocks,
+            "image_size": self.config.image_size,
+            "image_interpolation": INTERPOLATION,
+            "position_interpolation": spec.interpolation,
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "detail": bool(self.config.decoder_detail),
+            "dtype": dtype,
+        }
+
+
+def attach(vision: Any = None, text: Any = None, config: S4ECAConfig | None = None, **settings: Any) -> S4ECAModel:
+    """Attach adapters and a decoder to a pair of frozen encoders.
+
+    Args:
+        vision: an identifier (hub id, local directory, ``packaged:dinov2-s``) or a ready wrapped encoder; None
+            takes the one that `config` names.
+        text: likewise.
+        config: all settings; None takes the defaults.
+        settings: single settings that override `config`, for instance ``mode="inject"``.
+
+    Raises:
+        EncoderError: an encoder cannot be loaded.
+        ConfigError: a setting is unknown or impossible.
+    """
+    base = config or S4ECAConfig()
+    named = {key: value for key, value in (("vision", vision), ("text", text)) if isinstance(value, str)}
+    config = S4ECAConfig.from_dict({**base.to_dict(), **named, **settings}, origin="attach()")
+    if vision is None or isinstance(vision, str):
+        vision = load_vision_encoder(config.vision)
+    if text is None or isinstance(text, str):
+        text = load_text_encoder(config.text)
+    return S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
+
+
+def build_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[Any, nn.Module]:
+    """The adapter and the decoder of a configuration, from two specs alone (works on the meta device).
+
+    Raises:
+        ConfigError: the method is unknown or the settings do not fit the encoders.
+    """
+    if config.mode == "late-inject" and not 0 <= config.late_blocks <= vision.blocks:
+        raise ConfigError(f"late_blocks is {config.late_blocks}; {vision.source} has {vision.blocks} blocks.")
+    from s4eca.decoder.mask_decoder import MaskDecoder
+
+    adapter = build_method(config, vision, text)
+    widths = [vision.widths[i] for i in adapter.taps]
+    return adapter, MaskDecoder(config, widths, text, proxies=adapter.has_proxies)
+
+
+def check_expressions(expressions: Sequence[str]) -> None:
+    """Refuse expressions that cannot be meant.
+
+    Raises:
+        ExpressionError: empty, or longer than 200 words.
+    """
+    for number, expression in enumerate(expressions, start=1):
+        words = len(expression.split())
+        if words == 0:
+            raise ExpressionError(f"Expression {number} is empty; say what to look for, for instance 'the red roof'.")
+        if words > LONGEST_EXPRESSION:
+            raise ExpressionError(
+                f"Expression {number} has {words:,} words; a referring expression has at most {LONGEST_EXPRESSION}."
+            )

@@ -1,0 +1,154 @@
+"""`Predictor`: an image is encoded once, then segmented by as many expressions as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s4eca.errors import ConfigError, DataError
+from s4eca.losses.overlap import upsample
+from s4eca.model import S4ECAModel
+from s4eca.protocols import Encoded
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Probabilities (K, H, W) float32 in 0..1 for K expressions on the image's own grid, and the threshold."""
+
+    probabilities: NDArray[np.float32]
+    threshold: float
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """(K, H, W) bool: probability above the threshold."""
+        return self.probabilities > self.threshold
+
+
+class Predictor:
+    """Inference with an attached model.
+
+    Args:
+        model: a trained `S4ECAModel`.
+        device: a torch device; None leaves the model where it is.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast).
+
+    Raises:
+        ConfigError: unknown precision, or a device that is not there.
+    """
+
+    def __init__(self, model: S4ECAModel, *, device: str | None = None, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+        self.dtype = PRECISIONS[precision]
+        try:
+            self.model = model.eval() if device is None else model.eval().to(device)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"device is {device!r}, which this machine cannot use: {first}") from error
+        self._image: tuple[Encoded, tuple[int, int]] | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self.model.config.image_size
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is foreground."""
+        return self.model.config.threshold
+
+    def set_image(self, image: NDArray[Any]) -> Predictor:
+        """Encode an image.
+
+        Args:
+            image: (H, W, 3) RGB in 0..255, any numeric type.
+
+        Raises:
+            DataError: not of that shape.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise DataError(f"The image has shape {image.shape}; it must be (height, width, 3) RGB in 0..255.")
+        square = self._square(image[None])
+        self._image = self.encode(square), (int(image.shape[0]), int(image.shape[1]))
+        return self
+
+    def segment(self, expressions: Sequence[str]) -> Masks:
+        """Masks of the image that was set, one for each expression.
+
+        Raises:
+            DataError: no image was set.
+            ExpressionError: an expression is empty or too long.
+        """
+        if self._image is None:
+            raise DataError("No image is set; call set_image first.")
+        encoded, size = self._image
+        logits = self.decode_logits(encoded, list(expressions))
+        found = upsample(logits[:, None], size).sigmoid()[:, 0]
+        return Masks(found.cpu().numpy(), self.threshold)
+
+    def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
+        """Windows (B, h, w, 3) RGB in 0..255 and K expressions to (B, K, h, w) float32 on the windows' own grid."""
+        encoded = self.encode(self._square(windows))
+        size = (int(windows.shape[1]), int(windows.shape[2]))
+        with torch.inference_mode():
+            columns = [self._decode(encoded, [e] * len(windows)) for e in expressions]
+            found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
+        result: NDArray[np.float32] = found.cpu().numpy()
+        return result
+
+    def encode(self, images: NDArray[np.float32]) -> Encoded:
+        """Square images (B, S, S, 3) RGB in 0..255 to what no expression can change."""
+        with torch.inference_mode(), self._autocast():
+            pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+            return self.model.encode(self.model.normalise(pixels))
+
+    def decode_logits(self, encoded: Encoded, expressions: Sequence[str]) -> Tensor:
+        """One encoded image and K expressions to float32 logits (K, h', w') on the stretched square."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(expressions), TOGETHER):
+                chosen = list(expressions[start : start + TOGETHER])
+                parts.append(self._decode(_repeat(encoded, len(chosen)), chosen)[:, 0])
+        return torch.cat(parts)
+
+    def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
+        with self._autocast():
+            return self.model.decode(encoded, self.model.tokenize(expressions)).float()
+
+    def _autocast(self) -> Any:
+        kind = self.model.device.type
+        return torch.autocast(kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    def _square(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Stretch (B, H, W, 3) to the input size, bilinear with antialiasing, as in training."""
+        size = self.image_size
+        if images.shape[1:3] == (size, size):
+            return images.astype(np.float32)
+        if images.dtype == np.uint8:
+            from s4eca.data.preprocess import stretch
+
+            return np.stack([stretch(image, size) for image in images]).astype(np.float32)
+        pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).permute(0, 3, 1, 2)
+        drawn = torch.nn.functional.interpolate(
+            pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+        result: NDArray[np.float32] = drawn.permute(0, 2, 3, 1).numpy()
+        return result
+
+
+def _repeat(encoded: Encoded, count: int) -> Encoded:
+    """One encoded image for several expressions, without copying."""
+    resume = encoded.resume
+    if resume is not None:
+        resume = resume.with_values(resume.values.expand(count, -1, -1))
+    detail = None if encoded.detail is None else encoded.detail.expand(count, -1, -1, -1)
+    return Encoded(encoded.grid, {i: s.expand(count, -1, -1) for i, s in encoded.sites.items()}, resume, detail)

@@ -1,0 +1,70 @@
+"""Names to import paths: encoders by the prefix of their identifier, adapter methods by name.
+
+Listing costs no import, and another package can add a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any
+
+from s4eca.config import S4ECAConfig
+from s4eca.errors import ConfigError, EncoderError
+from s4eca.protocols import TextSpec, VisionSpec
+
+VISION_SOURCES = {"hf": "s4eca.encoders.hf:load_vision", "packaged": "s4eca.encoders.packaged:load_vision"}
+TEXT_SOURCES = {"hf": "s4eca.encoders.hf:load_text", "packaged": "s4eca.encoders.packaged:load_text"}
+METHODS = {
+    "s4eca": "s4eca.adapters.pair:S4ECAAdapter",
+    "decoder-only": "s4eca.adapters.rivals.decoder_only:DecoderOnly",
+}
+
+
+def resolve(path: str) -> Any:
+    """The object behind ``module:attribute``."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def register(table: dict[str, str], name: str, path: str) -> None:
+    """Add a row to one of the tables of this module.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if name in table and table[name] != path:
+        raise ConfigError(f"The name {name!r} is taken by {table[name]}; register under another name.")
+    table[name] = path
+
+
+def build_method(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> Any:
+    """The adapter module of `config.method`.
+
+    Raises:
+        ConfigError: unknown method.
+    """
+    if config.method not in METHODS:
+        near = difflib.get_close_matches(config.method, METHODS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS)}."
+        raise ConfigError(f"method is {config.method!r}; {hint}")
+    return resolve(METHODS[config.method])(config, vision, text)
+
+
+def load_vision_encoder(source: str) -> Any:
+    """The frozen vision encoder behind an identifier (a plain one means ``hf:``)."""
+    return _load(VISION_SOURCES, source)
+
+
+def load_text_encoder(source: str) -> Any:
+    """The frozen text encoder behind an identifier (a plain one means ``hf:``)."""
+    return _load(TEXT_SOURCES, source)
+
+
+def _load(table: dict[str, str], source: str) -> Any:
+    prefix, colon, rest = source.partition(":")
+    if not colon or len(prefix) == 1:
+        return resolve(table["hf"])(source)
+    if prefix not in table:
+        raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of encoders; known: {', '.join(table)}.")
+    return resolve(table[prefix])(rest if prefix == "hf" else source)

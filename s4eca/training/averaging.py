@@ -1,0 +1,75 @@
+"""A moving average of the trained tensors, used for validation and for what is saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from s4eca.trainable import trainable_parameters
+
+
+class MovingAverage(Callback):
+    """Keeps theta' = d theta' + (1 - d) theta and swaps it in while the model is validated or tested.
+
+    The decay grows from 0 with the number of updates t as min(d, (1 + t) / (10 + t)), so that short runs do not
+    average in their random start.
+
+    Args:
+        decay: d; 0 turns the average off.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.average: dict[str, Tensor] = {}
+        self._raw: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Update once for every optimiser update."""
+        if not self.decay or trainer.global_step == self.updates:
+            return
+        self.updates = trainer.global_step
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, parameter in trainable_parameters(pl_module.model).items():  # type: ignore[arg-type]
+            if name in self.average:
+                self.average[name] = self.average[name].to(parameter.device).lerp_(parameter, 1 - decay)
+            else:
+                self.average[name] = parameter.detach().clone()
+
+    @torch.no_grad()
+    def _swap_in(self, pl_module: LightningModule) -> None:
+        for name, parameter in trainable_parameters(pl_module.model).items():  # type: ignore[arg-type]
+            if name in self.average:
+                self._raw[name] = parameter.detach().clone()
+                parameter.copy_(self.average[name])
+
+    @torch.no_grad()
+    def _swap_out(self, pl_module: LightningModule) -> None:
+        for name, parameter in trainable_parameters(pl_module.model).items():  # type: ignore[arg-type]
+            if name in self._raw:
+                parameter.copy_(self._raw[name])
+        self._raw = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the average."""
+        self._swap_in(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on training where training was."""
+        self._swap_out(pl_module)
+
+    on_test_start = on_validation_start
+    on_test_end = on_validation_end
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average goes into the checkpoint."""
+        return {"updates": self.updates, "average": self.average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The average comes back on resume."""
+        self.updates = int(state_dict["updates"])
+        self.average = dict(state_dict["average"])

@@ -1,0 +1,72 @@
+"""What a loader hands to the model: one `Item` per sample, joined to one `Batch`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s4eca.data.feature_cache import stack
+from s4eca.protocols import Encoded
+
+
+@dataclass
+class Item:
+    """One sample: either an image (S, S, 3) uint8 or cached features, an expression, and its truth.
+
+    `truth` is (M, M) in 0..255 for training (area-averaged), or the native (h, w) bool mask for scoring.
+    """
+
+    expression: str
+    truth: np.ndarray[Any, Any]
+    index: int
+    image: np.ndarray[Any, Any] | None = None
+    features: dict[str, Tensor] | None = None
+
+
+@dataclass
+class Batch:
+    """B samples: `images` (B, 3, S, S) RGB in 0..255 or `encoded`, expressions, truths and indices."""
+
+    expressions: list[str]
+    truths: list[Tensor]
+    indices: list[int]
+    images: Tensor | None
+    encoded: Encoded | None
+
+    def to(self, device: Any) -> Batch:
+        """The same batch on another device (called by Lightning)."""
+        self.truths = [t.to(device) for t in self.truths]
+        self.images = None if self.images is None else self.images.to(device)
+        if self.encoded is not None:
+            e = self.encoded
+            resume = None if e.resume is None else e.resume.with_values(e.resume.values.to(device))
+            detail = None if e.detail is None else e.detail.to(device)
+            self.encoded = Encoded(e.grid, {i: s.to(device) for i, s in e.sites.items()}, resume, detail)
+        return self
+
+
+class Collate:
+    """Join items; `prefix` is P of the vision encoder, needed to resume from cached hidden states."""
+
+    def __init__(self, prefix: int) -> None:
+        self.prefix = prefix
+
+    def __call__(self, items: list[Item]) -> Batch:
+        """Items of one batch, all with images or all with features."""
+        images = encoded = None
+        if items[0].features is not None:
+            encoded = stack([i.features for i in items if i.features is not None], self.prefix)
+        else:
+            pixels = np.stack([i.image for i in items if i.image is not None])
+            images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return Batch(
+            [i.expression for i in items],
+            [torch.from_numpy(i.truth) for i in items],
+            [i.index for i in items],
+            images,
+            encoded,
+        )

@@ -1,0 +1,169 @@
+"""The LightningDataModule: a data set in any layout, its feature cache, and the loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from s4eca.data.absent import AbsentSampler
+from s4eca.data.augment import Turn
+from s4eca.data.derangement import derange
+from s4eca.data.feature_cache import FeatureCache
+from s4eca.data.open import open_dataset
+from s4eca.data.sample import ReferringDataset
+from s4eca.errors import ConfigError
+from s4eca.model import S4ECAModel
+from s4eca.protocols import Encoded
+from s4eca.training.batch import Batch, Collate
+from s4eca.training.dataset import DrawSampler, ScoringSamples, TrainingSamples, missing_entries, to_pixels
+
+ENCODE_BATCH = 4
+
+
+class ReferringData(LightningDataModule):
+    """Splits of one referring data set.
+
+    Args:
+        root: folder of the data set.
+        layout: ``rrsisd``, ``refsegrs`` or ``jsonl``.
+        batch_size: samples an update.
+        train_split, val_split, test_split: names of the splits.
+        turns: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
+        absent_share: share of training samples whose expression names an absent class; used only where the reader
+            says that annotations are exhaustive.
+        cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once.
+        cache_dtype: ``float16``, ``bfloat16`` or ``float32``.
+        mask_size: side of the training truth in pixels; 0 takes twice the side of the logits.
+        reader: options of the reader, for instance ``{exhaustive: true}``.
+        workers: loader processes.
+        seed: of order and draws.
+        shuffle_expressions: seed of a derangement for validation and test (a control); None leaves them.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        layout: str,
+        batch_size: int = 8,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "test",
+        turns: Sequence[str] = ("IDENTITY",),
+        absent_share: float = 0.15,
+        cache: str = "none",
+        cache_dtype: str = "float16",
+        mask_size: int = 0,
+        reader: dict[str, Any] | None = None,
+        workers: int = 0,
+        seed: int = 0,
+        shuffle_expressions: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.root, self.layout = Path(root), layout
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.names = {"train": train_split, "val": val_split, "test": test_split}
+        self.turns = tuple(_turn(name) for name in turns)
+        self.absent_share = absent_share
+        self.cache_place, self.cache_dtype = cache, cache_dtype
+        self.mask_size = mask_size
+        self.reader = dict(reader or {})
+        self.shuffle_expressions = shuffle_expressions
+        self.splits: dict[str, ReferringDataset] = {}
+        self.cache: FeatureCache | None = None
+
+    @property
+    def model(self) -> S4ECAModel:
+        """The model being trained; the cache is made with its encoder."""
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        model: S4ECAModel = module.model
+        return model
+
+    def setup(self, stage: str) -> None:
+        """Open the splits that the stage needs, and encode what the cache lacks."""
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        for part in wanted:
+            if part not in self.splits:
+                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **self.reader)
+        if self.cache_place == "none":
+            return
+        if self.cache is None:
+            folder = None if self.cache_place == "memory" else Path(self.cache_place)
+            self.cache = FeatureCache(self.model.feature_recipe(self.cache_dtype), folder)
+        for part in wanted:
+            self._encode(self.splits[part], self.turns if part == "train" else (Turn.IDENTITY,))
+
+    def _encode(self, split: ReferringDataset, turns: Sequence[Turn]) -> None:
+        assert self.cache is not None and self.trainer is not None
+        model, size = self.model, self.model.config.image_size
+        device = self.trainer.strategy.root_device
+        missing = missing_entries(split, self.cache, size, turns)
+        model.to(device)
+        with tqdm(total=len(missing), desc=f"encoding {split.split} images", disable=not missing) as bar:
+            for start in range(0, len(missing), ENCODE_BATCH):
+                chosen = missing[start : start + ENCODE_BATCH]
+                with torch.no_grad():
+                    encoded = model.encode(model.normalise(to_pixels(split, size, chosen)))
+                for row, (name, _, _) in enumerate(chosen):
+                    self.cache.put(name, _row(encoded, row))
+                bar.update(len(chosen))
+
+    def _loader(self, samples: Any, sampler: DrawSampler | None = None) -> DataLoader[Batch]:
+        return DataLoader(
+            samples,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=Collate(self.model.vision.spec.prefix_tokens),
+            drop_last=sampler is not None and len(samples) > self.batch_size,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled samples with draws."""
+        split = self.splits["train"]
+        side = self.mask_size or 8 * (self.model.config.image_size // self.model.vision.spec.strides[-1])
+        wanted = split.exhaustive and self.absent_share > 0
+        absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
+        samples = TrainingSamples(split, self.model.config.image_size, side, self.cache, self.turns, absent)
+        return self._loader(samples, DrawSampler(len(samples), self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation split in order."""
+        return self._scoring("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test split in order."""
+        return self._scoring("test")
+
+    def _scoring(self, part: str) -> DataLoader[Batch]:
+        split = self.splits[part]
+        expressions = None
+        if self.shuffle_expressions is not None:
+            said = [r.expression for r in split.references]
+            order = derange([r.image for r in split.references], said, self.shuffle_expressions)
+            expressions = [said[i] for i in order]
+        return self._loader(ScoringSamples(split, self.model.config.image_size, self.cache, expressions))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch; Lightning does not know its fields."""
+        return batch.to(device)
+
+
+def _turn(name: str) -> Turn:
+    if name not in Turn.__members__:
+        raise ConfigError(f"turns has {name!r}; it must be one of {', '.join(Turn.__members__)}.")
+    return Turn[name]
+
+
+def _row(encoded: Encoded, row: int) -> Encoded:
+    """One image of an encoded batch."""
+    one = slice(row, row + 1)
+    resume = None if encoded.resume is None else encoded.resume.with_values(encoded.resume.values[one])
+    detail = None if encoded.detail is None else encoded.detail[one]
+    return Encoded(encoded.grid, {i: s[one] for i, s in encoded.sites.items()}, resume, detail)

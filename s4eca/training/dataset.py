@@ -1,0 +1,170 @@
+"""Torch datasets over referring splits: training draws a symmetry and sometimes an absent expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from s4eca.data.absent import AbsentSampler
+from s4eca.data.augment import Turn, draw_turn, turn_array
+from s4eca.data.feature_cache import FeatureCache, entry_name
+from s4eca.data.preprocess import stretch, working_mask
+from s4eca.data.sample import Reference, ReferringDataset
+from s4eca.training.batch import Item
+
+Draw = tuple[int, int, int]
+
+
+class DrawSampler(Sampler[Draw]):
+    """Indices in random order, each with a seed for its own draws and the epoch; a pure function of (seed, epoch).
+
+    Lightning calls `set_epoch`, so a resumed run draws what the uninterrupted run would have drawn.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(self.count)
+        seeds = generator.integers(2**31, size=self.count)
+        return iter([(int(i), int(s), self.epoch) for i, s in zip(order, seeds, strict=True)])
+
+
+class _Images:
+    """Images of a split, as pixels or as cached features."""
+
+    def __init__(self, split: ReferringDataset, size: int, cache: FeatureCache | None) -> None:
+        self.split = split
+        self.size = size
+        self.cache = cache
+        self._names: dict[str, str] = {}
+
+    def name(self, reference: Reference) -> str:
+        """Hash part of the cache entry, computed once per image."""
+        key = str(reference.image)
+        if key not in self._names:
+            self._names[key] = entry_name(self.split.image_bytes(reference), "").rstrip("-")
+        return self._names[key]
+
+    def pixels(self, reference: Reference, turn: Turn) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """(S, S, 3) uint8 of the turned image."""
+        return stretch(np.ascontiguousarray(turn_array(self.split.image(reference), turn)), self.size)
+
+    def fill(self, item: Item, reference: Reference, turn: Turn) -> Item:
+        """Give the item its features, or its pixels where there is no cache."""
+        if self.cache is None:
+            item.image = self.pixels(reference, turn)
+        else:
+            item.features = self.cache.get(f"{self.name(reference)}-{turn.name.lower()}")
+        return item
+
+
+class TrainingSamples(Dataset[Item]):
+    """Samples with draws: a turn of image, mask and expression together, and sometimes an absent expression.
+
+    Args:
+        split: the references.
+        size: side of the input in pixels.
+        mask_size: side of the truth, area-averaged.
+        cache: features of every image under every turn, or None for pixels.
+        turns: symmetries to draw from.
+        absent: draws expressions of absent classes anew every epoch, or None.
+    """
+
+    def __init__(
+        self,
+        split: ReferringDataset,
+        size: int,
+        mask_size: int,
+        cache: FeatureCache | None,
+        turns: Sequence[Turn],
+        absent: AbsentSampler | None,
+    ) -> None:
+        self.split = split
+        self.images = _Images(split, size, cache)
+        self.mask_size = mask_size
+        self.turns = tuple(turns)
+        self.absent = absent
+        self._mask = lru_cache(maxsize=None)(self._load_mask)
+        self._absent = lru_cache(maxsize=1)(self._draw_absent)
+
+    def __len__(self) -> int:
+        return len(self.split) + (len(self._absent(0)) if self.absent is not None else 0)
+
+    def _load_mask(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        return working_mask(self.split.mask(self.split.references[index]), self.mask_size)
+
+    def _draw_absent(self, epoch: int) -> tuple[Reference, ...]:
+        assert self.absent is not None
+        return self.absent.draw(epoch)
+
+    def _chosen(self, index: int, epoch: int) -> tuple[Reference, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+        """Behind the split's own references come the epoch's absent ones, with empty truth."""
+        if index < len(self.split):
+            return self.split.references[index], self._mask(index)
+        absent = self._absent(epoch)
+        empty = np.zeros((self.mask_size, self.mask_size), np.uint8)
+        return absent[(index - len(self.split)) % len(absent)], empty
+
+    def __getitem__(self, draw: Draw) -> Item:
+        index, seed, epoch = draw
+        reference, truth = self._chosen(index, epoch)
+        turn, expression = draw_turn(reference.expression, np.random.default_rng(seed), self.turns)
+        item = Item(expression, np.ascontiguousarray(turn_array(truth, turn)), index)
+        return self.images.fill(item, reference, turn)
+
+
+class ScoringSamples(Dataset[Item]):
+    """Samples as they are, with native masks, in the order of the split."""
+
+    def __init__(
+        self,
+        split: ReferringDataset,
+        size: int,
+        cache: FeatureCache | None,
+        expressions: Sequence[str] | None = None,
+    ) -> None:
+        self.split = split
+        self.images = _Images(split, size, cache)
+        self.expressions = expressions
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Item:
+        reference = self.split.references[index]
+        expression = reference.expression if self.expressions is None else self.expressions[index]
+        item = Item(expression, self.split.mask(reference), index)
+        return self.images.fill(item, reference, Turn.IDENTITY)
+
+
+def missing_entries(
+    split: ReferringDataset, cache: FeatureCache, size: int, turns: Sequence[Turn]
+) -> list[tuple[str, Reference, Turn]]:
+    """Entries (name, a reference of the image, turn) that the cache does not hold yet, each once."""
+    images = _Images(split, size, None)
+    wanted = {
+        f"{images.name(r)}-{turn.name.lower()}": (r, turn) for turn in turns for r in split.references
+    }
+    return [(name, r, turn) for name, (r, turn) in wanted.items() if name not in cache]
+
+
+def to_pixels(split: ReferringDataset, size: int, wanted: Sequence[tuple[str, Reference, Turn]]) -> torch.Tensor:
+    """(B, 3, S, S) RGB in 0..255 of some missing entries."""
+    images = _Images(split, size, None)
+    stacked = np.stack([images.pixels(r, turn) for _, r, turn in wanted])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2)

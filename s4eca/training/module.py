@@ -1,0 +1,99 @@
+"""The LightningModule: one step shared by training, validation and test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from s4eca.config import S4ECAConfig
+from s4eca.errors import AdapterFolderError
+from s4eca.losses.overlap import segmentation_loss, upsample
+from s4eca.metrics.referring import ReferringScores
+from s4eca.model import S4ECAModel, attach
+from s4eca.trainable import trainable_state
+from s4eca.training.batch import Batch
+from s4eca.training.optim import OptimConfig, build_optimiser
+
+
+class S4ECAModule(LightningModule):
+    """Trains the adapters and the decoder of one configuration.
+
+    Args:
+        config: encoders, adapters and decoder.
+        optim: learning rates and schedule.
+    """
+
+    def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.optim = optim or OptimConfig()
+        self.model: S4ECAModel = attach(config=config)
+        self.scores = ReferringScores("native")
+        # Checkpoints hold the trained tensors alone; `on_load_checkpoint` does the strict comparison itself.
+        self.strict_loading = False
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits (B, 1, 4h, 4w) from images or from cached features."""
+        encoded = batch.encoded
+        if encoded is None:
+            assert batch.images is not None
+            encoded = self.model.encode(self.model.normalise(batch.images))
+        return self.model.decode(encoded, self.model.tokenize(batch.expressions))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; truths are (M, M) in 0..255."""
+        truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
+        loss = segmentation_loss(self.logits(batch), truth)
+        self.log("loss", loss, prog_bar=True, batch_size=len(batch.expressions))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count overlaps on each mask's own grid; returns the logits for callbacks that draw."""
+        logits = self.logits(batch)
+        for one, truth in zip(logits, batch.truths, strict=True):
+            probability = upsample(one[None], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()
+            predicted = probability[0, 0] > self.config.threshold
+            self.scores.update(predicted=predicted[None], truth=truth[None])
+        return logits
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the native protocol (0 to 1)."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the native protocol (0 to 1)."""
+        self._log_scores("test")
+
+    def _log_scores(self, split: str) -> None:
+        for name, value in self.scores.compute().items():
+            self.log(f"{split}/{name}", value, prog_bar=name in {"mIoU", "oIoU"})
+        self.scores.reset()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the trainable tensors, one schedule step an update."""
+        total = int(self.trainer.estimated_stepping_batches)
+        optimiser, schedule = build_optimiser(self.model, self.optim, total)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep adapters and decoder; the frozen encoders come from where they came from."""
+        checkpoint["state_dict"] = {f"model.{k}": v for k, v in trainable_state(self.model).items()}
+        checkpoint["s4eca_config"] = self.config.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint with a missing or an unknown tensor.
+
+        Raises:
+            AdapterFolderError: the tensors are not exactly those of this configuration.
+        """
+        expected = {f"model.{k}" for k in trainable_state(self.model)}
+        found = set(checkpoint["state_dict"])
+        if expected != found:
+            first = sorted(expected ^ found)[0]
+            word = "lacks" if first in expected else "has an unknown tensor"
+            raise AdapterFolderError(f"The checkpoint {word} {first}; it was made with another configuration.")
