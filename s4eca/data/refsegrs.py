@@ -66,7 +66,7 @@ def open_refsegrs(
     findings.extend(_repeats(references))
     images = len({reference.image for reference in references})
     if images < len(references):
-        findings.append(f"{len(references)} expressions share {images} image files.")
+        findings.append(f"{len(references)} expressions share {images} image file{'s' if images > 1 else ''}.")
     present: dict[Path, set[str]] = defaultdict(set)
     for reference in references:
         present[reference.image].update([reference.category] if reference.category else [])

@@ -277,7 +277,7 @@ def _findings(tables: _Tables, chosen: list[Record], references: list[Reference]
     ]
     images = len({reference.image for reference in references})
     if images < len(chosen):
-        findings.append(f"{len(chosen)} references share {images} images.")
+        findings.append(f"{len(chosen)} references share {images} image{'s' if images > 1 else ''}.")
     if len(references) > len(chosen):
         findings.append(f"{len(chosen)} references have {len(references)} sentences.")
     return tuple(findings)
