@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -109,6 +110,20 @@ class S4ECAModel(nn.Module):
             "detail": bool(self.config.decoder_detail),
             "dtype": dtype,
         }
+
+
+    def save_pretrained(self, folder: Path | str, card: Any = None, *, dtype: str = "float32") -> Path:
+        """Write the adapter folder (see `s4eca.adapter_folder.save`)."""
+        from s4eca.adapter_folder import save
+
+        return save(self, folder, card, dtype=dtype)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, *, device: str | None = None, **encoders: Any) -> S4ECAModel:
+        """The model of an adapter folder (see `s4eca.adapter_folder.load`)."""
+        from s4eca.adapter_folder import load
+
+        return load(folder, device=device, **encoders)
 
 
 def attach(vision: Any = None, text: Any = None, config: S4ECAConfig | None = None, **settings: Any) -> S4ECAModel:

@@ -65,7 +65,7 @@ class Collate:
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         return Batch(
             [i.expression for i in items],
-            [torch.from_numpy(i.truth) for i in items],
+            [torch.from_numpy(np.array(i.truth)) for i in items],
             [i.index for i in items],
             images,
             encoded,

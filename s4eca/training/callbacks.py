@@ -15,6 +15,9 @@ from s4eca.losses.overlap import upsample
 from s4eca.training.batch import Batch
 from s4eca.training.pictures import draw_grid
 
+# Lightning runs a callback's hook for the end of a validation epoch before the module's, which logs the scores: so
+# everything here waits for `on_validation_end`.
+
 
 class ScoreRows(Callback):
     """Appends one CSV row per validation: epoch, update, loss and the scores of the native protocol."""
@@ -22,7 +25,7 @@ class ScoreRows(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row; the sanity check before training leaves none."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
@@ -74,7 +77,7 @@ class PictureGrid(Callback):
         drawn = upsample(outputs[:1], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()[0, 0]
         self._rows.append((batch.indices[0], batch.expressions[0], truth.cpu(), drawn.cpu()))
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
         rows, self._rows = self._rows, []
         if trainer.sanity_checking or not rows or not trainer.is_global_zero:
@@ -103,7 +106,7 @@ class BestFolder(Callback):
         self.save = save
         self.best = -1.0
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
         score = trainer.callback_metrics.get("val/mIoU")
         if trainer.sanity_checking or score is None or not trainer.is_global_zero or float(score) <= self.best:

@@ -21,7 +21,6 @@ class OptimConfig:
         warmup: updates of linear warm-up; the first update already has a non-zero rate, since a zero update would
             leave every up projection at zero and everything behind it without gradient.
         power: exponent of the polynomial decay.
-        clip: largest gradient norm (given to the trainer).
         average: decay of the moving average of the trained tensors that is validated and saved; 0 turns it off.
     """
 
@@ -30,7 +29,6 @@ class OptimConfig:
     weight_decay: float = 1e-2
     warmup: int = 100
     power: float = 0.9
-    clip: float = 1.0
     average: float = 0.0
 
 

@@ -1,0 +1,265 @@
+"""A saved adapter: `adapter_model.safetensors`, `adapter_config.json` and `README.md` in one folder.
+
+The file names are peft's; the config says s4eca and never pretends to be a peft type. Loading is strict: another
+encoder, other preprocessing, a missing or an unknown tensor, an unknown key or format version is refused by name. No
+pickle is in the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s4eca.card import write_card
+from s4eca.config import INTERPOLATION, S4ECAConfig
+from s4eca.errors import AdapterFolderError
+from s4eca.model import S4ECAModel, attach
+from s4eca.trainable import trainable_state
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
+FORMAT_VERSION = 1
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a saved adapter says of itself.
+
+    Attributes:
+        name: short name.
+        data: the imagery and expressions it was trained on.
+        licence: under which terms it may be used.
+        scores: name of a score -> value in 0..1, with the split in the name.
+        gsd: ground sampling distance of the training imagery in metres, if known.
+        command: the command that trained it.
+        budget: counts as `s4eca budget --json` gives them.
+    """
+
+    name: str = "adapter"
+    data: str = "not stated"
+    licence: str = "not stated"
+    scores: dict[str, float] = field(default_factory=dict)
+    gsd: float | None = None
+    command: str = "not stated"
+    budget: dict[str, Any] = field(default_factory=dict)
+
+
+def save(model: S4ECAModel, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
+    """Write the adapter folder; each file is written aside first and then moved into place.
+
+    Args:
+        model: the model whose adapter and decoder are saved.
+        folder: made if need be.
+        card: what to say of it; None says only what the model knows.
+        dtype: ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises:
+        AdapterFolderError: unknown dtype, or the folder cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    folder = Path(folder)
+    if dtype not in DTYPES:
+        raise AdapterFolderError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+    card = card or Card()
+    tensors = {k: v.detach().to("cpu", DTYPES[dtype]).contiguous() for k, v in trainable_state(model).items()}
+    note = describe(model, card)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / WEIGHTS, to_bytes(tensors, metadata={"library": "s4eca"}))
+        _write(folder / CONFIG, json.dumps(note, indent=2).encode())
+        _write(folder / CARD, write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode())
+    except OSError as error:
+        raise AdapterFolderError(f"The adapter folder {folder} cannot be written: {error.strerror or error}.") from error
+    return folder
+
+
+def describe(model: S4ECAModel, card: Card) -> dict[str, Any]:
+    """The contents of `adapter_config.json`."""
+    from s4eca import __version__
+
+    return {
+        "library": "s4eca",
+        "format_version": FORMAT_VERSION,
+        "s4eca_version": __version__,
+        "config": model.config.to_dict(),
+        "encoders": {
+            part: {"source": e.spec.source, "sha256": e.fingerprint, "parameters": e.spec.parameters}
+            for part, e in (("vision", model.vision), ("text", model.text))
+        },
+        "preprocessing": preprocessing(model),
+        "card": asdict(card),
+    }
+
+
+def preprocessing(model: S4ECAModel) -> dict[str, Any]:
+    """How an image meets this model's encoder."""
+    spec = model.vision.spec
+    return {
+        "image_size": model.config.image_size,
+        "interpolation": INTERPOLATION,
+        "position_interpolation": spec.interpolation,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+    }
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """`adapter_config.json`, checked for known keys and version; needs neither torch nor weights.
+
+    Raises:
+        AdapterFolderError: missing or damaged file, an unknown key, another library or format version.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        note = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise AdapterFolderError(f"{folder} is no adapter folder: it has no {CONFIG}.") from error
+    except (OSError, ValueError) as error:
+        raise AdapterFolderError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(note, dict) or note.get("library") != "s4eca":
+        kind = note.get("peft_type") if isinstance(note, dict) else None
+        what = f"a peft adapter of type {kind}" if kind else f"library {note.get('library')!r}" if isinstance(note, dict) else "no object"
+        raise AdapterFolderError(f"{path} describes {what}; expected library 's4eca'.")
+    if note.get("format_version") != FORMAT_VERSION:
+        raise AdapterFolderError(
+            f"{path} has format_version {note.get('format_version')!r}; this version of s4eca reads {FORMAT_VERSION}."
+        )
+    _same_keys(path, "", note, KEYS)
+    _same_keys(path, "card.", note["card"], {f.name for f in fields(Card)})
+    return note
+
+
+def load(
+    folder: Path | str, *, device: str | None = None, vision: Any = None, text: Any = None
+) -> S4ECAModel:
+    """The model of an adapter folder, with its encoders loaded, checked and joined.
+
+    Args:
+        folder: the adapter folder.
+        device: where the model goes; None leaves it on the CPU.
+        vision, text: identifiers or ready encoders to use in place of those the folder names, for instance a local
+            copy; they must hold the same weights.
+
+    Raises:
+        AdapterFolderError: anything that does not fit, by name.
+        EncoderError: an encoder cannot be loaded.
+    """
+    folder = Path(folder)
+    note = read_config(folder)
+    config = S4ECAConfig.from_dict(note["config"], origin=str(folder / CONFIG))
+    tensors = _read_tensors(folder / WEIGHTS)
+    model = attach(vision, text, config)
+    # Identifiers of local copies may differ; what must agree is the weights.
+    _check_encoders(folder, note, model)
+    fill(folder / WEIGHTS, model, tensors)
+    model.eval()
+    return model if device is None else model.to(device)
+
+
+def sha256(folder: Path | str) -> str:
+    """Hash (hex) of weights and config together: the identity of a saved adapter."""
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, CONFIG):
+        try:
+            digest.update((Path(folder) / name).read_bytes())
+        except OSError as error:
+            raise AdapterFolderError(f"{folder} is no adapter folder: {name} cannot be read.") from error
+    return digest.hexdigest()
+
+
+def tensor_table(path: Path) -> dict[str, int]:
+    """Names and sizes of the tensors in a weights file, from its header alone.
+
+    Raises:
+        AdapterFolderError: the file is missing or damaged.
+    """
+    import math
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise AdapterFolderError(f"{path} does not exist; the adapter folder is incomplete.") from error
+    except (OSError, SafetensorError) as error:
+        raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise AdapterFolderError(f"{path} does not exist; the adapter folder is incomplete.") from error
+    except (OSError, SafetensorError) as error:
+        raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
+
+
+def _check_encoders(folder: Path, note: dict[str, Any], model: S4ECAModel) -> None:
+    for part, encoder in (("vision", model.vision), ("text", model.text)):
+        saved = note["encoders"][part]
+        if encoder.fingerprint != saved["sha256"]:
+            raise AdapterFolderError(
+                f"{folder / CONFIG} was made with the {part} encoder {saved['source']} "
+                f"(weights {saved['sha256'][:12]}…), but {encoder.spec.source} has weights {encoder.fingerprint[:12]}…."
+            )
+    for key, value in preprocessing(model).items():
+        found = note["preprocessing"].get(key)
+        if found != value:
+            raise AdapterFolderError(
+                f"{folder / CONFIG} was made with preprocessing {key} = {found!r}, here it is {value!r}."
+            )
+    _same_keys(folder / CONFIG, "preprocessing.", note["preprocessing"], set(preprocessing(model)))
+
+
+def fill(path: Path, model: S4ECAModel, tensors: dict[str, Tensor]) -> None:
+    """Copy tensors into the trainable parts; every one must be there, of the right shape, and no other.
+
+    Raises:
+        AdapterFolderError: the first tensor that is missing, misshapen or unknown; `path` names where it came from.
+    """
+    own = trainable_state(model)
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise AdapterFolderError(f"{path} lacks the tensor {name}.")
+        if tensors[name].shape != tensor.shape:
+            raise AdapterFolderError(
+                f"{path} has {name} of shape {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}."
+            )
+    for name in tensors:
+        if name not in own:
+            raise AdapterFolderError(f"{path} has an unknown tensor {name}.")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def _same_keys(path: Path, where: str, found: dict[str, Any], known: set[str]) -> None:
+    for key in sorted(known - set(found)):
+        raise AdapterFolderError(f"{path} lacks the key {where}{key}.")
+    for key in sorted(set(found) - known):
+        raise AdapterFolderError(f"{path} has an unknown key {where}{key}.")
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
