@@ -21,8 +21,9 @@ def gaussian_importance(window: int) -> Floats:
     places = np.arange(window, dtype=np.float32) - np.float32((window - 1) / 2.0)
     sigma = 0.125 * window
     axis = np.exp(places**2 / np.float32(-2.0 * sigma**2)).astype(np.float32)
-    weights = axis[:, None] * axis[None, :]
-    return np.maximum(weights, np.float32(max(float(weights.min()), 1e-3)))
+    product = axis[:, None] * axis[None, :]
+    weights: Floats = np.maximum(product, np.float32(max(float(product.min()), 1e-3)))
+    return weights
 
 
 class StripAccumulator:

@@ -67,7 +67,8 @@ class Ground:
             if self._unit is None:
                 return None
             a, b, _, d, e, _ = self._affine
-            return float(polygon.area) * abs(a * e - b * d) * self._unit**2
+            flat: float = polygon.area * abs(a * e - b * d) * self._unit**2
+            return flat
         fine = shapely.segmentize(polygon, LONGEST_EDGE)
         try:
             globe = shapely.transform(fine, self._on_globe)

@@ -61,12 +61,10 @@ def cannot_write(path: Path, error: object) -> RasterError:
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < LITTLE:
             detail = f"the disk is full: {detail}"
-    return RasterError(f"{path} cannot be written ({detail}); nothing was left there, name another folder or make room.")
+    return RasterError(f"{path} cannot be written ({detail}); nothing was left; make room or name another folder.")
 
 
-def check_outputs(
-    source: Path, outputs: dict[str, tuple[Path, Sequence[str]]], *, overwrite: bool
-) -> None:
+def check_outputs(source: Path, outputs: dict[str, tuple[Path, Sequence[str]]], *, overwrite: bool) -> None:
     """Refuse outputs that cannot or must not be written, before any work is done.
 
     Args:
@@ -91,7 +89,7 @@ def check_outputs(
         if path.exists() and not overwrite:
             raise RasterError(f"{option} {path} exists; pass --overwrite to replace it, or name another file.")
         if not path.parent.is_dir():
-            raise RasterError(f"{option} {path} cannot be written: the folder {path.parent} does not exist; make it first.")
+            raise RasterError(f"{option} {path} cannot be written: there is no folder {path.parent}; make it first.")
         _probe(path)
 
 

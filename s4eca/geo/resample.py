@@ -22,10 +22,8 @@ def span(start: int, stop: int, n_in: int, n_out: int) -> tuple[int, int]:
         return start, stop
     if n_in > n_out:
         return start * n_in // n_out, min(-(-stop * n_in // n_out), n_in)
-    scale = n_in / n_out
-    first = int(np.floor((start + 0.5) * scale - 0.5))
-    last = int(np.floor((stop - 0.5) * scale - 0.5)) + 1
-    return min(max(first, 0), n_in - 1), min(max(last, 0), n_in - 1) + 1
+    low, high, _ = _neighbours(np.array([start, stop - 1]), n_in, n_out)
+    return int(low[0]), int(high[1]) + 1
 
 
 def resample_axis(values: Array, axis: int, start: int, stop: int, n_in: int, n_out: int) -> NDArray[np.float64]:
@@ -44,7 +42,8 @@ def resample_axis(values: Array, axis: int, start: int, stop: int, n_in: int, n_
     if n_in > n_out:
         out = _average(moved, np.arange(start, stop + 1) * n_in / n_out - first)
     elif n_in < n_out:
-        out = _bilinear(moved, (np.arange(start, stop) + 0.5) * n_in / n_out - 0.5, first, n_in)
+        low, high, share = _neighbours(np.arange(start, stop), n_in, n_out)
+        out = moved[..., low - first] * (1.0 - share) + moved[..., high - first] * share
     else:
         out = moved
     return np.moveaxis(out, -1, axis)
@@ -62,14 +61,18 @@ def _average(values: Array, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-def _bilinear(values: Array, places: NDArray[np.float64], first: int, n_in: int) -> NDArray[np.float64]:
-    """Linear interpolation at fractional pixel centres; beyond the ends of the axis the end pixel counts."""
-    places = np.clip(places, 0.0, n_in - 1.0)
-    low = np.floor(places).astype(np.int64)
-    high = np.minimum(low + 1, n_in - 1)
-    share = places - low
-    mixed: NDArray[np.float64] = values[..., low - first] * (1.0 - share) + values[..., high - first] * share
-    return mixed
+def _neighbours(
+    out: NDArray[np.int64], n_in: int, n_out: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """For linear interpolation, the input pixels before and behind each output centre and the share of the second.
+
+    Whole-number arithmetic, so that a slice of the axis finds the same neighbours as the whole; beyond the ends of
+    the axis the end pixel counts.
+    """
+    above = (2 * out + 1) * n_in - n_out
+    low = above // (2 * n_out)
+    share = (above - low * 2 * n_out) / (2.0 * n_out)
+    return np.clip(low, 0, n_in - 1), np.clip(low + 1, 0, n_in - 1), share
 
 
 def across(values: Array, valid: Array, n_in: int, n_out: int) -> NDArray[np.float64]:

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import s4eca
-from s4eca.errors import RasterError, S4ECAError
+from s4eca.errors import S4ECAError
 from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.grids import Grid, RowBuffer, make_grid
 from s4eca.geo.request import Request, check_memory, make_request, open_scene
-from s4eca.geo.writers import Writers
 from s4eca.geo.scaling import Scaling, find_scaling
 from s4eca.geo.source import Scene, gdal_env
 from s4eca.geo.windows import Plan
+from s4eca.geo.writers import Writers
 
 if TYPE_CHECKING:
     from s4eca.geo.result import SceneResult
@@ -37,44 +37,37 @@ Say = Callable[[str], None]
 
 
 def segment_geotiff(
-    source: str | Path,
-    expressions: Sequence[str] | str,
-    segmenter: Segmenter,
-    out: str | Path,
-    *,
-    polygons: str | Path | None = None,
-    scores: str | Path | None = None,
-    bands: Sequence[int] | None = None,
-    gsd: float | None = None,
-    threshold: float | None = None,
-    batch_size: int = 4,
-    overlap: float = 0.25,
-    window: int | None = None,
-    scale: Sequence[float] | None = None,
-    fill: Sequence[float] | None = None,
-    overwrite: bool = False,
-    allow_ungeoreferenced: bool = False,
-    adapter_hash: str | None = None,
-    tags: Mapping[str, str] | None = None,
-    max_memory: int = MEMORY,
-    progress: bool = True,
-    say: Say | None = None,
-) -> SceneResult:
+    source: str | Path, expressions: Sequence[str] | str, segmenter: Segmenter, out: str | Path, *,
+    polygons: str | Path | None = None, scores: str | Path | None = None, bands: Sequence[int] | None = None,
+    gsd: float | None = None, threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25,
+    window: int | None = None, scale: Sequence[float] | None = None, fill: Sequence[float] | None = None,
+    overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
+    tags: Mapping[str, str] | None = None, max_memory: int = MEMORY, progress: bool = True, say: Say | None = None,
+) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
-    The settings up to `overwrite` are the fields of `Request`, described there.
-
     Args:
-        source, expressions, out: the raster, what to look for, and the mask to write.
-        segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; an `S4ECAModel` is wrapped in one.
-        fill: RGB 0..255 shown where pixels are not valid; None takes the segmenter's own `fill`, or a mean colour.
-        adapter_hash, tags: written in the tags of the outputs.
+        source: a raster file: GeoTIFF, or a picture without georeference.
+        expressions: what to look for; one band of the mask each.
+        segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
+        out: mask to write (.tif), with a QGIS style (.qml) beside it.
+        polygons: GeoPackage (.gpkg) to write as well.
+        scores: raster of probabilities (.tif) to write as well.
+        bands: one or three bands to show, counted from 1; alpha named here is data. None: as the file declares.
+        gsd: metres a pixel covers where the model works; None works on the file's own pixels.
+        threshold: probability above which a pixel is marked; None takes the segmenter's `threshold`, or 0.5.
+        batch_size: windows given to the segmenter at once.
+        overlap: share of a window that the next one covers again.
+        window: side of a window in pixels; None takes the segmenter's `image_size`.
+        scale: values shown as black and white; None shows bytes as they are, others stretched over the scene.
+        fill: RGB 0..255 shown where pixels are not valid; None takes the segmenter's `fill`, or a mean colour.
+        overwrite: replace existing files.
+        allow_ungeoreferenced: work in pixels where a raster has no CRS.
+        adapter_hash: written in the tags of the rasters.
+        tags: more to write there.
         max_memory: bytes that one row of windows may take.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
-
-    Returns:
-        Paths, counts and timings.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.
@@ -245,11 +238,12 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
 
 def _as_segmenter(given: Any) -> Segmenter:
     """The segmenter itself, or the predictor of a bare model."""
-    if hasattr(given, "probabilities"):
-        return given  # type: ignore[no-any-return]
-    from s4eca.predictor import Predictor
+    segmenter: Segmenter = given
+    if not hasattr(given, "probabilities"):
+        from s4eca.predictor import Predictor
 
-    return Predictor(given)
+        segmenter = Predictor(given)
+    return segmenter
 
 
 def _warn(note: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -125,7 +126,7 @@ class RasterSink:
             self._file.write(rows, window=window)
         except (RasterioError, OSError) as error:
             raise cannot_write(self._staged.path, error) from error
-        self._sums.append([zlib.crc32(np.ascontiguousarray(band)) for band in rows])
+        self._sums.append([zlib.crc32(band.tobytes()) for band in rows])
         self._written += self._filled
         self._filled = 0
 
@@ -156,7 +157,7 @@ class RasterSink:
                 row = index * TILE
                 window = Window(0, row, self._facts.width, min(TILE, self._facts.height - row))
                 for band, expected in enumerate(sums, 1):
-                    if zlib.crc32(file.read(band, window=window)) != expected:
+                    if zlib.crc32(file.read(band, window=window).tobytes()) != expected:
                         raise OSError(f"rows from {row} on are not as they were written")
 
     def commit(self) -> None:
@@ -167,8 +168,6 @@ class RasterSink:
         """Take away what was written; safe to call at any time."""
         if self._file is not None:
             file, self._file = self._file, None
-            try:
+            with contextlib.suppress(RasterioError, OSError):
                 file.close()
-            except (RasterioError, OSError):
-                pass
         self._staged.abandon()

@@ -12,14 +12,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from s4eca.errors import RasterError
@@ -108,7 +107,7 @@ class Scene:
         """The scene itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self.close()
 
@@ -171,7 +170,7 @@ class Scene:
         rows, cols = self._file.block_shapes[self._unique[0] - 1]
         across = -(-self.facts.width // cols) * cols
         needed = 2 * rows * across * self._file.count * self._dtype.itemsize
-        return min(max(CACHE_BYTES, needed), LONGEST_CACHE)
+        return int(min(max(CACHE_BYTES, needed), LONGEST_CACHE))
 
     def sample_cell(self, side: int) -> tuple[int, int]:
         """Rows and columns of the pieces that are cheap to read at random: squares, or whole strips."""
@@ -192,8 +191,9 @@ class Scene:
         Raises:
             RasterError: the file is damaged there.
         """
-        if box.row < 0 or box.col < 0 or box.row + box.height > self.facts.height or box.col + box.width > self.facts.width:
-            raise ValueError(f"{box} is not inside the scene of {self.facts.height} x {self.facts.width} pixels")
+        height, width = self.facts.height, self.facts.width
+        if min(box.row, box.col) < 0 or box.row + box.height > height or box.col + box.width > width:
+            raise ValueError(f"{box} is not inside the scene of {height} x {width} pixels")
         window = Window(box.col, box.row, box.width, box.height)
         try:
             values = self._file.read(self._unique, window=window, out_dtype=self._dtype)
@@ -217,14 +217,16 @@ class Scene:
         for band in self._alpha:
             valid &= self._file.read(band, window=window) > 0
         if self._masked:
-            valid &= (self._file.read_masks(self._masked, window=window) > 0).all(axis=0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NodataShadowWarning)  # alpha was read above, by itself
+                valid &= (self._file.read_masks(self._masked, window=window) > 0).all(axis=0)
         return valid
 
     def _damaged(self, box: Box) -> RasterError:
         """The error of a file that breaks off."""
         last = box.row + box.height - 1
         return RasterError(
-            f"{self._path} cannot be read at rows {box.row} to {last}: the file is damaged or cut short; fetch it again."
+            f"{self._path} cannot be read at rows {box.row} to {last}: it is damaged or cut short; fetch it again."
         )
 
 
@@ -295,7 +297,7 @@ def _open(path: Path) -> Any:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(path)
     except RasterioError as error:
-        raise RasterError(f"{path} cannot be opened as a raster: it is damaged, cut short or of another kind.") from error
+        raise RasterError(f"{path} cannot be opened as a raster: it is damaged, cut short or no raster.") from error
 
 
 def _has_own_mask(flags: Sequence[MaskFlags]) -> bool:
