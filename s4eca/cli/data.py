@@ -1,0 +1,115 @@
+"""`s4eca data`: check a data folder, or render one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s4eca.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from s4eca.data.sample import ReferringDataset
+
+LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of ``s4eca data``."""
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|render")
+    check = tasks.add_parser("check", help="read a data folder, look at every file, say what is unusual")
+    check.add_argument("folder", type=Path, metavar="DIR", help="data folder (or a .jsonl file)")
+    check.add_argument("--layout", required=True, choices=LAYOUTS, help="how it is laid out")
+    check.add_argument("--split", help="one split only (default: all it has)")
+    check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
+    check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
+    check.add_argument("--json", action="store_true", help="print JSON in place of the report")
+    render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks")
+    render.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+    render.add_argument("--layout", required=True, choices=LAYOUTS, help="how to lay it out")
+    render.add_argument("--scenes", type=int, default=60, metavar="N", help="number of scenes (default: 60)")
+    render.add_argument("--seed", type=int, default=0, help="decides every scene (default: 0)")
+    render.add_argument("--size", type=int, default=224, metavar="PX", help="side of a scene (default: 224)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the task that was asked.
+
+    Raises:
+        S4ECAError: a file of the data set is missing, damaged or in another layout, or an output cannot be written.
+    """
+    return _check(args) if args.task == "check" else _render(args)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from s4eca.data.audit import audit
+    from s4eca.data.open import open_dataset, splits_of
+
+    splits = (args.split,) if args.split else splits_of(args.folder, args.layout)
+    report: dict[str, Any] = {"folder": str(args.folder), "layout": args.layout, "splits": {}}
+    faults: list[str] = []
+    for split in splits:
+        dataset = open_dataset(args.folder, args.layout, split, expect_published=args.expect_published)
+        row = _describe(dataset)
+        if not args.lists_only:
+            looked = audit(dataset)
+            row["findings"].extend(text for text in looked.findings if text not in row["findings"])
+            row["faults"] = looked.faults
+            faults.extend(looked.faults)
+        report["splits"][split] = row
+    print(json.dumps(report, indent=2) if args.json else _table(report))
+    if faults:
+        more = "" if len(faults) == 1 else f" {len(faults)} files in all cannot be used."
+        raise DataError(faults[0] + more)
+    return 0
+
+
+def _describe(dataset: ReferringDataset) -> dict[str, Any]:
+    return {
+        "references": len(dataset),
+        "images": len(dataset.images()),
+        "expressions": len({reference.expression for reference in dataset.references}),
+        "exhaustive": dataset.exhaustive,
+        "kinds": dict(sorted(dataset.kinds().items())),
+        "classes": dict(sorted(dataset.categories().items())),
+        "findings": list(dataset.findings),
+        "faults": [],
+    }
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = [f"{report['folder']} ({report['layout']})"]
+    for split, row in report["splits"].items():
+        counts = f"{row['references']} references, {row['images']} images, {row['expressions']} distinct expressions"
+        lines += ["", f"{split}: {counts}"]
+        for title in ("kinds", "classes"):
+            if row[title]:
+                lines.append(f"  {title}: " + ", ".join(f"{name} {count}" for name, count in row[title].items()))
+        lines += [f"  note: {text}" for text in row["findings"]]
+        lines += [f"  FAULT: {text}" for text in row["faults"]]
+    return "\n".join(lines)
+
+
+def _render(args: argparse.Namespace) -> int:
+    for name, least in (("scenes", 3), ("size", 96), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise ConfigError(f"--{name} is {getattr(args, name)}; it must be at least {least}.")
+    from s4eca.data.render_layouts import write_layout
+    from s4eca.data.scenes import render_scene
+
+    held = max(1, args.scenes // 6)
+    sizes = {"train": args.scenes - 2 * held, "val": held, "test": held}
+    splits, start = {}, args.seed * 1_000_000
+    for split, count in sizes.items():
+        splits[split] = [render_scene(start + index, (args.size, args.size)) for index in range(count)]
+        start += count
+    write_layout(args.out, args.layout, splits)
+    counts = ", ".join(f"{split} {sum(len(s.references) for s in scenes)}" for split, scenes in splits.items())
+    print(f"{args.out}: {args.scenes} rendered scenes in the {args.layout} layout; expressions: {counts}.")
+    print(
+        "Rendered scenes are drawings for tests and trials; scores on them say nothing of real imagery.",
+        file=sys.stderr,
+    )
+    return 0
