@@ -1,0 +1,124 @@
+"""The command line's door: finds the verb, imports its file and no other, and turns errors into one line.
+
+Exit codes: 0 done, 1 done and found wanting (a budget exceeded, say), 2 wrong use or unusable input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from s4eca import __version__
+from s4eca.errors import S4ECAError
+
+# verb -> (module with add_arguments and run, what it does)
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("s4eca.cli.demo", "the whole path on the packaged encoders: attach, train, score, segment a GeoTIFF"),
+    "models": ("s4eca.cli.models", "list the known encoders with sizes, licences and sources"),
+    "budget": ("s4eca.cli.budget", "count what trains, find the width that meets a share"),
+    "fit": ("s4eca.cli.fit", "train adapters from a configuration file"),
+    "validate": ("s4eca.cli.fit", "score a checkpoint on the validation split of a configuration file"),
+    "test": ("s4eca.cli.fit", "score a checkpoint on the test split of a configuration file"),
+    "evaluate": ("s4eca.cli.evaluate", "score a saved adapter on a data folder, under every rulebook"),
+    "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
+    "adapter": ("s4eca.cli.adapter", "show or convert a saved adapter"),
+    "data": ("s4eca.cli.data", "check a data folder, or render one"),
+}
+# Verbs whose line is LightningCLI's to read.
+PASSED_ON = ("fit", "validate", "test")
+
+
+class UsageError(S4ECAError):
+    """The command line does not fit the verb."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are sentences like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the whole usage.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{self.prog.partition(' ')[2]}: {message}; see {self.prog} --help.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        arguments: what follows the program's name; None takes `sys.argv`.
+    """
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(line)
+        sys.stdout.flush()
+        return code
+    except S4ECAError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read our output has left; the interpreter must not try to flush into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}.", 2)
+
+
+def _dispatch(line: list[str]) -> int:
+    if not line:
+        print(usage(), file=sys.stderr)
+        return 2
+    verb, rest = line[0], line[1:]
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if verb in ("-V", "--version"):
+        print(f"s4eca {__version__}")
+        return 0
+    if verb not in VERBS:
+        raise UsageError(_unknown(verb))
+    module = import_module(VERBS[verb][0])
+    if verb in PASSED_ON:
+        return int(module.run_lightning(verb, rest))
+    parser = Parser(prog=f"s4eca {verb}", description=module.__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    module.add_arguments(parser)
+    try:
+        parsed = parser.parse_args(rest)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return int(module.run(parsed))
+
+
+def usage() -> str:
+    """What `s4eca --help` prints: every verb with one line."""
+    rows = "\n".join(f"  {verb:<10}{what}" for verb, (_, what) in VERBS.items())
+    return (
+        "usage: s4eca VERB [options]\n\n"
+        "Adapters that let frozen vision and text encoders segment aerial imagery by referring expression.\n\n"
+        f"{rows}\n\n"
+        "s4eca VERB --help says more of one verb; s4eca --version prints the version."
+    )
+
+
+def _unknown(verb: str) -> str:
+    near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+    if verb.startswith("-"):
+        return f"the first word is {verb!r}, where a verb is expected: {', '.join(VERBS)}."
+    return f"there is no verb {verb!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(VERBS)}.")
+
+
+def _complain(message: str, code: int) -> int:
+    """One line on standard error, whatever the message is made of."""
+    print(f"s4eca: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,81 @@
+"""List the known encoders: role, family, parameters, licence, source, and whether they can be loaded on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from s4eca.encoders.catalog import ENTRIES, FAMILIES, HUB, Entry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `s4eca models`."""
+    parser.add_argument("--role", choices=("vision", "text"), help="only encoders of this role")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table of encoders."""
+    rows = [describe(entry) for entry in ENTRIES if args.role in (None, entry.role)]
+    print(json.dumps(rows, indent=2) if args.json else _table(rows))
+    return 0
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """One row: id, role, family, parameters, licence, source, available, status."""
+    available, status = _availability(entry)
+    row: dict[str, Any] = {
+        "id": entry.id,
+        "role": entry.role,
+        "family": entry.family,
+        "parameters": entry.parameters,
+        "licence": entry.licence,
+        "source": entry.source if entry.source != HUB else f"hub:{entry.id}",
+        "available": available,
+        "status": status,
+    }
+    if entry.sha256:
+        row["sha256"] = entry.sha256
+    if entry.remark:
+        row["remark"] = entry.remark
+    return row
+
+
+def _availability(entry: Entry) -> tuple[bool, str]:
+    """Whether the encoder can be loaded here without a network, and in words."""
+    if entry.source != HUB:
+        here = packaged_file(entry) is not None
+        return here, "installed" if here else 'needs pip install "s4eca[demo]"'
+    if not FAMILIES[entry.family].loadable:
+        return False, "budget only so far"
+    from s4eca.encoders.meta import cached_snapshot
+
+    here = cached_snapshot(entry.id) is not None
+    return here, "in the hub's cache" if here else "needs the hub, or a local directory"
+
+
+def packaged_file(entry: Entry) -> Path | None:
+    """The file of a packaged encoder, or None where its package is not installed; the package is not imported."""
+    package, _, inside = entry.source.partition(":")[2].partition("/")
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    path = Path(next(iter(found.submodule_search_locations))) / inside
+    return path if path.is_file() else None
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = {"id": "id", "role": "role", "family": "family", "licence": "licence", "status": "here", "source": "source"}
+    widths = {key: max(len(str(row[key])) for row in [head, *rows]) for key in head}
+    lines = []
+    for row in [{**head, "parameters": "parameters"}, *rows]:
+        count = row["parameters"] if isinstance(row["parameters"], str) else f"{row['parameters']:,}"
+        cells = [f"{row['id']:<{widths['id']}}", f"{row['role']:<{widths['role']}}"]
+        cells += [f"{row['family']:<{widths['family']}}", f"{count:>13}"]
+        cells += [f"{row[key]:<{widths[key]}}" for key in ("status", "licence", "source")]
+        lines.append("  ".join(cells).rstrip())
+    notes = [f"{row['id']}: {row['remark']}; SHA-256 {row['sha256']}" for row in rows if "sha256" in row]
+    return "\n".join([*lines, *([""] if notes else []), *notes])

@@ -1,0 +1,181 @@
+"""Specs of encoders without their weights: from the built-in table, or from the config.json of a local directory.
+
+Nothing here opens a network connection. The table answers at once; a directory's encoder is built on the meta device,
+where tensors have shapes and no memory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from s4eca.encoders import catalog
+from s4eca.errors import EncoderError
+from s4eca.protocols import TextSpec, VisionSpec
+
+# A whole checkpoint holds two towers; the role says which one is meant.
+_TOWERS = {
+    ("clip", "vision"): ("clip_vision_model", "vision_config"),
+    ("clip", "text"): ("clip_text_model", "text_config"),
+    ("siglip", "vision"): ("siglip_vision_model", "vision_config"),
+    ("siglip", "text"): ("siglip_text_model", "text_config"),
+}
+_HIERARCHICAL = ("swin", "swinv2")
+# RoBERTa numbers its positions from pad + 1, so two rows of its table are never reached by text.
+_RESERVED_POSITIONS = {"roberta": 2}
+
+
+def vision_spec(source: str) -> VisionSpec:
+    """The spec of a vision encoder, without weights and without a network.
+
+    Args:
+        source: an identifier of `encoders/catalog.py`, or a directory with a config.json.
+
+    Raises:
+        EncoderError: unknown identifier, or a directory without a usable config.json.
+    """
+    family, sizes, parameters, entry = _described(source, "vision")
+    form = catalog.FAMILIES[family]
+    mean, std = (entry.normalisation if entry else None) or form.normalisation
+    widths, strides = _stages(family, sizes)
+    return VisionSpec(
+        source=source.removeprefix("hf:"),
+        family=family,
+        widths=widths,
+        strides=strides,
+        prefix_tokens=form.prefix_tokens + int(sizes.get("num_register_tokens", 0)),
+        mean=mean,
+        std=std,
+        parameters=parameters,
+        interpolation=form.interpolation,
+    )
+
+
+def text_spec(source: str) -> TextSpec:
+    """The spec of a text encoder, without weights and without a network.
+
+    Args:
+        source: an identifier of `encoders/catalog.py`, or a directory with a config.json.
+
+    Raises:
+        EncoderError: unknown identifier, or a directory without a usable config.json.
+    """
+    family, sizes, parameters, _ = _described(source, "text")
+    return TextSpec(
+        source=source.removeprefix("hf:"),
+        family=family,
+        width=int(sizes["hidden_size"]),
+        blocks=int(sizes["num_hidden_layers"]),
+        longest=int(sizes["max_position_embeddings"]) - _RESERVED_POSITIONS.get(family, 0),
+        parameters=parameters,
+    )
+
+
+def build_on_meta(family: str, sizes: dict[str, Any]) -> Any:
+    """The transformers model of a family on the meta device: shapes and names, no memory.
+
+    Args:
+        family: a key of `catalog.FAMILIES`.
+        sizes: settings of its configuration class.
+    """
+    import torch
+    import transformers
+
+    form = catalog.FAMILIES[family]
+    config = getattr(transformers, form.config_class)(**{**sizes, **form.settings})
+    with torch.device("meta"):
+        return getattr(transformers, form.model_class)(config, **form.build)
+
+
+def _described(source: str, role: str) -> tuple[str, dict[str, Any], int, catalog.Entry | None]:
+    """Family, settings, number of parameters and (if it is a known identifier) the row of the table."""
+    entry = catalog.find(source, role)
+    if entry is not None:
+        return entry.family, entry.sizes, entry.parameters, entry
+    name = source.removeprefix("hf:")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        cached = cached_snapshot(name)
+        if cached is None:
+            raise _unknown(source, role)
+        folder = cached
+    family, sizes = _read_config(folder, role)
+    try:
+        model = build_on_meta(family, sizes)
+    except Exception as error:  # what a library raises on odd settings is not ours to list
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EncoderError(f"{folder / 'config.json'} does not describe a {family} encoder: {first}") from error
+    settings: dict[str, Any] = model.config.to_dict()
+    return family, settings, sum(p.numel() for p in model.parameters()), None
+
+
+def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
+    """Family and settings of the tower of that role out of a directory's config.json."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EncoderError(f"The directory {folder} holds no config.json; pass a directory saved by transformers.") from None
+    except (ValueError, OSError) as error:
+        raise EncoderError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+        raise EncoderError(f"{path} has no field model_type; it must name the family of the encoder, for instance 'bert'.")
+    family = values["model_type"]
+    if (family, role) in _TOWERS:
+        family, key = _TOWERS[family, role]
+        if not isinstance(values.get(key), dict):
+            raise EncoderError(f"{path} has no field {key}, in which the {role} tower is described.")
+        values = values[key]
+    known = [name for name, form in catalog.FAMILIES.items() if form.role == role]
+    if family not in known:
+        raise EncoderError(f"{path} has model_type {family!r}, which is no known {role} encoder; known: {', '.join(known)}.")
+    return family, {key: value for key, value in values.items() if key not in ("model_type", "architectures")}
+
+
+def _stages(family: str, sizes: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Width and stride after each block."""
+    patch = int(sizes["patch_size"])
+    if family not in _HIERARCHICAL:
+        blocks = int(sizes["num_hidden_layers"])
+        return (int(sizes["hidden_size"]),) * blocks, (patch,) * blocks
+    stages = [stage for stage, depth in enumerate(sizes["depths"]) for _ in range(depth)]
+    return (
+        tuple(int(sizes["embed_dim"]) * 2**stage for stage in stages),
+        tuple(patch * 2**stage for stage in stages),
+    )
+
+
+def _unknown(source: str, role: str) -> EncoderError:
+    known = catalog.names(role)
+    other = "text" if role == "vision" else "vision"
+    if catalog.find(source, other) is not None:
+        return EncoderError(f"{source} is a {other} encoder; a {role} encoder is wanted, for instance {known[0]}.")
+    near = difflib.get_close_matches(source, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else "s4eca models lists the known ones."
+    return EncoderError(f"{source} is neither a known {role} encoder nor a directory; {hint}")
+
+
+def cached_snapshot(name: str) -> Path | None:
+    """Folder of a hub checkpoint that is already on this machine, or None; the hub's cache is only looked at."""
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        return None
+    folder = hub_cache() / f"models--{name.replace('/', '--')}"
+    try:
+        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    snapshot = folder / "snapshots" / revision
+    return snapshot if (snapshot / "config.json").is_file() else None
+
+
+def hub_cache() -> Path:
+    """Where the hub's client keeps what it downloaded, by the environment variables it goes by itself."""
+    if "HF_HUB_CACHE" in os.environ:
+        return Path(os.environ["HF_HUB_CACHE"])
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(home).expanduser() / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface" / "hub"
