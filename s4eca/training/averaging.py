@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from s4eca.model import S4ECAModel
 from s4eca.trainable import trainable_parameters
 
 
@@ -53,6 +54,13 @@ class MovingAverage(Callback):
             if name in self._raw:
                 parameter.copy_(self._raw[name])
         self._raw = {}
+
+    @torch.no_grad()
+    def apply(self, model: S4ECAModel) -> None:
+        """Leave the average in the model for good, at the end of a run that is not validated."""
+        for name, parameter in trainable_parameters(model).items():
+            if name in self.average:
+                parameter.copy_(self.average[name])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the average."""

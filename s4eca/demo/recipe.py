@@ -1,0 +1,50 @@
+"""What the demonstration trains on, with which settings, and what it asks of the held-out scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s4eca.config import S4ECAConfig
+from s4eca.data.render_layouts import write_layout
+from s4eca.data.scenes import CLASSES, Scene, render_scene
+
+TRAIN_SCENES, VAL_SCENES = 160, 24
+# Seeds of the held-out scene and of the validation scenes lie outside those of training.
+VAL_SEED, SCENE_SEED = 10_000, 20_000
+SCENE_SIZE = (560, 784)
+ABSENT_CLASS = "tennis court"
+PROMPTS = ("all the storage tanks", "the road", "a tennis court")
+UPDATES, BATCH = 420, 8
+
+
+def config() -> S4ECAConfig:
+    """The packaged pair in side mode at 224 px, with a narrow decoder."""
+    return S4ECAConfig(
+        vision="packaged:dinov2-s",
+        text="packaged:minilm-l6",
+        mode="side",
+        image_size=224,
+        width=86,
+        decoder_width=96,
+        decoder_layers=2,
+        decoder_ffn=192,
+        decoder_heads=4,
+        decoder_detail=16,
+    )
+
+
+def write_data(folder: Path) -> None:
+    """Render the training and validation scenes in the layout of RRSIS-D."""
+    write_layout(
+        folder,
+        "rrsisd",
+        {
+            "train": [render_scene(seed) for seed in range(TRAIN_SCENES)],
+            "val": [render_scene(VAL_SEED + seed) for seed in range(VAL_SCENES)],
+        },
+    )
+
+
+def held_out_scene() -> Scene:
+    """A larger scene that no training scene shares a seed with, in which one class does not occur."""
+    return render_scene(SCENE_SEED, SCENE_SIZE, classes=[name for name in CLASSES if name != ABSENT_CLASS])
