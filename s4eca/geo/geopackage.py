@@ -14,12 +14,11 @@ import pyogrio
 import pyogrio.raw
 import shapely
 from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
-from shapely.geometry.polygon import orient
 
 from s4eca.errors import RasterError
 from s4eca.geo.ground import Ground
 from s4eca.geo.outputs import Staged, cannot_write
-from s4eca.geo.polygons import Found
+from s4eca.geo.polygons import Found, oriented
 from s4eca.geo.source import SceneFacts
 
 LAYER = "found"
@@ -57,7 +56,7 @@ class PolygonSink:
         count = 0
         for one in found:
             area = self._ground.area(one.outline)
-            placed = orient(shapely.transform(one.outline, self._ground.places))
+            placed = oriented(shapely.transform(one.outline, self._ground.places))
             self._waiting.append((placed, prompt, one.score, np.nan if area is None else area))
             count += 1
             if len(self._waiting) >= BATCH:

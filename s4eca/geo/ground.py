@@ -10,7 +10,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError, ProjError
-from shapely.geometry.polygon import orient
+
+from s4eca.geo.polygons import oriented
 
 LONGEST_EDGE = 32.0  # pixels: longer edges get more vertices, because straight on the map is not straight on the globe
 
@@ -61,18 +62,18 @@ class Ground:
         found = (float(metres[0]), float(metres[1]))
         return found if all(np.isfinite(m) and m > 0 for m in found) else None
 
-    def area(self, polygon: Any) -> float | None:
-        """Square metres of a polygon given in pixel coordinates; None where metres are not known."""
+    def area(self, outline: Any) -> float | None:
+        """Square metres of an outline given in pixel coordinates; None where metres are not known."""
         if self._geod is None:
             if self._unit is None:
                 return None
             a, b, _, d, e, _ = self._affine
-            flat: float = polygon.area * abs(a * e - b * d) * self._unit**2
+            flat: float = outline.area * abs(a * e - b * d) * self._unit**2
             return flat
-        fine = shapely.segmentize(polygon, LONGEST_EDGE)
+        fine = shapely.segmentize(outline, LONGEST_EDGE)
         try:
             globe = shapely.transform(fine, self._on_globe)
-            area, _ = self._geod.geometry_area_perimeter(orient(globe))
+            area, _ = self._geod.geometry_area_perimeter(oriented(globe))
         except (ProjError, ValueError):
             return None
         return abs(float(area)) if np.isfinite(area) else None

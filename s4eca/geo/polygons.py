@@ -15,7 +15,8 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
-from shapely.geometry import Polygon, shape
+from shapely.geometry import MultiPolygon, Polygon, shape
+from shapely.geometry.polygon import orient
 
 MOST_OPEN_VERTICES = 4_000_000  # an object with more is cut at the strip, so that memory stays bounded
 
@@ -41,7 +42,7 @@ class _Part:
 class Found:
     """One object: its outline in pixel coordinates (column, row), the mean probability in it, and its pixels."""
 
-    outline: Polygon
+    outline: Polygon | MultiPolygon
     score: float
     pixels: int
 
@@ -149,12 +150,26 @@ class Tracer:
         self._leaders = {label: self._leader(label) for label in kept} | {label: label for label in open_now}
 
 
-def merge(pieces: list[Any]) -> Polygon:
-    """One polygon of pieces that share edges, without the vertices that the cuts left on straight lines."""
+def merge(pieces: list[Any]) -> Polygon | MultiPolygon:
+    """Pieces that share edges as one outline, without the vertices that the cuts left on straight lines.
+
+    Pieces that do not meet (the rest of an outline that was cut) make one outline of several parts.
+    """
     joined = shapely.union_all(pieces)
-    if not isinstance(joined, Polygon):
-        raise ValueError(f"pieces of one object made a {joined.geom_type}")
-    rings = [_straightened(ring) for ring in (joined.exterior, *joined.interiors)]
+    parts = [_straight(part) for part in shapely.get_parts(joined)]
+    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+
+
+def oriented(outline: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    """The outline with its shells counter-clockwise and its holes clockwise."""
+    if isinstance(outline, MultiPolygon):
+        return MultiPolygon([orient(part) for part in outline.geoms])
+    return orient(outline)
+
+
+def _straight(polygon: Polygon) -> Polygon:
+    """The same polygon with vertices only where it turns."""
+    rings = [_straightened(ring) for ring in (polygon.exterior, *polygon.interiors)]
     return Polygon(rings[0], rings[1:])
 
 

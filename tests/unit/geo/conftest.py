@@ -112,7 +112,7 @@ def predict(tmp_path, brightness):
                 with rasterio.open(out) as file:
                     self.mask, self.profile, self.file_tags = file.read(), file.profile, file.tags()
                     self.tags = file.tags(ns="S4ECA")
-                    self.descriptions, self.bounds = file.descriptions, file.bounds
+                    self.descriptions = file.descriptions
                 if options["scores"] is not None:
                     with rasterio.open(options["scores"]) as file:
                         self.scores = file.read()
