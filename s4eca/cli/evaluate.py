@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checks.add_argument("--shuffle-expressions", type=int, metavar="SEED", help="give each image another's expressions")
     checks.add_argument("--untrained", action="store_true", help="fresh adapters and decoder of the same settings")
     run = parser.add_argument_group("running and writing")
-    run.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
-    run.add_argument("--precision", help="arithmetic of the encoders, for instance fp32 or bf16 (default: fp32)")
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    run.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="(default: %(default)s)")
     run.add_argument("--batch-size", type=int, default=16, metavar="N", help="expressions decoded at a time")
     run.add_argument("--json", metavar="OUT", help="write the report here; - prints it in place of the table")
     run.add_argument("--records", type=Path, metavar="OUT", help="write one line of counts per reference (jsonl)")
@@ -57,11 +57,13 @@ def run(args: argparse.Namespace) -> int:
     json_out = None if args.json in (None, "-") else Path(args.json)
     _check_settings(args)
     _check_outputs([path for path in (json_out, args.records) if path is not None], overwrite=args.overwrite)
+    from s4eca import adapter_folder
     from s4eca.data.open import open_dataset
     from s4eca.evaluate import evaluate
     from s4eca.metrics import records as lines
     from s4eca.metrics.report import table
 
+    adapter_folder.read_config(args.adapter)
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published)
     predictor, about = _load(args)
     found: list[lines.Record] = []
@@ -114,8 +116,18 @@ def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     if args.untrained:
         model = _untrained(model)
         about["sha256"] = None
-    settings = {key: value for key in ("device", "precision") if (value := getattr(args, key)) is not None}
-    return Predictor(model, **settings), about
+    device = _device(args.device)
+    about |= {"device": device, "precision": args.precision}
+    return Predictor(model, device=device, precision=args.precision), about
+
+
+def _device(name: str) -> str:
+    """The device meant by ``auto``, else the name itself."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _untrained(model: Any) -> Any:

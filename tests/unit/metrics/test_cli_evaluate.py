@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from s4eca import adapter_folder
 from s4eca.cli import evaluate as verb
 from s4eca.data.open import open_dataset
-from s4eca.errors import S4ECAError
+from s4eca.encoders.toy import toy_pair
+from s4eca.errors import AdapterFolderError, S4ECAError
 from s4eca.metrics.records import read_records
+from s4eca.model import attach
 
 
 @pytest.fixture
@@ -45,6 +49,7 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         return oracle(open_dataset(folder, "jsonl", "test"), size=112), {"folder": args.adapter.name}
 
     monkeypatch.setattr(verb, "_load", load)
+    monkeypatch.setattr("s4eca.adapter_folder.read_config", lambda folder: {})
 
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
@@ -122,3 +127,38 @@ def test_a_full_disk_leaves_nothing_half_written(
         call("--json", str(tmp_path / "scores.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     assert "Definitions" in capsys.readouterr().out  # the scores were shown all the same
+
+
+def test_a_folder_that_is_no_adapter_is_refused_before_the_data(folder: Path, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    with pytest.raises(AdapterFolderError, match="is no adapter folder"):
+        verb.run(parser.parse_args([str(tmp_path / "nothing"), "--data", str(tmp_path / "no"), "--layout", "jsonl"]))
+
+
+def test_a_saved_adapter_and_the_same_untrained(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vision, text = toy_pair()
+    monkeypatch.setattr("s4eca.model.load_vision_encoder", lambda source: vision)
+    monkeypatch.setattr("s4eca.model.load_text_encoder", lambda source: text)
+    torch.manual_seed(5)
+    side = 8 * vision.spec.strides[0]
+    sizes = {"image_size": side, "width": 8, "decoder_width": 16, "decoder_heads": 2, "decoder_ffn": 16}
+    model = attach(vision, text, vision_sites=2, text_sites=2, taps=2, **sizes)
+    with torch.no_grad():
+        for parameter in [*model.adapter.parameters(), *model.decoder.parameters()]:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    adapter_folder.save(model, tmp_path / "adapter")
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    reports = {}
+    for name, words in (("trained", []), ("again", []), ("untrained", ["--untrained"])):
+        out = tmp_path / f"{name}.json"
+        command = [str(tmp_path / "adapter"), "--data", str(folder), "--layout", "jsonl", "--device", "cpu"]
+        assert verb.run(parser.parse_args([*command, "--json", str(out), *words])) == 0
+        reports[name] = json.loads(out.read_text())
+    assert reports["trained"] == reports["again"]
+    assert reports["trained"]["adapter"]["sha256"] == adapter_folder.sha256(tmp_path / "adapter")
+    assert reports["untrained"]["adapter"]["sha256"] is None and reports["untrained"]["untrained"] is True
+    assert reports["untrained"]["protocols"] != reports["trained"]["protocols"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from s4eca.data.derangement import derange
 from s4eca.errors import DataError
 
-SAMPLES = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["a ship", "A  ship", "a pool", "road"])), max_size=7)
+SAMPLES = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["a ship", "A  ship", "a pool", "road"])), max_size=6)
 
 
 def same(one: str, other: str) -> bool:
@@ -22,7 +22,7 @@ def legal(order: tuple[int, ...] | list[int], images: list[int], texts: list[str
     return all(images[i] != images[j] and not same(texts[i], texts[j]) for i, j in enumerate(order))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(samples=SAMPLES, seed=st.integers(0, 3))
 def test_it_succeeds_exactly_where_one_exists(samples: list[tuple[int, str]], seed: int) -> None:
     images, texts = [image for image, _ in samples], [text for _, text in samples]
