@@ -78,7 +78,8 @@ def save(model: S4ECAModel, folder: Path | str, card: Card | None = None, *, dty
         _write(folder / CONFIG, json.dumps(note, indent=2).encode())
         _write(folder / CARD, write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode())
     except OSError as error:
-        raise AdapterFolderError(f"The adapter folder {folder} cannot be written: {error.strerror or error}.") from error
+        reason = error.strerror or error
+        raise AdapterFolderError(f"The adapter folder {folder} cannot be written: {reason}.") from error
     return folder
 
 
@@ -125,9 +126,11 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         raise AdapterFolderError(f"{folder} is no adapter folder: it has no {CONFIG}.") from error
     except (OSError, ValueError) as error:
         raise AdapterFolderError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(note, dict) or note.get("library") != "s4eca":
-        kind = note.get("peft_type") if isinstance(note, dict) else None
-        what = f"a peft adapter of type {kind}" if kind else f"library {note.get('library')!r}" if isinstance(note, dict) else "no object"
+    if not isinstance(note, dict):
+        raise AdapterFolderError(f"{path} holds a {type(note).__name__}; expected an object with library 's4eca'.")
+    if note.get("library") != "s4eca":
+        kind = note.get("peft_type")
+        what = f"a peft adapter of type {kind}" if kind else f"library {note.get('library')!r}"
         raise AdapterFolderError(f"{path} describes {what}; expected library 's4eca'.")
     if note.get("format_version") != FORMAT_VERSION:
         raise AdapterFolderError(
@@ -138,16 +141,15 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     return note
 
 
-def load(
-    folder: Path | str, *, device: str | None = None, vision: Any = None, text: Any = None
-) -> S4ECAModel:
+def load(folder: Path | str, *, device: str | None = None, vision: Any = None, text: Any = None) -> S4ECAModel:
     """The model of an adapter folder, with its encoders loaded, checked and joined.
 
     Args:
         folder: the adapter folder.
         device: where the model goes; None leaves it on the CPU.
-        vision, text: identifiers or ready encoders to use in place of those the folder names, for instance a local
-            copy; they must hold the same weights.
+        vision: identifier or ready encoder to use in place of the one the folder names, for instance a local copy; it
+            must hold the same weights.
+        text: likewise.
 
     Raises:
         AdapterFolderError: anything that does not fit, by name.

@@ -66,5 +66,6 @@ def _load(table: dict[str, str], source: str) -> Any:
     if not colon or len(prefix) == 1:
         return resolve(table["hf"])(source)
     if prefix not in table:
-        raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of encoders; known: {', '.join(table)}.")
+        known = ", ".join(table)
+        raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of encoders; known: {known}.")
     return resolve(table[prefix])(rest if prefix == "hf" else source)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,13 +26,15 @@ class DenseScale(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, r) on a grid (h, w) to the same shape."""
         # Seen as (B, r, h, w) the tokens already lie in channels-last order: no copy on the way in or out.
-        image = x.unflatten(1, grid).permute(0, 3, 1, 2)
+        image = torch.unflatten(x, 1, grid).permute(0, 3, 1, 2)
         spread = self.depthwise(image).permute(0, 2, 3, 1).flatten(1, 2)
         return F.gelu(self.pointwise(spread))
 
 
 class DenseExtractor(nn.Module):
-    """All scales of one site::
+    """All scales of one site.
+
+    In formulas::
 
         F_s     = GELU(PW_s(DW_s((Y + F_1 + .. + F_{s-1}) / s)))      s = 1..S
         F_{S+1} = GELU(PW_g(mean over patches of Y))                  global branch

@@ -78,7 +78,8 @@ class S4ECAAdapter(nn.Module):
         """Text first and completely, so that every vision site reads the final proxies.
 
         Args:
-            vision, text: the frozen encoders.
+            vision: the frozen vision encoder.
+            text: the frozen text encoder.
             encoded: the frozen prefix for B images.
             batch: B tokenised expressions.
         """

@@ -14,9 +14,13 @@ from s4eca.adapters.tensors import linear, norm
 
 
 class ScaleSelection(nn.Module):
-    """Weights over the scales from the mean proxy::
+    """Weights over the scales from the mean proxy.
+
+    In formulas::
 
         w = softmax over s of <LN(mean over patches of F_s), mean over k of LN(Z_k) W_a> / sqrt(r) + b_s
+
+    with one bias b_s a scale.
     """
 
     def __init__(self, r: int, scales: int) -> None:
@@ -29,11 +33,14 @@ class ScaleSelection(nn.Module):
         described = norm(torch.stack([m.mean(1) for m in maps], dim=1))
         asked = self.ask(norm(proxies)).mean(1)
         scores = torch.einsum("bsr,br->bs", described, asked).float() * asked.shape[-1] ** -0.5
-        return (scores + self.bias).softmax(-1).to(maps[0].dtype)
+        weights: Tensor = (scores + self.bias).softmax(-1).to(maps[0].dtype)
+        return weights
 
 
 class SpatialSelection(nn.Module):
-    """A gate and a language read at every patch::
+    """A gate and a language read at every patch.
+
+    In formulas::
 
         e_nk = <LN(G_n) W_p, LN(Z_k) W_z> / sqrt(r)
         m_n  = 2 sigmoid(logsumexp_k e_nk - log K + b_m)       the gate, near 1 at the start

@@ -24,7 +24,9 @@ class Refined(NamedTuple):
 
 
 class VisualAdapter(nn.Module):
-    """One vision site (ours; the order extractor, scale selection, spatial selection is the paper's)::
+    """One vision site (ours; the order extractor, scale selection, spatial selection is the paper's).
+
+    In formulas::
 
         Y     = GELU(LN(X) W_d + b_d + phi C + R)       phi = coordinates of the patch, R = carry of the last site
         F     = dense scales of Y                        w = scale selection
@@ -85,7 +87,7 @@ class VisualAdapter(nn.Module):
 
 
 def coordinates(grid: tuple[int, int], like: Tensor) -> Tensor:
-    """phi = (x, y, x^2, y^2) of patch centres, (h*w, 4); x to the right and y downwards, both in -1..1."""
+    """The map phi = (x, y, x^2, y^2) of patch centres, (h*w, 4); x to the right and y downwards, both in -1..1."""
     h, w = grid
     y = (2 * torch.arange(h, device=like.device, dtype=like.dtype) + 1) / h - 1
     x = (2 * torch.arange(w, device=like.device, dtype=like.dtype) + 1) / w - 1

@@ -1,5 +1,6 @@
 """Look into a saved adapter, or save it in another form.
 
+For instance:
     s4eca adapter show runs/vhr10/adapter
     s4eca adapter convert runs/vhr10/adapter small --dtype float16
     s4eca adapter convert runs/vhr10/checkpoints/last.ckpt folder

@@ -1,7 +1,9 @@
-"""Training from a configuration file; the line after the verb is LightningCLI's.
+r"""Training from a configuration file; the line after the verb is LightningCLI's.
 
+For instance, a run and how to go on with it:
     s4eca fit -c configs/vhr10_ref.yaml --data.root DATA --run.out runs/vhr10
-    s4eca fit -c configs/vhr10_ref.yaml --data.root DATA --run.out runs/vhr10 --ckpt_path runs/vhr10/checkpoints/last.ckpt
+    s4eca fit -c configs/vhr10_ref.yaml --data.root DATA --run.out runs/vhr10 \
+        --ckpt_path runs/vhr10/checkpoints/last.ckpt
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ class FeatureCache:
         sites = {f"site.{i}" for i in self.recipe.get("sites", ())}
         try:
             with safe_open(self._path(name), framework="pt") as file:
-                keys = [k for k in file.keys() if k not in unused and (not k.startswith("site.") or k in sites)]
+                names = list(file.keys())
+                keys = [k for k in names if k not in unused and (not k.startswith("site.") or k in sites)]
                 return {key: file.get_tensor(key) for key in keys}
         except (OSError, SafetensorError) as error:
             raise CacheError(f"{self._path(name)} cannot be read ({error}); delete it to encode it anew.") from error

@@ -30,7 +30,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x (B, N, D) reads memory (B, M, D); mask (B, M) is True where memory counts."""
+        """Tokens x (B, N, D) read memory (B, M, D); mask (B, M) is True where memory counts."""
         q, k, v = (
             layer(source).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, source in ((self.query, x), (self.key, memory), (self.value, memory))
@@ -53,7 +53,7 @@ class DecoderLayer(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(), nn.Linear(ffn, width))
 
     def forward(self, x: Tensor, grid: tuple[int, int], memory: Tensor, mask: Tensor) -> Tensor:
-        """x (B, N, D) on its grid, memory (B, M, D), mask (B, M) to (B, N, D)."""
+        """Patches x (B, N, D) on their grid, memory (B, M, D), mask (B, M) to (B, N, D)."""
         own = self.norms[0](x)
         x = x + self.among(own, _pooled(own, grid, self.pool))
         x = x + self.across(self.norms[1](x), memory, mask)
@@ -115,9 +115,8 @@ class MaskDecoder(nn.Module):
         self.word_map = nn.Linear(text.width, d)
         self.sentence_map = nn.Linear(text.width, d)
         self.proxy_map = nn.Linear(config.width, d) if proxies else None
-        self.layers = nn.ModuleList(
-            DecoderLayer(d, config.decoder_heads, config.decoder_ffn, config.decoder_pool) for _ in range(config.decoder_layers)
-        )
+        heads, ffn, pool = config.decoder_heads, config.decoder_ffn, config.decoder_pool
+        self.layers = nn.ModuleList(DecoderLayer(d, heads, ffn, pool) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(d)
         self.up1 = UpStage(d, d // 2)
         self.up2 = UpStage(d // 2, d // 4)
@@ -168,14 +167,15 @@ class MaskDecoder(nn.Module):
         weight = made[:, :-1].reshape(b, c, KERNEL, KERNEL) * (c * KERNEL * KERNEL) ** -0.5
         folded = image.float().reshape(1, b * c, h, w)
         logits = F.conv2d(folded, weight, padding=KERNEL // 2, groups=b)
-        return logits.reshape(b, 1, h, w) + made[:, -1, None, None, None]
+        drawn: Tensor = logits.reshape(b, 1, h, w) + made[:, -1, None, None, None]
+        return drawn
 
 
 def _pooled(x: Tensor, grid: tuple[int, int], pool: int) -> Tensor:
     """Patches averaged over pool x pool neighbours; at the border over those there are."""
     if pool == 1:
         return x
-    image = x.unflatten(1, grid).permute(0, 3, 1, 2)
+    image = torch.unflatten(x, 1, grid).permute(0, 3, 1, 2)
     return F.avg_pool2d(image, pool, ceil_mode=True, count_include_pad=False).flatten(2).transpose(1, 2)
 
 
@@ -190,5 +190,5 @@ def _coordinates(grid: tuple[int, int], like: Tensor) -> Tensor:
 def _regrid(x: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     if own == grid:
         return x
-    image = x.transpose(1, 2).unflatten(2, own)
+    image = torch.unflatten(x.transpose(1, 2), 2, own)
     return F.interpolate(image, size=grid, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)

@@ -108,7 +108,8 @@ class HFVision(FrozenEncoder):
     def embed(self, pixels: Tensor) -> Tokens:
         """(B, 3, H, W) normalised pixels to the hidden states before block 0."""
         grid = self.grid(int(pixels.shape[-2]), int(pixels.shape[-1]))
-        return Tokens(self.backbone.embeddings(pixels), grid, self.spec.prefix_tokens)
+        model: Any = self.backbone
+        return Tokens(model.embeddings(pixels), grid, self.spec.prefix_tokens)
 
     def block(self, index: int, tokens: Tokens) -> Tokens:
         """One frozen block."""
@@ -147,7 +148,8 @@ class HFText(FrozenEncoder):
 
     def embed(self, batch: TextBatch) -> TextTokens:
         """Hidden states before layer 0, with the attention mask that the layers share."""
-        values = self.backbone.embeddings(input_ids=batch.ids)
+        model: Any = self.backbone
+        values = model.embeddings(input_ids=batch.ids)
         return TextTokens(values, batch, {"mask": self._mask(values, batch)})
 
     def _mask(self, values: Tensor, batch: TextBatch) -> Tensor | None:
@@ -266,7 +268,9 @@ def _weights(model_class: str, source: str, build: dict[str, Any]) -> Any:
         raise _unreachable(source, "the weights", error) from error
     missing = sorted(set(report["missing_keys"]))
     if missing:
-        raise EncoderError(f"The checkpoint {source} lacks {len(missing)} tensors of {model_class}, first {missing[0]}.")
+        raise EncoderError(
+            f"The checkpoint {source} lacks {len(missing)} tensors of {model_class}, first {missing[0]}."
+        )
     return model
 
 

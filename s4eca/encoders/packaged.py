@@ -141,7 +141,8 @@ def read_dinov2_from_onnx(path: Path) -> dict[str, Tensor]:
         if node.op_type != "MatMul" or matrix is None:
             continue
         bias = next(name for name in reader[node.output[0]].input if name in constants)
-        weights[_renamed(bias.removeprefix("backbone.").removesuffix(".bias")) + ".weight"] = constants[matrix].T.contiguous()
+        layer = _renamed(bias.removeprefix("backbone.").removesuffix(".bias"))
+        weights[f"{layer}.weight"] = constants[matrix].T.contiguous()
         matrices += 1
     tables = [t for name, t in constants.items() if name.startswith("onnx::") and t.ndim == 3]
     if matrices != 6 * _BLOCKS or len(tables) != 2:
@@ -166,4 +167,6 @@ def _verify(path: Path, expected: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
-        raise EncoderError(f"{path} has SHA-256 {found[:16]}…, expected {expected[:16]}…; the file is damaged, reinstall.")
+        raise EncoderError(
+            f"{path} has SHA-256 {found[:16]}…, expected {expected[:16]}…; the file is damaged, reinstall the package."
+        )

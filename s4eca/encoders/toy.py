@@ -1,4 +1,4 @@
-"""Tiny seeded encoders with the stepping interface: for effective budgets, tests and documentation, never for results."""
+"""Tiny seeded encoders with the stepping interface: for tests and documentation, never for results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def toy_pair(
     """A tiny random pair of any depth.
 
     Args:
-        vision_blocks, text_blocks: depths.
+        vision_blocks: depth of the vision encoder.
+        text_blocks: depth of the text encoder.
         width: channels of both.
         patch: patch side in pixels.
         prefix: prefix tokens of the vision encoder.
@@ -124,10 +125,8 @@ class ToyText(FrozenEncoder):
     def tokenize(self, expressions: Sequence[str], length: int) -> TextBatch:
         """Begin token, one id a word, end token, padding."""
         length = min(length, LONGEST)
-        rows = [
-            [BEGIN, *(3 + sum(map(ord, word)) % (VOCABULARY - 3) for word in text.lower().split())][: length - 1] + [END]
-            for text in expressions
-        ]
+        said = ([3 + sum(map(ord, word)) % (VOCABULARY - 3) for word in text.lower().split()] for text in expressions)
+        rows = [[BEGIN, *ids][: length - 1] + [END] for ids in said]
         longest = max(map(len, rows))
         ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
         return TextBatch(ids, ids != PAD)

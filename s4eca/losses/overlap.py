@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (B, 1, h, w) to (B, 1, *size), bilinear, in float32; masks of tiny targets are never shrunk to meet them."""
+    """Logits (B, 1, h, w) to (B, 1, *size), bilinear, in float32; a tiny target's mask is never shrunk to them."""
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
 
 

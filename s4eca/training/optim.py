@@ -36,7 +36,7 @@ def rate(step: int, *, warmup: int, total: int, power: float) -> float:
     """Factor on the learning rate at update `step` (from 0): (t+1)/W, then (1 - t/T)^power, never below zero."""
     if step < warmup:
         return (step + 1) / warmup
-    return max(0.0, 1 - step / max(total, 1)) ** power
+    return float(max(0.0, 1 - step / max(total, 1)) ** power)
 
 
 def build_optimiser(
