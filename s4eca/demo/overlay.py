@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from s4eca.training.pictures import tint
@@ -39,7 +40,7 @@ def draw_overlay(scene: Path, mask: Path, prompts: Sequence[str], out: Path) -> 
     return out
 
 
-def _legend(pen: ImageDraw.ImageDraw, prompts: Sequence[str], bands: np.ndarray, x: int) -> None:  # type: ignore[type-arg]
+def _legend(pen: ImageDraw.ImageDraw, prompts: Sequence[str], bands: NDArray[np.bool_], x: int) -> None:
     font = ImageFont.load_default(14)
     pen.text((6, 7), "a rendered scene", fill="black", font=font)
     for number, (prompt, band) in enumerate(zip(prompts, bands, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import rasterio  # type: ignore[import-untyped]
+import rasterio
 from numpy.typing import NDArray
 
 
