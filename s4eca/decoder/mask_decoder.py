@@ -109,8 +109,7 @@ class MaskDecoder(nn.Module):
     def __init__(self, config: S4ECAConfig, widths: list[int], text: TextSpec, *, proxies: bool = True) -> None:
         super().__init__()
         d = config.decoder_width
-        self.level_norms = nn.ModuleList(nn.LayerNorm(w) for w in widths)
-        self.level_maps = nn.ModuleList(nn.Linear(w, d, bias=i == 0) for i, w in enumerate(widths))
+        self.level_maps = nn.ModuleList(nn.Linear(w, d) for w in widths)
         self.place = nn.Linear(4, d, bias=False)
         self.word_map = nn.Linear(text.width, d)
         self.sentence_map = nn.Linear(text.width, d)
@@ -145,10 +144,10 @@ class MaskDecoder(nn.Module):
     def _patches(self, fused: Fused) -> Tensor:
         grid = fused.grids[-1]
         total: Tensor = self.place(_coordinates(grid, fused.levels[-1]))
-        for norm, project, level, own in zip(
-            self.level_norms, self.level_maps, fused.levels, fused.grids, strict=True
-        ):
-            total = total + _regrid(project(norm(level)), own, grid)
+        for project, level, own in zip(self.level_maps, fused.levels, fused.grids, strict=True):
+            # No affine parameters in this norm: the projection behind it absorbs them.
+            normed = F.layer_norm(level, (level.shape[-1],))
+            total = total + _regrid(project(normed), own, grid)
         return total
 
     def _language(self, fused: Fused) -> tuple[Tensor, Tensor, Tensor]:
