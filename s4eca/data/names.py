@@ -30,16 +30,20 @@ def spoken_name(name: str) -> str:
 
 
 def longest_class(expression: str, names: tuple[str, ...]) -> str | None:
-    """The class whose name stands in an expression, the longest where one name is part of another.
+    """The class that an expression is about: of the names in it, the first one that is no part of a longer one.
 
-    A plural ``s`` or ``es`` behind the name is allowed; whole words only, so that ``car`` is not found in ``carpet``.
-    Of two equally long names the one that comes first in the expression wins.
+    So "road marking" is not a road, and the "van" in "van driving on the road" comes before the road. A plural ``s`` or
+    ``es`` behind a name is allowed; whole words only, so that ``car`` is not found in ``carpet``.
     """
-    best: tuple[int, int, str] | None = None
     text = expression.lower()
-    for name in names:
-        found = re.search(rf"\b{re.escape(spoken_name(name))}(?:s|es)?\b", text)
-        if found is not None:
-            candidate = (-len(name), found.start(), name)
-            best = candidate if best is None else min(best, candidate)
-    return None if best is None else best[2]
+    found = [
+        (match.start(), match.end(), name)
+        for name in names
+        for match in re.finditer(rf"\b{re.escape(spoken_name(name))}(?:s|es)?\b", text)
+    ]
+    whole = [
+        (start, name)
+        for start, end, name in found
+        if not any(a <= start and end <= b and b - a > end - start for a, b, _ in found)
+    ]
+    return min(whole)[1] if whole else None

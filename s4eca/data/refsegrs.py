@@ -40,7 +40,7 @@ def open_refsegrs(
     """One split of a data set in the RefSegRS layout.
 
     Class and kind come from ``index_<split>.tsv`` (columns id, class, kind) where it exists; otherwise the class is
-    the longest of RefSegRS's fourteen class names that stands in the phrase.
+    the first of RefSegRS's fourteen class names in the phrase, the longest where one is part of another.
 
     Args:
         root: folder with ``output_phrase_<split>.txt``, ``images`` and ``masks``, or one above it.

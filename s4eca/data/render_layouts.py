@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco  # type: ignore[import-untyped]
+from pycocotools import mask as coco
 
 from s4eca.data.scenes import CLASSES, Scene
 from s4eca.errors import DataError

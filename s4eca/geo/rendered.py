@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import rasterio  # type: ignore[import-untyped]
+import rasterio
 from numpy.typing import NDArray
 
 from s4eca.errors import RasterError
@@ -52,7 +52,7 @@ def write_scene_geotiff(path: Path, scene: GeoreferencedImage) -> Path:
             target.write(np.moveaxis(scene.image, 2, 0))
             target.update_tags(S4ECA_RENDERED="drawn by s4eca; the place is made up")
         os.replace(part, path)
-    except (OSError, rasterio.errors.RasterioError) as error:
+    except (OSError, ValueError, rasterio.errors.RasterioError) as error:
         raise RasterError(f"{path} cannot be written: {error}.") from error
     finally:
         part.unlink(missing_ok=True)
