@@ -1,0 +1,362 @@
+"""The table of errors: every row a command line, its exit code, and the words of its one sentence.
+
+Exit 2 means: one line on standard error that names file, field and value, no traceback, and a folder that looks as
+it did before. What only looks wrong, and is not, is in `test_unusual.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from job_inputs import Place, cut
+
+Make = Callable[[Place], list[Any]]
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def linked(place: Place) -> list[Any]:
+    """--out is a symbolic link to the scene."""
+    scene = place.scene()
+    place.out.symlink_to(scene)
+    return place.predict(scene, "--overwrite")
+
+
+def behind_a_linked_folder(place: Place) -> list[Any]:
+    """--out is the scene by way of a folder that is a link."""
+    scene = place.scene()
+    (place.tmp / "elsewhere").symlink_to(place.tmp)
+    return place.predict(scene, "--overwrite", out=place.tmp / "elsewhere" / "scene.tif")
+
+
+def there(place: Place, name: str, content: str = "precious") -> Path:
+    """A file that is in the way."""
+    (place.tmp / name).write_text(content)
+    return place.tmp / name
+
+
+def half_weights(place: Place) -> Place:
+    """A place whose adapter has half its weights file."""
+    cut(place.own_adapter() / WEIGHTS, 0.5)
+    return place
+
+
+def one_tensor(place: Place, *, lost: bool) -> list[Any]:
+    """The adapter has a tensor too few, or one too many."""
+    from safetensors.torch import load_file, save_file
+
+    path = place.own_adapter() / WEIGHTS
+    tensors = load_file(path)
+    if lost:
+        del tensors[min(tensors)]
+    else:
+        tensors["adapter.stranger"] = tensors[min(tensors)]
+    save_file(tensors, path)
+    return place.predict(place.scene())
+
+
+def other_encoder(place: Place) -> list[Any]:
+    """The vision encoder's weights are no longer those that the adapter was made with."""
+    import json
+    import shutil
+
+    path = place.own_adapter() / CONFIG
+    note = json.loads(path.read_text())
+    note["encoders"]["vision"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(note))
+    shutil.rmtree(place.tmp / "run", ignore_errors=True)
+    return place.predict(place.scene())
+
+
+def not_json(place: Place) -> list[Any]:
+    """A line of the jsonl breaks off."""
+    path = place.references() / "references.jsonl"
+    path.write_text(path.read_text() + '{"image": "a.png", \n')
+    return place.evaluate(path.parent, "jsonl")
+
+
+def half_a_pickle(place: Place) -> list[Any]:
+    """The list of references breaks off."""
+    folder = place.rendered("rrsisd")
+    cut(folder / "rrsisd" / "refs(unc).p")
+    return place.evaluate(folder, "rrsisd")
+
+
+def poisoned_checkpoint(place: Place) -> list[Any]:
+    """A checkpoint with code in it."""
+    import torch
+    from job_inputs import Pest
+
+    torch.save({"state_dict": {}, "s4eca_config": Pest(place.trace)}, place.tmp / "last.ckpt")
+    return ["adapter", "convert", place.tmp / "last.ckpt", place.tmp / "made"]
+
+
+def lost_image(place: Place) -> list[Any]:
+    """An image that the references name is gone."""
+    folder = place.references()
+    (folder / "b.png").unlink()
+    return place.evaluate(folder, "jsonl")
+
+
+def half_a_jpeg(place: Place) -> list[Any]:
+    """The second of two JPEG files is cut short."""
+    folder = place.references(suffix="jpg")
+    cut(folder / "b.jpg")
+    return place.evaluate(folder, "jsonl", "--json", place.tmp / "scores.json")
+
+
+def fit(place: Place, text: str, *words: Any) -> list[Any]:
+    """A line of `s4eca fit` with a configuration that ends with `text`."""
+    return ["fit", "-c", place.run_config(text), *words]
+
+
+def no_gpu_nine(place: Place) -> list[Any]:
+    """A device that no machine of ours has."""
+    return place.predict(place.scene(), "--device", "cuda:9")
+
+
+FILES: dict[str, tuple[Make, list[str]]] = {
+    "missing scene": (lambda p: p.predict(p.tmp / "no.tif"), ["no.tif", "does not exist"]),
+    "scene is a folder": (lambda p: p.predict(p.tmp), ["is a folder"]),
+    "scene is a text": (lambda p: p.predict(there(p, "scene.tif")), ["scene.tif", "no raster"]),
+    "missing adapter": (
+        lambda p: ["predict", p.scene(), "--prompt", "roof", "--adapter", p.tmp / "none", "--out", p.out],
+        ["none", "no adapter folder", CONFIG],
+    ),
+    "missing adapter, evaluate": (
+        lambda p: ["evaluate", p.tmp / "none", "--data", p.references(), "--layout", "jsonl"],
+        ["none", "no adapter folder"],
+    ),
+    "missing adapter, show": (lambda p: ["adapter", "show", p.tmp / "none"], ["none", "no adapter folder"]),
+    "missing adapter, convert": (lambda p: ["adapter", "convert", p.tmp / "none", p.tmp / "made"], ["none"]),
+    "missing weights": (
+        lambda p: (p.own_adapter() / WEIGHTS).unlink() or p.predict(p.scene()), [WEIGHTS, "does not exist"]
+    ),
+    "missing data": (lambda p: p.evaluate(p.tmp / "no-data", "jsonl"), ["no-data", "does not exist"]),
+    "missing data, rrsisd": (lambda p: p.evaluate(p.tmp / "no-data", "rrsisd"), ["no-data", "does not exist"]),
+    "missing data, refsegrs": (lambda p: p.evaluate(p.tmp / "no-data", "refsegrs"), ["no-data", "does not exist"]),
+    "missing data, check": (
+        lambda p: ["data", "check", p.tmp / "no-data", "--layout", "rrsisd"], ["no-data", "does not exist"]
+    ),
+    "missing data, fit": (
+        lambda p: fit(p, "data: {root: /no/data, layout: jsonl}"), ["/no/data", "does not exist"]
+    ),
+    "another layout": (lambda p: p.evaluate(p.references(), "rrsisd"), ["data", "RRSIS-D", "'jsonl'"]),
+    "missing image": (lost_image, ["references.jsonl, line 3", "b.png", "does not exist"]),
+    "missing configuration": (lambda p: ["fit", "-c", "no.yaml"], ["no.yaml", "does not exist", "vhr10_ref.yaml"]),
+    "half a JPEG": (half_a_jpeg, ["b.jpg", "cut short"]),
+    "half a JPEG, check": (
+        lambda p: cut(p.references(suffix="jpg") / "b.jpg") and ["data", "check", p.tmp / "data", "--layout", "jsonl"],
+        ["b.jpg", "cut short"],
+    ),
+    "half a TIFF": (lambda p: p.predict(cut(p.scene())), ["scene.tif", "cut short"]),
+    "a damaged TIFF": (lambda p: p.predict(p.damaged(), "--quiet"), ["scene.tif", "rows", "damaged or cut short"]),
+    "half a safetensors, show": (
+        lambda p: ["adapter", "show", half_weights(p).adapter], [WEIGHTS, "damaged"]
+    ),
+    "half a safetensors, predict": (lambda p: half_weights(p).predict(p.scene()), [WEIGHTS, "damaged"]),
+    "half a safetensors, evaluate": (
+        lambda p: half_weights(p).evaluate(p.references(), "jsonl"), [WEIGHTS, "damaged"]
+    ),
+    "half a pickle": (half_a_pickle, ["refs(unc).p", "cut short"]),
+    "code in a pickle": (lambda p: p.evaluate(p.poisoned(), "rrsisd"), ["refs(unc).p", "io.open", "not loaded"]),
+    "code in a pickle, check": (
+        lambda p: ["data", "check", p.poisoned(), "--layout", "rrsisd"], ["refs(unc).p", "not loaded"]
+    ),
+    "code in a checkpoint": (poisoned_checkpoint, ["last.ckpt", "no checkpoint"]),
+}
+
+FIELDS: dict[str, tuple[Make, list[str]]] = {
+    "unknown key, adapter": (
+        lambda p: p.config_with(colour="red") and p.predict(p.scene()), [CONFIG, "unknown key", "colour"]
+    ),
+    "unknown key, show": (
+        lambda p: ["adapter", "show", p.config_with(colour="red")], [CONFIG, "unknown key", "colour"]
+    ),
+    "missing key, adapter": (
+        lambda p: p.config_with(encoders=None) and p.predict(p.scene()), [CONFIG, "lacks the key", "encoders"]
+    ),
+    "key of a wrong kind, adapter": (
+        lambda p: p.config_with(encoders=["dinov2"]) and p.predict(p.scene()), [CONFIG, "encoders"]
+    ),
+    "unknown setting, adapter": (
+        lambda p: p.config_with(config={"widht": 8}) and p.predict(p.scene()), [CONFIG, "'widht'", "'width'"]
+    ),
+    "a setting of a wrong kind, adapter": (
+        lambda p: p.config_with(config={"width": "wide"}) and p.predict(p.scene()), [CONFIG, "width", "'wide'"]
+    ),
+    "another format": (
+        lambda p: p.config_with(format_version=7) and p.predict(p.scene()), [CONFIG, "format_version 7"]
+    ),
+    "another library": (
+        lambda p: p.config_with(library=None, peft_type="LORA") and p.predict(p.scene()), [CONFIG, "LORA"]
+    ),
+    "not JSON, adapter": (
+        lambda p: (p.own_adapter() / CONFIG).write_text('{"library":') and p.predict(p.scene()), [CONFIG, "JSON"]
+    ),
+    "a tensor too few": (lambda p: one_tensor(p, lost=True), [WEIGHTS, "lacks the tensor"]),
+    "a tensor too many": (lambda p: one_tensor(p, lost=False), [WEIGHTS, "unknown tensor", "adapter.stranger"]),
+    "another encoder": (other_encoder, [CONFIG, "vision encoder", "000000000000"]),
+    "unknown key, jsonl": (
+        lambda p: p.evaluate(p.references(expresion="roof"), "jsonl"), ["line 2", "'expresion'", "'expression'"]
+    ),
+    "missing key, jsonl": (lambda p: p.evaluate(p.references(split=None), "jsonl"), ["line 2", "'split'"]),
+    "key of a wrong kind, jsonl": (lambda p: p.evaluate(p.references(image=7), "jsonl"), ["line 2", "image", "7"]),
+    "not JSON, jsonl": (not_json, ["references.jsonl, line 5", "not JSON"]),
+    "RLE of another size": (
+        lambda p: p.evaluate(p.references(mask_size=(64, 48)), "jsonl"), ["line 1", "64 x 48", "48 x 64"]
+    ),
+    "RLE that is too short": (
+        lambda p: p.evaluate(p.references(rle={"size": [48, 64], "counts": [5, 9]}), "jsonl"),
+        ["line 2", "14 pixels", "48 x 64"],
+    ),
+    "unknown split": (lambda p: p.evaluate(p.references(), "jsonl", "--split", "tset"), ["'tset'", "test"]),
+    "unknown split, rrsisd": (
+        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--split", "val"), ["'val'", "test"]
+    ),
+    "unknown split, refsegrs": (
+        lambda p: p.evaluate(p.rendered("refsegrs"), "refsegrs", "--split", "val"), ["'val'", "test"]
+    ),
+    "unknown split, check": (
+        lambda p: ["data", "check", p.references(), "--layout", "jsonl", "--split", "val"], ["'val'", "test"]
+    ),
+    "unknown key, yaml": (lambda p: fit(p, "data: {root: x, layout: jsonl, batchsize: 4}"), ["batchsize"]),
+    "unknown setting, yaml": (
+        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.widht", "9"), ["widht"]
+    ),
+    "impossible value, yaml": (
+        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.mode", "sideways"), ["mode", "sideways"]
+    ),
+    "not YAML": (lambda p: fit(p, "data: {root: ["), ["run.yaml"]),
+    "counts that are not the published ones": (
+        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"), ["data", "published"]
+    ),
+}
+
+ASKED: dict[str, tuple[Make, list[str]]] = {
+    "no CRS": (lambda p: p.predict(p.nowhere()), ["scene.tif", "no CRS", "--allow-ungeoreferenced"]),
+    "GCPs only": (lambda p: p.predict(p.gcps()), ["scene.tif", "ground control points", "gdalwarp"]),
+    "empty prompt": (lambda p: p.predict(p.scene(), prompt=" "), ["Prompt 1", "empty"]),
+    "second prompt empty": (lambda p: p.predict(p.scene(), "--prompt", ""), ["Prompt 2", "empty"]),
+    "5,000 words": (lambda p: p.predict(p.scene(), prompt="word " * 5000), ["Prompt 1", "5000 words", "100"]),
+    "no prompt": (lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt"]),
+    "threshold above 1": (lambda p: p.predict(p.scene(), "--threshold", "1.2"), ["threshold", "1.2", "0 and 1"]),
+    "threshold below 0": (lambda p: p.predict(p.scene(), "--threshold=-0.1"), ["threshold", "-0.1", "0 and 1"]),
+    "threshold no number": (lambda p: p.predict(p.scene(), "--threshold", "nan"), ["threshold", "nan"]),
+    "threshold a word": (lambda p: p.predict(p.scene(), "--threshold", "high"), ["--threshold", "'high'"]),
+    "threshold, evaluate": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--threshold", "7"), ["--threshold", "7", "0 and 1"]
+    ),
+    "a band that is not there": (lambda p: p.predict(p.scene(), "--bands", "1,2,9"), ["--bands", "band 9", "1 to 3"]),
+    "bands in words": (lambda p: p.predict(p.scene(), "--bands", "red"), ["--bands", "'red'"]),
+    "no such device": (no_gpu_nine, ["cuda:9"]),
+    "no such kind of device": (lambda p: p.predict(p.scene(), "--device", "abacus"), ["abacus"]),
+    "no such device, evaluate": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--device", "cuda:9"), ["cuda:9"]
+    ),
+    "window off the patch grid": (
+        lambda p: p.predict(p.scene(), "--window", "0"), ["window", "0"]
+    ),
+    "no such verb": (lambda p: ["predcit", p.scene()], ["'predcit'", "'predict'"]),
+    "no such option": (lambda p: p.predict(p.scene(), "--colour", "red"), ["--colour"]),
+}
+
+OUTPUTS: dict[str, tuple[Make, list[str]]] = {
+    "out exists": (lambda p: there(p, "out.tif") and p.predict(p.scene()), ["--out", "out.tif", "--overwrite"]),
+    "style exists": (lambda p: there(p, "out.qml") and p.predict(p.scene()), ["out.qml", "--overwrite"]),
+    "polygons exist": (
+        lambda p: p.predict(p.scene(), "--polygons", there(p, "p.gpkg")), ["--polygons", "p.gpkg", "--overwrite"]
+    ),
+    "scores exist": (
+        lambda p: p.predict(p.scene(), "--scores", there(p, "s.tif")), ["--scores", "s.tif", "--overwrite"]
+    ),
+    "out is a folder": (lambda p: p.out.mkdir() or p.predict(p.scene(), "--overwrite"), ["--out", "is a folder"]),
+    "out is the input": (
+        lambda p: p.predict(p.scene(), "--overwrite", out=p.tmp / "scene.tif"), ["--out", "input itself"]
+    ),
+    "out is the input by a link": (linked, ["--out", "input itself"]),
+    "out is the input by a linked folder": (behind_a_linked_folder, ["--out", "input itself"]),
+    "scores are the input": (
+        lambda p: p.predict(p.scene(), "--overwrite", "--scores", p.tmp / "scene.tif"), ["--scores", "input itself"]
+    ),
+    "no folder for out": (
+        lambda p: p.predict(p.scene(), out=p.tmp / "none" / "out.tif"), ["--out", "none", "no folder"]
+    ),
+    "no folder for polygons": (
+        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "none" / "p.gpkg"), ["--polygons", "no folder"]
+    ),
+    "out below a file": (
+        lambda p: p.predict(p.scene(), out=there(p, "file") / "out.tif"), ["--out", "file", "no folder"]
+    ),
+    "out where nobody may write": (lambda p: p.predict(p.scene(), out="/proc/out.tif"), ["/proc/out.tif", "written"]),
+    "out of another format": (lambda p: p.predict(p.scene(), out=p.tmp / "out.png"), ["--out", "out.png", ".tif"]),
+    "scores of evaluate exist": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", there(p, "s.json")), ["s.json", "--overwrite"]
+    ),
+    "no folder for scores of evaluate": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", p.tmp / "none" / "s.json"), ["none", "does not exist"]
+    ),
+    "scores of evaluate below a file": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", there(p, "file") / "s.json"), ["file"]
+    ),
+    "scores of evaluate where nobody may write": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", "/proc/s.json"), ["/proc"]
+    ),
+    "converted adapter exists": (
+        lambda p: ["adapter", "convert", p.adapter, there(p, "made").parent], ["exists"]
+    ),
+    "converted adapter below a file": (
+        lambda p: ["adapter", "convert", p.adapter, there(p, "file") / "made"], ["file", "cannot be written"]
+    ),
+    "rendered data over a full folder": (
+        lambda p: ["data", "render", there(p, "file").parent, "--layout", "jsonl", "--scenes", "3"], ["empty folder"]
+    ),
+    "rendered data below a file": (
+        lambda p: ["data", "render", there(p, "file") / "made", "--layout", "jsonl", "--scenes", "3"],
+        ["file", "cannot be written"],
+    ),
+    "demo over a full folder": (lambda p: ["demo", "--out", there(p, "file").parent], ["--out", "not empty"]),
+    "demo over somebody's folder": (
+        lambda p: ["demo", "--overwrite", "--out", there(p, "file").parent], ["--out", "something else"]
+    ),
+    "demo below a file": (lambda p: ["demo", "--out", there(p, "file") / "demo"], ["--out", "file"]),
+    "run below a file": (
+        lambda p: fit(p, f"data: {{root: {p.references()}, layout: jsonl, train_split: test, val_split: test}}",
+                      "--run.out", there(p, "file") / "run"), ["file"],
+    ),
+}  # fmt: skip
+
+TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_refused_in_one_sentence(s4eca: Any, place: Place, name: str) -> None:
+    make, words = TABLE[name]
+    line = make(place)
+    before = place.listing()
+    result = s4eca(*line)
+    assert result.code == 2, result.err
+    assert len(result.lines) == 1 and result.err.startswith("s4eca: "), result.err
+    assert not [word for word in words if word not in result.err], result.err
+    assert "Traceback" not in result.err and "Error:" not in result.err, result.err
+    assert result.out == ""
+    assert place.listing() == before
+    assert not place.trace.exists()
+
+
+def test_the_rows_are_not_lost() -> None:
+    assert len(TABLE) == len(FILES) + len(FIELDS) + len(ASKED) + len(OUTPUTS) >= 90
+
+
+def test_nothing_is_left_in_a_folder_that_takes_no_files(s4eca: Any, place: Place) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere, so a closed folder cannot be made")
+    closed = place.tmp / "closed"
+    closed.mkdir(mode=0o500)
+    result = s4eca(*place.predict(place.scene(), out=closed / "out.tif"))
+    assert result.code == 2 and "cannot be written" in result.err
+    assert not list(closed.iterdir()) and np.size(result.lines) == 1
