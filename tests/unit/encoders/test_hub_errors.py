@@ -1,0 +1,93 @@
+"""What a user is told when an encoder cannot be had, each in one sentence that names it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from s4eca.encoders.hf import load_text, load_vision
+from s4eca.errors import EncoderError, S4ECAError
+from s4eca.registry import load_text_encoder, load_vision_encoder
+
+
+@pytest.fixture
+def broken(hub, tmp_path):
+    """A copy of a tiny checkpoint, free to be damaged."""
+
+    def copy(name):
+        return shutil.copytree(hub(name), tmp_path / name)
+
+    return copy
+
+
+def test_a_missing_directory_is_named():
+    with pytest.raises(EncoderError, match=r"directory ./no/such does not exist"):
+        load_vision("./no/such")
+    with pytest.raises(EncoderError, match=r"directory /no/such/model does not exist"):
+        load_text("/no/such/model")
+
+
+def test_without_a_network_the_error_says_what_to_pass(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderError, match="nobody/no-model.*local directory, or packaged:dinov2-s with packaged:minilm"):
+        load_vision("nobody/no-model")
+
+
+def test_a_checkpoint_without_config_is_named(broken):
+    folder = broken("dinov2")
+    (folder / "config.json").unlink()
+    with pytest.raises(EncoderError, match="config.json"):
+        load_vision(str(folder))
+
+
+def test_truncated_weights_are_named(broken):
+    folder = broken("dinov2")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-2000])
+    with pytest.raises(EncoderError, match="the weights in .*dinov2"):
+        load_vision(str(folder))
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused_by_name(broken):
+    folder = broken("bert")
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    tensors.pop("encoder.layer.1.output.dense.weight")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(EncoderError, match="lacks 1 tensors of BertModel, first .*layer.1.output.dense.weight"):
+        load_text(str(folder))
+
+
+def test_a_missing_tokenizer_is_named(broken):
+    folder = broken("bert")
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(EncoderError, match="the tokenizer in .*bert"):
+        load_text(str(folder))
+
+
+def test_an_unknown_family_is_named_with_the_known_ones(broken):
+    folder = broken("dinov2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "vit"}))
+    with pytest.raises(EncoderError, match="family 'vit', which is not a known vision encoder; known: dinov2"):
+        load_vision(str(folder))
+    with pytest.raises(EncoderError, match="family 'bert', which is not a known vision"):
+        load_vision(str(broken("bert")))
+
+
+@pytest.mark.parametrize("load", [load_vision_encoder, load_text_encoder])
+def test_an_unknown_prefix_is_named(load):
+    with pytest.raises(S4ECAError, match="begins with 'timm', which is no source of encoders; known: hf, packaged"):
+        load("timm:vit")
+
+
+def test_the_prefix_hf_is_optional(hub):
+    folder = str(hub("dinov2"))
+    assert load_vision_encoder(f"hf:{folder}").spec == load_vision_encoder(folder).spec

@@ -1,0 +1,148 @@
+"""Text encoders in the hub's format: stepping, masks, and each family's own pooling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_hub import PLACES, TEXT, WIDTH
+
+from s4eca.encoders.hf import load_text
+
+SAID = ["the red roof", "a", "left of red", "the red roof left of the red roof left of the red roof"]
+CLIPS = [name for name in TEXT if name.startswith("clip")]
+
+
+@pytest.fixture(params=TEXT)
+def text(request, hub):
+    return load_text(str(hub(request.param)))
+
+
+def walk(text, batch):
+    tokens = text.embed(batch)
+    for index in range(text.spec.blocks):
+        tokens = text.block(index, tokens)
+    return text.finish(tokens)
+
+
+def own(text, batch):
+    with torch.no_grad():
+        return text.backbone(input_ids=batch.ids, attention_mask=batch.mask.long())
+
+
+def test_stepping_equals_the_encoders_own_forward(text):
+    batch = text.tokenize(SAID, 12)
+    words = walk(text, batch)
+    theirs = own(text, batch).last_hidden_state
+    assert words.values.shape == (4, batch.ids.shape[1], WIDTH)
+    assert (words.values - theirs)[batch.mask].abs().max() <= 1e-6
+    assert torch.equal(words.mask, batch.mask)
+
+
+def test_one_expression_alone_says_the_same(text):
+    together = walk(text, text.tokenize(SAID, PLACES))
+    for row, said in enumerate(SAID):
+        alone = walk(text, text.tokenize([said], PLACES))
+        length = alone.values.shape[1]
+        assert (together.values[row, :length] - alone.values[0]).abs().max() < 1e-5
+        assert (together.pooled[row] - alone.pooled[0]).abs().max() < 1e-5
+        assert not together.mask[row, length:].any()
+
+
+@pytest.mark.parametrize("length", [4, 7, PLACES, 500])
+def test_a_cut_expression_keeps_begin_and_end(text, length):
+    batch = text.tokenize(SAID, length)
+    assert batch.ids.shape[1] <= min(length, PLACES)
+    first = {"bert": text.tokenizer.cls_token_id}.get(text.spec.family, text.tokenizer.bos_token_id)
+    end = {"bert": text.tokenizer.sep_token_id}.get(text.spec.family, text.tokenizer.eos_token_id)
+    assert (batch.ids[:, 0] == first).all() and batch.mask.any(1).all()
+    lengths = batch.mask.sum(1)
+    assert (batch.ids.gather(1, lengths[:, None] - 1) == end).all()
+    assert torch.equal(batch.mask, torch.arange(batch.ids.shape[1]) < lengths[:, None])
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_clip_pools_the_first_end_token_although_it_also_pads(hub, name):
+    text = load_text(str(hub(name)))
+    assert text.tokenizer.pad_token_id == text.tokenizer.eos_token_id
+    batch = text.tokenize(SAID, PLACES)
+    end = text.tokenizer.eos_token_id
+    assert (batch.ids == end).sum(1).max() > 1, "the shorter rows are padded with end tokens"
+    words = walk(text, batch)
+    for row, ids in enumerate(batch.ids):
+        first = ids.tolist().index(end)
+        assert int(batch.mask[row].sum()) == first + 1
+        assert torch.equal(words.pooled[row], words.values[row, first])
+    theirs = own(text, batch).pooler_output
+    assert (words.pooled - theirs).abs().max() < 1e-5
+
+
+def test_clip_pools_the_first_end_token_even_if_another_follows(hub):
+    """An end token typed by a user closes the sentence for CLIP's own pooling, and so it does here."""
+    text = load_text(str(hub("clip-text")))
+    batch = text.tokenize(["the red <|endoftext|> roof", "a"], PLACES)
+    words = walk(text, batch)
+    assert (words.pooled - own(text, batch).pooler_output).abs().max() < 1e-5
+
+
+def test_clip_words_have_passed_the_final_norm(hub):
+    text = load_text(str(hub("clip-text")))
+    with torch.no_grad():
+        text.backbone.final_layer_norm.weight.fill_(0.0)
+        text.backbone.final_layer_norm.bias.fill_(0.25)
+    words = walk(text, text.tokenize(SAID, 8))
+    assert (words.values == 0.25).all() and (words.pooled == 0.25).all()
+
+
+def test_bert_pools_the_mean_over_the_mask(hub):
+    text = load_text(str(hub("bert")))
+    words = walk(text, text.tokenize(SAID, PLACES))
+    for row in range(len(SAID)):
+        assert (words.pooled[row] - words.values[row, words.mask[row]].mean(0)).abs().max() < 1e-6
+
+
+def test_text_towers_are_counted_without_pooler_projection_and_vision(hub):
+    whole, tower = load_text(str(hub("clip-whole"))), load_text(str(hub("clip-text")))
+    assert whole.spec.parameters == tower.spec.parameters
+    assert whole.spec.family == tower.spec.family == "clip_text_model"
+    assert not any("pooler" in name for name, _ in load_text(str(hub("bert"))).named_parameters())
+
+
+def test_the_text_tower_of_a_whole_clip_is_read(hub):
+    from transformers import CLIPModel
+
+    folder = str(hub("clip-whole"))
+    text = load_text(folder)
+    inner = CLIPModel.from_pretrained(folder).text_model.state_dict()
+    assert {k: v.shape for k, v in text.backbone.state_dict().items()} == {k: v.shape for k, v in inner.items()}
+    assert all(torch.equal(v, inner[k]) for k, v in text.backbone.state_dict().items())
+
+
+def test_padding_is_on_the_right_whatever_the_tokenizer_was_saved_with(hub):
+    text = load_text(str(hub("bert")))
+    text.tokenizer.padding_side = "left"
+    batch = text.tokenize(SAID, PLACES)
+    assert batch.mask[:, 0].all()
+
+
+def test_the_encoder_is_frozen_and_stays_in_eval_mode(text):
+    torch.nn.ModuleList([text]).train()
+    assert not any(m.training for m in text.modules())
+    assert not any(p.requires_grad for p in text.parameters())
+    batch = text.tokenize(SAID, 8)
+    first, second = walk(text, batch), walk(text, batch)
+    assert torch.equal(first.values, second.values), "dropout is active"
+    assert not first.values.requires_grad
+
+
+@pytest.mark.parametrize("name", ["clip-whole", "bert"])
+def test_a_local_folder_never_touches_the_network(hub, name, no_network):
+    assert load_text(str(hub(name))).tokenize(["the red roof"], 8).ids.shape[0] == 1
+
+
+def test_ids_behind_the_end_do_not_move_words(text):
+    batch = text.tokenize(SAID, PLACES)
+    before = walk(text, batch)
+    batch.ids[~batch.mask] = 7
+    after = walk(text, batch)
+    assert torch.equal(before.values[batch.mask], after.values[batch.mask])
+    assert torch.equal(before.pooled, after.pooled)
