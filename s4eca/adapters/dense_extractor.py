@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from s4eca.adapters.tensors import fan_in_, linear
@@ -26,8 +26,8 @@ class DenseScale(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, r) on a grid (h, w) to the same shape."""
         # Seen as (B, r, h, w) the tokens already lie in channels-last order: no copy on the way in or out.
-        image = torch.unflatten(x, 1, grid).permute(0, 3, 1, 2)
-        spread = self.depthwise(image).permute(0, 2, 3, 1).flatten(1, 2)
+        image = rearrange(x, "b (h w) r -> b r h w", h=grid[0])
+        spread = rearrange(self.depthwise(image), "b r h w -> b (h w) r")
         return F.gelu(self.pointwise(spread))
 
 

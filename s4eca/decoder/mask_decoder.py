@@ -9,6 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
@@ -32,12 +33,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens x (B, N, D) read memory (B, M, D); mask (B, M) is True where memory counts."""
         q, k, v = (
-            layer(source).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            rearrange(layer(source), "b n (heads d) -> b heads n d", heads=self.heads)
             for layer, source in ((self.query, x), (self.key, memory), (self.value, memory))
         )
         keep = None if mask is None else mask[:, None, None, :]
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
-        result: Tensor = self.out(read.transpose(1, 2).flatten(-2))
+        result: Tensor = self.out(rearrange(read, "b heads n d -> b n (heads d)"))
         return result
 
 
@@ -174,8 +175,9 @@ def _pooled(x: Tensor, grid: tuple[int, int], pool: int) -> Tensor:
     """Patches averaged over pool x pool neighbours; at the border over those there are."""
     if pool == 1:
         return x
-    image = torch.unflatten(x, 1, grid).permute(0, 3, 1, 2)
-    return F.avg_pool2d(image, pool, ceil_mode=True, count_include_pad=False).flatten(2).transpose(1, 2)
+    image = rearrange(x, "b (h w) d -> b d h w", h=grid[0])
+    pooled = F.avg_pool2d(image, pool, ceil_mode=True, count_include_pad=False)
+    return rearrange(pooled, "b d h w -> b (h w) d")
 
 
 def _coordinates(grid: tuple[int, int], like: Tensor) -> Tensor:
