@@ -6,8 +6,9 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s4eca.errors import ConfigError
 
@@ -77,17 +78,12 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.predictor import Predictor
 
     folder = Path(args.adapter)
-    device = _device(args.device)
-    model = adapter_folder.load(folder, device=device)
     say = _silent if args.quiet else _say
-    _compare_gsd(training_gsd(getattr(model, "card", None)), facts, request, say)
-    if request.threshold is None:
-        import dataclasses
-
-        request = dataclasses.replace(request, threshold=model.config.threshold)
+    _compare_gsd(adapter_folder.read_config(folder)["card"].get("gsd"), facts, request, say)
+    model = adapter_folder.load(folder)
     result = run_request(
         request,
-        Predictor(model, device=device, precision=args.precision),
+        Predictor(model, device=_device(args.device), precision=args.precision),
         adapter_hash=adapter_folder.sha256(folder),
         tags={"vision": model.config.vision, "text": model.config.text},
         progress=not args.quiet,
@@ -137,16 +133,7 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def training_gsd(card: Any) -> float | None:
-    """Metres a pixel covered in training, if the adapter's card says so (``gsd``, or ``data: gsd``)."""
-    if not isinstance(card, dict):
-        return None
-    data = card.get("data")
-    found = card.get("gsd", data.get("gsd") if isinstance(data, dict) else None)
-    return float(found) if isinstance(found, int | float) and found > 0 else None
-
-
-def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say: Any) -> None:
+def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say: Callable[[str], None]) -> None:
     """Warn where the model would see pixels of quite another size than it was trained on."""
     here = facts.gsd if request.gsd is None else request.gsd
     if trained is None or here is None:
