@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from s4eca.config import S4ECAConfig
-from s4eca.encoders.twin import PATCH, TwinText, TwinVision
+from s4eca.encoders.toy import toy_pair
 from s4eca.losses.overlap import segmentation_loss
 from s4eca.model import S4ECAModel
 from s4eca.protocols import TextSpec, VisionSpec
 
 LEAST_GRID = 7
+PATCH = 2
 TWIN_WIDTH = 8
 LEARNING_RATE = 1e-2
 # A share of the largest gradient of all.
@@ -36,12 +37,13 @@ def dead_parameters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> 
     """Names of adapter and decoder tensors, or slices of them, that no training can move.
 
     The twin keeps the number of blocks, sites, taps, mode, switches, kernels, proxies and the decoder; channels of the
-    encoders and the adapter width shrink to 8. Its patch grid is as wide as the kernels reach, at least 7 x 7, unless
-    the configuration's own grid is smaller.
+    encoders and the adapter width shrink to 8, and a hierarchical encoder becomes one stage. Its patch grid is as wide
+    as the kernels reach, at least 7 x 7, unless the configuration's own grid is smaller.
 
     Args:
         config: the configuration to ask about.
-        vision, text: specs of its encoders.
+        vision: spec of its vision encoder.
+        text: spec of its text encoder.
 
     Returns:
         For instance ``"adapter.vision.3.up.weight"``, or with a slice ``"decoder.kernel.bias[4]"``.
@@ -64,7 +66,10 @@ def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: in
     twin_config = config.replace(image_size=PATCH * side, width=min(config.width, TWIN_WIDTH))
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), _InDouble():
         torch.manual_seed(seed)
-        model = S4ECAModel(TwinVision(vision), TwinText(text), twin_config).double()
+        twins = toy_pair(
+            vision.blocks, text.blocks, width=TWIN_WIDTH, patch=PATCH, prefix=vision.prefix_tokens, seed=seed
+        )
+        model = S4ECAModel(*twins, twin_config).double()
         with torch.no_grad():
             # Tame starting weights keep activation functions away from their flat ends, where gradients vanish.
             for parameter in model.adapter.parameters():
@@ -126,7 +131,10 @@ def _dead_slices(alive: Tensor) -> Iterator[list[str]]:
 
 
 class AdamW:
-    """The update of Loshchilov and Hutter (2019), written out: torch's own class loads a compiler, which takes seconds."""
+    """The update of Loshchilov and Hutter (2019), written out.
+
+    Torch's own class loads a compiler when it is made, which takes seconds.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], decay: float = 1e-2) -> None:
         self.parameters = parameters

@@ -114,7 +114,8 @@ def budget(
 
     Args:
         subject: a configuration, or a model, whose own specs then hold.
-        vision_spec, text_spec: what is known of the encoders; None looks them up by the names in the configuration.
+        vision_spec: what is known of the vision encoder; None looks it up by its name in the configuration.
+        text_spec: likewise of the text encoder.
         check_effective: whether to look for dead parameters on a tiny twin as well.
 
     Raises:
@@ -168,7 +169,8 @@ def solve_width(
     Args:
         target: the share, between 0 and 1.
         config: all other settings; its own width is not used.
-        vision_spec, text_spec: as for `budget`.
+        vision_spec: as for `budget`.
+        text_spec: as for `budget`.
 
     Raises:
         ConfigError: the target is no share, or no width of this method comes near it.

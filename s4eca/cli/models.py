@@ -1,4 +1,4 @@
-"""List the known encoders: role, family, parameters, licence, source, and whether they can be loaded on this machine."""
+"""List the known encoders: role, family, parameters, licence, source, and whether they can be loaded here."""
 
 from __future__ import annotations
 

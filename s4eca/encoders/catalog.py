@@ -208,7 +208,10 @@ def _clip_rows() -> list[Entry]:
 
 def _siglip_rows() -> list[Entry]:
     rows: list[Entry] = []
-    towers = (("google/siglip-base-patch16-224", 32_000, 110_271_744), ("google/siglip2-base-patch16-224", 256_000, 282_303_744))
+    towers = (
+        ("google/siglip-base-patch16-224", 32_000, 110_271_744),
+        ("google/siglip2-base-patch16-224", 256_000, 282_303_744),
+    )
     for name, vocabulary, text in towers:
         rows.append(Entry(name, "siglip_vision_model", 85_797_120, "Apache-2.0", _SIGLIP_VISION))
         rows.append(Entry(name, "siglip_text_model", text, "Apache-2.0", _siglip_text(vocabulary)))

@@ -118,11 +118,11 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EncoderError(f"The directory {folder} holds no config.json; pass a directory saved by transformers.") from None
+        raise EncoderError(f"{folder} holds no config.json; pass a directory saved by transformers.") from None
     except (ValueError, OSError) as error:
         raise EncoderError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
-        raise EncoderError(f"{path} has no field model_type; it must name the family of the encoder, for instance 'bert'.")
+        raise EncoderError(f"{path} has no field model_type; it must name the encoder's family, for instance 'bert'.")
     family = values["model_type"]
     if (family, role) in _TOWERS:
         family, key = _TOWERS[family, role]
@@ -131,7 +131,9 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
         values = values[key]
     known = [name for name, form in catalog.FAMILIES.items() if form.role == role]
     if family not in known:
-        raise EncoderError(f"{path} has model_type {family!r}, which is no known {role} encoder; known: {', '.join(known)}.")
+        raise EncoderError(
+            f"{path} has model_type {family!r}, which is no known {role} encoder; known: {', '.join(known)}."
+        )
     return family, {key: value for key, value in values.items() if key not in ("model_type", "architectures")}
 
 
