@@ -27,7 +27,7 @@ from record import provenance, write
 MIB = 2**20
 LIMIT_MIB = 300
 WINDOW = 448
-BLOB = 64  # pixels between the bright spots that become polygons
+BLOB = 128  # pixels between the bright spots that become polygons
 
 
 class Bright:
@@ -51,16 +51,14 @@ def make_scene(path: Path, side: int, dtype: str, tiled: bool) -> None:
     if tiled:
         profile.update(tiled=True, blockxsize=512, blockysize=512)
     wave = np.sin(np.arange(side) * (2 * np.pi / BLOB))
+    spots = 120 + 80 * wave[:512, None] * wave[None] + dice.integers(-8, 8, (3, 512, side), dtype=np.int16)
+    strip = (spots * (1 if dtype == "uint8" else 10)).astype(dtype)
     with rasterio.open(path, "w", **profile) as file:
         for row in range(0, side, 512):
-            rows = min(512, side - row)
-            spots = 120 + 80 * wave[row : row + rows, None] * wave[None]
-            for band in range(1, 4):
-                values = spots + dice.integers(-20, 20, (rows, side), dtype=np.int16)
-                if row < side // 4:
-                    values[:, : side // 4] = 0
-                scale = 1 if dtype == "uint8" else 10
-                file.write((values * scale).astype(dtype), band, window=Window(0, row, side, rows))
+            values = strip[:, : min(512, side - row)].copy()
+            if row < side // 4:
+                values[:, :, : side // 4] = 0
+            file.write(values, window=Window(0, row, side, values.shape[1]))
 
 
 def peak_mib() -> float:

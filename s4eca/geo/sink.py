@@ -79,6 +79,8 @@ class RasterSink:
             "dtype": dtype, "nodata": nodata, "tiled": True, "blockxsize": TILE, "blockysize": TILE,
             "compress": "DEFLATE", "BIGTIFF": "IF_SAFER", "interleave": "band",
         }  # fmt: skip
+        if dtype == "float32":
+            profile["predictor"] = 3
         if self._facts.crs:
             profile["crs"] = self._facts.crs
         if not self._facts.transform.is_identity:
