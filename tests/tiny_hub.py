@@ -1,4 +1,4 @@
-"""Tiny random checkpoints in the hub's own format, with tokenizers to match: the real classes, a few thousand weights."""
+"""Tiny random checkpoints in the hub's own format, with tokenizers to match: real classes, few weights."""
 
 from __future__ import annotations
 

