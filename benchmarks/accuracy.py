@@ -1,0 +1,65 @@
+"""Scores of a trained adapter with its controls, on one split of one data set.
+
+    python benchmarks/accuracy.py --data DATA/vhr10-ref --layout rrsisd --split val \
+        --adapter benchmarks/adapters/vhr10-ref --control "decoder only"=runs/vhr10-decoder-only/adapter \
+        --out benchmarks/results/vhr10-ref.json
+
+The adapter is scored under all three rulebooks, then with shuffled expressions (a seeded derangement: another image's,
+another string) and untrained (fresh adapters and decoder). Each --control is another adapter folder, scored under the
+native rulebook.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import record
+
+from s4eca.adapter_folder import load, read_config, sha256
+from s4eca.data.open import open_dataset
+from s4eca.evaluate import evaluate
+from s4eca.model import attach
+from s4eca.predictor import Predictor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--layout", required=True)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--adapter", type=Path, required=True)
+    parser.add_argument("--control", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--shuffle-seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    split = open_dataset(args.data, args.layout, args.split)
+    model = load(args.adapter)
+    predictor = Predictor(model)
+    result: dict[str, Any] = {
+        **record.provenance(),
+        "trained_by": read_config(args.adapter)["card"]["command"],
+        "adapter_sha256": sha256(args.adapter),
+        "scores": evaluate(predictor, split),
+        "controls": {
+            "shuffled expressions": native(evaluate(predictor, split, ("native",), shuffle_seed=args.shuffle_seed)),
+            "untrained": native(evaluate(Predictor(attach(config=model.config)), split, ("native",))),
+        },
+    }
+    for control in args.control:
+        name, _, folder = control.partition("=")
+        scores = native(evaluate(Predictor(load(folder)), split, ("native",)))
+        result["controls"][name] = {**scores, "trained_by": read_config(folder)["card"]["command"]}
+    record.write(args.out, result)
+
+
+def native(report: dict[str, Any]) -> dict[str, Any]:
+    return {"native": report["protocols"]["native"], "per_kind": report["per_kind"], "per_size": report["per_size"]}
+
+
+if __name__ == "__main__":
+    main()
