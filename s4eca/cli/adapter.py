@@ -62,7 +62,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _from_checkpoint(path: Path) -> Any:
-    """A model from the trained tensors of a checkpoint, read without running any code in it."""
+    """A model from the trained tensors of a checkpoint, averaged ones first, read without running any code in it."""
     import pickle
 
     import torch
@@ -75,6 +75,8 @@ def _from_checkpoint(path: Path) -> Any:
         state = torch.load(path, map_location="cpu", weights_only=True)
         config = S4ECAConfig.from_dict(state["s4eca_config"], origin=str(path))
         tensors = {k.removeprefix("model."): v for k, v in state["state_dict"].items()}
+        # Where a run keeps a moving average, that is what it validated and what its adapter folder holds.
+        tensors |= state.get("callbacks", {}).get("MovingAverage", {}).get("average", {})
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AdapterFolderError(f"{path} is no checkpoint of s4eca fit: {first}.") from error

@@ -56,15 +56,20 @@ class FeatureCache:
     def _open(self, folder: Path) -> None:
         note = folder / "cache.json"
         if not note.exists():
-            if folder.exists() and any(folder.iterdir()):
+            if folder.is_dir() and any(folder.iterdir()):
                 raise CacheError(f"{folder} is not empty and has no cache.json; pass an empty folder for the cache.")
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CacheError(f"The cache folder {folder} cannot be made: {error.strerror or error}.") from error
             _write_atomically(note, json.dumps(self.recipe, indent=2).encode())
             return
         try:
             found = json.loads(note.read_text())
         except (OSError, ValueError) as error:
             raise CacheError(f"{note} cannot be read ({error}); delete the folder to build the cache anew.") from error
+        if not isinstance(found, dict):
+            raise CacheError(f"{note} holds no object; delete the folder to build the cache anew.")
         for key in sorted(set(found) | set(self.recipe)):
             if key in PARTIAL and _covers(found.get(key), self.recipe.get(key)):
                 continue
@@ -148,5 +153,9 @@ def stack(entries: list[dict[str, Tensor]], prefix: int) -> Encoded:
 
 def _write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CacheError(f"The feature cache cannot write {path}: {error.strerror or error}.") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from s4eca.losses.overlap import upsample
@@ -19,6 +20,11 @@ from s4eca.training.pictures import draw_grid
 # everything here waits for `on_validation_end`.
 
 
+def _keeps_records(trainer: Trainer) -> bool:
+    """Whether this is a validation within `fit`, on the first process; `validate` must not touch a run's results."""
+    return bool(trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.is_global_zero)
+
+
 class ScoreRows(Callback):
     """Appends one CSV row per validation: epoch, update, loss and the scores of the native protocol."""
 
@@ -26,8 +32,8 @@ class ScoreRows(Callback):
         self.path = path
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the row; the sanity check before training leaves none."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        """Write the row; only validations of a training run leave one."""
+        if not _keeps_records(trainer):
             return
         scores = {k: round(float(v), 6) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         loss = trainer.callback_metrics.get("loss")
@@ -80,7 +86,7 @@ class PictureGrid(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
         rows, self._rows = self._rows, []
-        if trainer.sanity_checking or not rows or not trainer.is_global_zero:
+        if not rows or not _keeps_records(trainer):
             return
         split = trainer.datamodule.splits["val"]  # type: ignore[attr-defined]
         threshold = float(pl_module.config.threshold)  # type: ignore[union-attr, arg-type]
@@ -109,7 +115,7 @@ class BestFolder(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
         score = trainer.callback_metrics.get("val/mIoU")
-        if trainer.sanity_checking or score is None or not trainer.is_global_zero or float(score) <= self.best:
+        if not _keeps_records(trainer) or score is None or float(score) <= self.best:
             return
         self.best = float(score)
         scores = {k.removeprefix("val/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}

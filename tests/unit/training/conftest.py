@@ -1,0 +1,90 @@
+"""Small rendered data sets, and training runs through the real command line on tiny checkpoints."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+SPLITS = {"train": (0, 4), "val": (10, 2), "test": (20, 1)}
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    """Rendered scenes by split."""
+    from s4eca.data.scenes import render_scene
+
+    return {s: [render_scene(first + i, (112, 112)) for i in range(count)] for s, (first, count) in SPLITS.items()}
+
+
+@pytest.fixture(scope="session")
+def dataset(scenes, tmp_path_factory):
+    """Folder of the scenes in a layout, by its name."""
+    from s4eca.data.render_layouts import write_layout
+
+    root = tmp_path_factory.mktemp("sets")
+
+    def folder(layout: str) -> Path:
+        if not (root / layout).exists():
+            write_layout(root / layout, layout, scenes)
+        return root / layout
+
+    return folder
+
+
+def settings(hub: Any, root: Path, **changes: Any) -> dict[str, Any]:
+    """A whole configuration; `changes` are dotted keys with `__` for the dot."""
+    made: dict[str, Any] = {
+        "model": {
+            "config": {
+                "vision": str(hub("dinov2")),
+                "text": str(hub("bert")),
+                "image_size": 28,
+                "text_length": 16,
+                "width": 8,
+                "proxies": 4,
+                "vision_sites": 3,
+                "text_sites": 2,
+                "decoder_width": 16,
+                "decoder_ffn": 16,
+                "decoder_heads": 2,
+                "decoder_layers": 1,
+            },
+            "optim": {"lr_adapter": 3e-3, "lr_decoder": 3e-3, "warmup": 4, "average": 0.8},
+        },
+        "data": {"root": str(root), "layout": "rrsisd", "batch_size": 4, "turns": ["IDENTITY", "FLIP_LR"]},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False},
+        "run": {"name": "tiny", "data": "rendered scenes", "licence": "CC0-1.0", "dtype": "float32", "threads": 1},
+        "seed_everything": 0,
+    }
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        place = made
+        for part in path:
+            place = place[part]
+        place[last] = value
+    return made
+
+
+@pytest.fixture(scope="session")
+def line(hub, dataset, tmp_path_factory):
+    """Run one verb of the command line in an empty folder with a configuration; gives the exit code."""
+    from s4eca.cli.main import main
+
+    def run(verb: str, out: Path, *more: str, **changes: Any) -> int:
+        place = tmp_path_factory.mktemp("cwd")
+        config = tmp_path_factory.mktemp("config") / "tiny.yaml"
+        config.write_text(yaml.safe_dump(settings(hub, dataset("rrsisd"), **changes)))
+        before = os.getcwd()
+        os.chdir(place)
+        try:
+            code = main([verb, "-c", str(config), "--run.out", str(out), *more])
+        finally:
+            os.chdir(before)
+        assert list(place.iterdir()) == [], "a run writes nothing outside run.out"
+        return code
+
+    return run

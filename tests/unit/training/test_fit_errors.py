@@ -1,0 +1,56 @@
+"""What is wrong with a run is said in one sentence, with exit code 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from s4eca.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model__config__widht": 8}, "widht"),
+        ({"model__config__mode": "sideways"}, "sideways"),
+        ({"model__optim__lr": 1.0}, "lr"),
+        ({"data__rooot": "x"}, "rooot"),
+        ({"data__batch_size": "many"}, "batch_size"),
+        ({"data__layout": "coco"}, "layout is 'coco'"),
+        ({"data__root": "no/such/folder"}, "no/such/folder"),
+        ({"data__turns": ["ROT45"]}, "turns has 'ROT45'"),
+        ({"data__val_split": "nothing"}, "nothing"),
+        ({"data__absent_share": 0.9}, "0.9"),
+        ({"model__config__vision": "no/such/dir/model"}, "no/such/dir/model"),
+        ({"model__config__image_size": 30}, "30 px"),
+        ({"run__ouut": "x"}, "ouut"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_wrong_setting_is_named(changes, named, line, tmp_path, capfd):
+    assert line("fit", tmp_path / "run", **changes) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("s4eca: ") and said.strip().count("\n") == 0, said
+    assert named in said and "Traceback" not in said and len(said) < 700
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: dubai_ref.yaml, vhr10_ref.yaml"),
+        (["-c"], "-c"),
+        (["--data.root"], "data.root"),
+    ],
+)
+def test_a_wrong_line_is_named(words, named, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *words]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("s4eca: ") and said.strip().count("\n") == 0 and named in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_packaged_configurations_are_read_wherever_one_stands(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "-c", "vhr10_ref.yaml", "--data.root", "elsewhere"]) == 2
+    assert "elsewhere" in capfd.readouterr().err
