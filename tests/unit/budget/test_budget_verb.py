@@ -120,15 +120,12 @@ def test_hash_is_that_of_the_installed_file(entry: catalog.Entry) -> None:
 
 
 def _seconds(code: str) -> float:
-    """Processor seconds of a fresh interpreter, best of three; unlike a clock they do not count others' work."""
-    best = float("inf")
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment, cwd=_root())
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return best
+    """Processor seconds of a fresh interpreter; unlike a clock they do not count the work of others."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment, cwd=_root())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _root() -> Path:
@@ -138,7 +135,8 @@ def _root() -> Path:
 def test_budget_takes_three_seconds_above_its_libraries() -> None:
     line = ["budget", *PAIR, "--target", "0.024", "--json"]
     verb = f"import torch, transformers; from s4eca.cli.main import main; raise SystemExit(main({line!r}))"
-    assert _seconds(verb) - _seconds("import torch, transformers") <= 3.0
+    # The best of three, and no more tries than are needed.
+    assert any(_seconds(verb) - _seconds("import torch, transformers") <= 3.0 for _ in range(3))
 
 
 def test_known_pairs_need_neither_model_classes_nor_the_compiler() -> None:
