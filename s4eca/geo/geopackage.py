@@ -22,7 +22,8 @@ from s4eca.geo.polygons import Found, oriented
 from s4eca.geo.source import SceneFacts
 
 LAYER = "found"
-BATCH = 10_000  # appending is dear, so features are written many at a time
+BATCH = 10_000  # appending is dear, so features are written many at a time,
+VERTICES = 400_000  # unless their outlines are so long that waiting would cost memory
 COLUMNS = ("prompt", "score", "area_m2", "source")
 REFUSALS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, RuntimeError, OSError)
 
@@ -44,6 +45,7 @@ class PolygonSink:
         self._crs = facts.crs.to_wkt() if facts.crs else None
         self._ground = Ground(facts.crs, facts.transform)
         self._waiting: list[tuple[Any, str, float, float]] = []
+        self._vertices = 0
         self._written = 0
         self._begun = False
 
@@ -58,8 +60,9 @@ class PolygonSink:
             area = self._ground.area(one.outline)
             placed = oriented(shapely.transform(one.outline, self._ground.places))
             self._waiting.append((placed, prompt, one.score, np.nan if area is None else area))
+            self._vertices += int(shapely.get_num_coordinates(placed))
             count += 1
-            if len(self._waiting) >= BATCH:
+            if len(self._waiting) >= BATCH or self._vertices >= VERTICES:
                 self._flush()
         return count
 
@@ -83,7 +86,7 @@ class PolygonSink:
                 raise cannot_write(self._staged.path, error) from error
         self._begun = True
         self._written += len(self._waiting)
-        self._waiting = []
+        self._waiting, self._vertices = [], 0
 
     def close(self) -> None:
         """Finish the file under its hidden name and count what lies in it.
