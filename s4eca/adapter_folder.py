@@ -19,7 +19,7 @@ from torch import Tensor
 
 from s4eca.card import write_card
 from s4eca.config import INTERPOLATION, S4ECAConfig
-from s4eca.errors import AdapterFolderError
+from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.model import S4ECAModel, attach
 from s4eca.trainable import trainable_state
 
@@ -137,7 +137,12 @@ def read_config(folder: Path | str) -> dict[str, Any]:
             f"{path} has format_version {note.get('format_version')!r}; this version of s4eca reads {FORMAT_VERSION}."
         )
     _same_keys(path, "", note, KEYS)
+    for key in ("config", "encoders", "preprocessing"):
+        _an_object(path, key, note[key])
     _same_keys(path, "card.", note["card"], {f.name for f in fields(Card)})
+    _same_keys(path, "encoders.", note["encoders"], {"vision", "text"})
+    for part, saved in note["encoders"].items():
+        _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters"})
     return note
 
 
@@ -153,18 +158,22 @@ def load(folder: Path | str, *, device: str | None = None, vision: Any = None, t
 
     Raises:
         AdapterFolderError: anything that does not fit, by name.
+        ConfigError: a device that is not there.
         EncoderError: an encoder cannot be loaded.
     """
     folder = Path(folder)
     note = read_config(folder)
-    config = S4ECAConfig.from_dict(note["config"], origin=str(folder / CONFIG))
+    config = _settings(folder / CONFIG, note["config"])
     tensors = _read_tensors(folder / WEIGHTS)
     model = attach(vision, text, config)
     # Identifiers of local copies may differ; what must agree is the weights.
     _check_encoders(folder, note, model)
     fill(folder / WEIGHTS, model, tensors)
     model.eval()
-    return model if device is None else model.to(device)
+    try:
+        return model if device is None else model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device is {device!r}, which cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def sha256(folder: Path | str) -> str:
@@ -248,7 +257,21 @@ def fill(path: Path, model: S4ECAModel, tensors: dict[str, Tensor]) -> None:
             tensor.copy_(tensors[name])
 
 
-def _same_keys(path: Path, where: str, found: dict[str, Any], known: set[str]) -> None:
+def _settings(path: Path, values: dict[str, Any]) -> S4ECAConfig:
+    try:
+        return S4ECAConfig.from_dict(values, origin="config")
+    except ConfigError as error:
+        raise AdapterFolderError(f"{path}: {error}") from error
+
+
+def _an_object(path: Path, where: str, found: Any) -> None:
+    if not isinstance(found, dict):
+        raise AdapterFolderError(f"{path}: {where} is {found!r}; it must be an object.")
+
+
+def _same_keys(path: Path, where: str, found: Any, known: set[str]) -> None:
+    if where:
+        _an_object(path, where.rstrip("."), found)
     for key in sorted(known - set(found)):
         raise AdapterFolderError(f"{path} lacks the key {where}{key}.")
     for key in sorted(set(found) - known):

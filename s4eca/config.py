@@ -124,7 +124,30 @@ class S4ECAConfig:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise ConfigError(f"{origin} has an unknown key {key!r}{hint}")
+        for setting in dataclasses.fields(cls):
+            if setting.name in values:
+                _check_kind(origin, setting, values[setting.name])
         return cls(**values)
+
+
+def _check_kind(origin: str, setting: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a value of another kind than the setting's, before arithmetic stumbles over it."""
+    fits, wanted = {
+        "str": (isinstance(value, str), "a text"),
+        "bool": (isinstance(value, bool), "true or false"),
+        "int": (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+        "float": (isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+        "tuple[tuple[int, int], ...]": (_pairs(value), "a list of [size, dilation]"),
+    }.get(str(setting.type), (isinstance(value, dict), "an object"))
+    if not fits:
+        raise ConfigError(f"{origin}: {setting.name} is {value!r}; it must be {wanted}.")
+
+
+def _pairs(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(number, int) for number in pair)
+        for pair in value
+    )
 
 
 def spread(count: int, blocks: int) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     found: list[lines.Record] = []
     report = evaluate(
         predictor, dataset, _rulebooks(args, predictor), shuffle_seed=args.shuffle_expressions,
-        batch_size=args.batch_size, on_record=found.append,
+        batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
     )
     report = {"adapter": about, "untrained": args.untrained, **report}
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
@@ -100,8 +100,17 @@ def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
             raise S4ECAError(f"{path} exists; name another file, or give --overwrite.")
         if not path.resolve().parent.is_dir():
             raise S4ECAError(f"The folder {path.resolve().parent} does not exist; make it first.")
-        if not os.access(path.resolve().parent, os.W_OK):
-            raise S4ECAError(f"The folder {path.resolve().parent} cannot be written to.")
+        _probe(path)
+
+
+def _probe(path: Path) -> None:
+    """Try whether the folder takes a file; its permissions alone do not tell."""
+    trial = _temporary_name(path)
+    try:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise S4ECAError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -160,10 +169,14 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its name at the end, or vanishes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _temporary_name(path)
     try:
         yield temporary
         os.replace(temporary, path)

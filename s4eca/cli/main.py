@@ -89,7 +89,10 @@ def _dispatch(line: list[str]) -> int:
         raise UsageError(_unknown(verb))
     module = import_module(VERBS[verb][0])
     if verb in PASSED_ON:
-        return int(module.run_lightning(verb, rest))
+        try:
+            return int(module.run_lightning(verb, rest))
+        except SystemExit as stop:
+            return int(stop.code or 0)
     parser = Parser(prog=f"s4eca {verb}", description=module.__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.add_arguments(parser)

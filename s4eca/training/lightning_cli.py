@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import logging
+import shlex
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Trainer
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from s4eca.adapter_folder import Card, save
+from s4eca.errors import ConfigError
 from s4eca.model import S4ECAModel
 from s4eca.parameters import budget
 from s4eca.training.averaging import MovingAverage
@@ -76,8 +78,28 @@ class FolderWriter:
         save(model, folder, card, dtype=self.run.dtype)
 
 
+class RunParser(LightningArgumentParser):
+    """A parser whose errors are sentences like all others."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the whole usage.
+
+        Raises:
+            ConfigError: unless this parser is one of jsonargparse's own trials, which need its own error.
+        """
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ConfigError(" ".join(message.split()).rstrip(".")) from ex
+
+
 class S4ECACLI(LightningCLI):
-    """The training command line."""
+    """The training command line; `line` is the verb and the words after it."""
+
+    def __init__(self, line: list[str]) -> None:
+        self.line = line
+        # `validate` and `test` record their settings beside those of the run, not over them.
+        note = {"overwrite": True, "config_filename": "config.yaml" if line[0] == "fit" else f"{line[0]}.yaml"}
+        super().__init__(S4ECAModule, ReferringData, args=line, save_config_kwargs=note, parser_class=RunParser)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the `run` block and the trainer's defaults."""
@@ -93,13 +115,15 @@ class S4ECACLI(LightningCLI):
         own = [
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
-            BestFolder(out / "adapter", FolderWriter(run, _command())),
+            BestFolder(out / "adapter", FolderWriter(run, _command(self.line))),
             # Behind all that look at the validated model: it swaps the raw weights back in.
             MovingAverage(self.model.optim.average),
             ModelCheckpoint(dirpath=out / "checkpoints", filename="last", save_top_k=1, enable_version_counter=False),
         ]
         given = list(kwargs.pop("callbacks", None) or [])
-        return super().instantiate_trainer(**kwargs, callbacks=given + own)
+        # Else the record of the configuration would land in the folder that the command is run from.
+        root = self._get(self.config_init, "trainer").get("default_root_dir") or run.out
+        return super().instantiate_trainer(**kwargs, default_root_dir=root, callbacks=given + own)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -108,10 +132,13 @@ class S4ECACLI(LightningCLI):
         return {verb: hidden for verb in ("fit", "validate", "test")}
 
 
-def _command() -> str:
+def _command(line: list[str]) -> str:
     """The command line for the card, with absolute paths cut to their last part: they mean nothing elsewhere."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return " ".join(["s4eca", *words])
+    words = []
+    for word in line:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        words.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return shlex.join(["s4eca", *words])
 
 
 def run_lightning(verb: str, rest: list[str]) -> int:
@@ -120,5 +147,16 @@ def run_lightning(verb: str, rest: list[str]) -> int:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    S4ECACLI(S4ECAModule, ReferringData, args=[verb, *rest], save_config_kwargs={"overwrite": True})
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        S4ECACLI([verb, *rest])
+    except ConfigError as error:
+        raise ConfigError(f"{_origin(verb, rest)}: {error}") from error
     return 0
+
+
+def _origin(verb: str, rest: list[str]) -> str:
+    """Where the settings of a line come from: its configuration files, else the verb."""
+    given = [word for flag, word in zip(rest, rest[1:], strict=False) if flag in ("-c", "--config")]
+    return ", ".join(given) or f"s4eca {verb}"

