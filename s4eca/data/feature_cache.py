@@ -89,7 +89,11 @@ class FeatureCache:
             tensors["resume"] = encoded.resume.values[0]
         if encoded.detail is not None:
             tensors["detail"] = encoded.detail[0]
-        tensors = {key: value.detach().to("cpu", self.dtype).contiguous() for key, value in tensors.items()}
+        # Copies: the last site of the prefix is a part of what is resumed from, and a row is a part of its batch.
+        tensors = {
+            key: value.detach().to("cpu", self.dtype, copy=True, memory_format=torch.contiguous_format)
+            for key, value in tensors.items()
+        }
         tensors["grid"] = torch.tensor(encoded.grid)
         if self.folder is None:
             self._memory[name] = tensors

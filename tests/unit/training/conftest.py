@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-SPLITS = {"train": (0, 4), "val": (10, 2), "test": (20, 1)}
+SPLITS = {"train": (0, 4), "val": (10, 4), "test": (20, 1)}
 
 
 @pytest.fixture(scope="session")

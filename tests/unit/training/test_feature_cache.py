@@ -13,7 +13,12 @@ from s4eca.losses.overlap import segmentation_loss
 from s4eca.trainable import trainable_parameters
 
 SAID = ["the red roof", "a ship left of the pier", "field", "the small tank in the upper half"]
-MODES = [{"mode": "side"}, {"mode": "late-inject", "late_blocks": 3}, {"mode": "side", "decoder_detail": 4}]
+MODES = [
+    {"mode": "side"},
+    {"mode": "late-inject", "late_blocks": 3},
+    {"mode": "late-inject", "late_blocks": 2},  # the frozen prefix ends at a site
+    {"mode": "side", "decoder_detail": 4},
+]
 
 
 def images(count=4):
@@ -40,7 +45,7 @@ def train(model, encode, steps=20):
     return losses
 
 
-@pytest.mark.parametrize("settings", MODES, ids=["side", "late-inject", "side-detail"])
+@pytest.mark.parametrize("settings", MODES, ids=["side", "late-3", "late-2", "side-detail"])
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_float32_losses_equal_those_without_a_cache(settings, place, toy_model, tmp_path):
     plain, cached = toy_model(**settings), toy_model(**settings)
