@@ -77,10 +77,10 @@ def measure(scene: Path, prompts: int, adapter: str | None, device: str) -> dict
 
     segmenter: Any = Bright()
     if adapter:
-        from s4eca import adapter_folder
+        from s4eca.model import S4ECAModel
         from s4eca.predictor import Predictor
 
-        segmenter = Predictor(adapter_folder.load(adapter), device=device)
+        segmenter = Predictor(S4ECAModel.from_pretrained(adapter), device=device)
     before = peak_mib()
     folder = scene.parent
     result = segment_geotiff(

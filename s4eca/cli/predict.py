@@ -75,12 +75,13 @@ def run(args: argparse.Namespace) -> int:
     facts = check(request)
     from s4eca import adapter_folder
     from s4eca.geo.segment import run_request
+    from s4eca.model import S4ECAModel
     from s4eca.predictor import Predictor
 
     folder = Path(args.adapter)
     say = _silent if args.quiet else _say
     _compare_gsd(adapter_folder.read_config(folder)["card"].get("gsd"), facts, request, say)
-    model = adapter_folder.load(folder)
+    model = S4ECAModel.from_pretrained(folder)
     result = run_request(
         request,
         Predictor(model, device=_device(args.device), precision=args.precision),

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
 from shapely.geometry import MultiPolygon, Polygon, shape
@@ -101,15 +100,12 @@ class Tracer:
             return np.zeros(mask.shape, np.int64)
         bits = mask.astype(np.uint8)
         geometries = [g for g, _ in shapes(bits, mask=mask, connectivity=4)]
-        local = rasterize(
-            ((g, i) for i, g in enumerate(geometries, 1)), out_shape=mask.shape, fill=0, dtype="int32"
-        )
+        local = rasterize(((g, i) for i, g in enumerate(geometries, 1)), out_shape=mask.shape, fill=0, dtype="int32")
         totals = np.bincount(local.ravel(), weights=np.where(mask, scores, 0).ravel(), minlength=len(geometries) + 1)
         counts = np.bincount(local.ravel(), minlength=len(geometries) + 1)
-        place = Affine.translation(0, row)
         first = self._next_label
         for index, geometry in enumerate(geometries):
-            outline = _moved(geometry, place)
+            outline = _moved(geometry, row)
             part = _Part([outline], shapely.get_num_coordinates(outline), totals[index + 1], int(counts[index + 1]))
             self._parts[first + index] = part
             self._leaders[first + index] = first + index
@@ -173,11 +169,10 @@ def _straight(polygon: Polygon) -> Polygon:
     return Polygon(rings[0], rings[1:])
 
 
-def _moved(geometry: dict[str, Any], place: Affine) -> Polygon:
-    """A traced outline at its place in the scene."""
-    outline = shape(geometry)
-    assert isinstance(outline, Polygon)
-    return shapely.transform(outline, lambda xy: xy + (place.c, place.f)) if place.f else outline
+def _moved(geometry: dict[str, Any], row: int) -> Polygon:
+    """An outline traced in a strip that begins at `row`, at its place in the scene."""
+    outline: Polygon = shape(geometry)
+    return shapely.transform(outline, lambda points: points + (0.0, float(row))) if row else outline
 
 
 def _straightened(ring: Any) -> NDArray[np.float64]:

@@ -68,7 +68,7 @@ def test_profile_is_made_from_scratch(raster, rgb, predict):
 
 
 def test_what_the_file_says(raster, rgb, predict):
-    prompts = ["the <red> roof & \"shed\"", "дом у реки", "河边的房子"]
+    prompts = ['the <red> roof & "shed"', "дом у реки", "河边的房子"]
     run = predict(raster(rgb()), prompts, adapter_hash="ab" * 32, threshold=0.25, tags={"vision": "toy"})
     assert run.descriptions == tuple(prompts)
     assert json.loads(run.tags["prompts"]) == prompts
@@ -196,9 +196,7 @@ def test_what_was_written_is_compared(raster, rgb, tmp_path):
     from s4eca.errors import RasterError
 
     with gdal_env(), Scene(raster(rgb(600, 20))) as scene:
-        sink = RasterSink(
-            tmp_path / "m.tif", scene.facts, dtype="uint8", nodata=255, descriptions=["a"], tags={}
-        )
+        sink = RasterSink(tmp_path / "m.tif", scene.facts, dtype="uint8", nodata=255, descriptions=["a"], tags={})
         sink.write(rgb(600, 20)[:1])
         sink._flush()
         sink._sums[1][0] ^= 1

@@ -33,15 +33,15 @@ def adapter(tmp_path_factory):
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("adapter") / "toy"
     adapter_folder.save(S4ECAModel(vision, text, S4ECAConfig.from_dict(settings)), folder, adapter_folder.Card(gsd=0.1))
-    return folder, functools.partial(adapter_folder.load, vision=vision, text=text)
+    return folder, functools.partial(S4ECAModel.from_pretrained, vision=vision, text=text)
 
 
 @pytest.fixture
 def verb(adapter, monkeypatch, tmp_path, capsys):
     """Runs the verb in a folder of its own: `verb("scene.tif", "--prompt", ...)` -> (code, stdout, stderr)."""
-    from s4eca import adapter_folder
+    from s4eca.model import S4ECAModel
 
-    monkeypatch.setattr(adapter_folder, "load", adapter[1])
+    monkeypatch.setattr(S4ECAModel, "from_pretrained", adapter[1])
     monkeypatch.chdir(tmp_path)
 
     def run(*words, folder=adapter[0]):
