@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import record
 
-from s4eca.adapter_folder import load, read_config, sha256
+from s4eca.adapter_folder import read_config, sha256
 from s4eca.data.open import open_dataset
 from s4eca.evaluate import evaluate
-from s4eca.model import attach
+from s4eca.model import S4ECAModel, attach
 from s4eca.predictor import Predictor
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     split = open_dataset(args.data, args.layout, args.split)
-    model = load(args.adapter)
+    model = S4ECAModel.from_pretrained(args.adapter)
     predictor = Predictor(model)
     result: dict[str, Any] = {
         **record.provenance(),
@@ -52,7 +52,7 @@ def main() -> None:
     }
     for control in args.control:
         name, _, folder = control.partition("=")
-        scores = native(evaluate(Predictor(load(folder)), split, ("native",)))
+        scores = native(evaluate(Predictor(S4ECAModel.from_pretrained(folder)), split, ("native",)))
         result["controls"][name] = {**scores, "trained_by": read_config(folder)["card"]["command"]}
     record.write(args.out, result)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,13 +21,24 @@ from torch import Tensor
 from s4eca.card import write_card
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import AdapterFolderError, ConfigError
-from s4eca.model import S4ECAModel, attach
 from s4eca.trainable import trainable_state
+
+Model = TypeVar("Model", bound="Attached")
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
 FORMAT_VERSION = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
+
+
+class Attached(Protocol):
+    """What is saved: a frozen pair with its trainable parts (`s4eca.S4ECAModel` is one)."""
+
+    config: S4ECAConfig
+    vision: Any
+    text: Any
+    adapter: Any
+    decoder: Any
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class Card:
     budget: dict[str, Any] = field(default_factory=dict)
 
 
-def save(model: S4ECAModel, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
+def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
     """Write the adapter folder; each file is written aside first and then moved into place.
 
     Args:
@@ -83,7 +95,7 @@ def save(model: S4ECAModel, folder: Path | str, card: Card | None = None, *, dty
     return folder
 
 
-def describe(model: S4ECAModel, card: Card) -> dict[str, Any]:
+def describe(model: Attached, card: Card) -> dict[str, Any]:
     """The contents of `adapter_config.json`."""
     from s4eca import __version__
 
@@ -101,7 +113,7 @@ def describe(model: S4ECAModel, card: Card) -> dict[str, Any]:
     }
 
 
-def preprocessing(model: S4ECAModel) -> dict[str, Any]:
+def preprocessing(model: Attached) -> dict[str, Any]:
     """How an image meets this model's encoder."""
     spec = model.vision.spec
     return {
@@ -146,34 +158,26 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     return note
 
 
-def load(folder: Path | str, *, device: str | None = None, vision: Any = None, text: Any = None) -> S4ECAModel:
-    """The model of an adapter folder, with its encoders loaded, checked and joined.
+def restore(folder: Path | str, build: Callable[[S4ECAConfig], Model]) -> Model:
+    """The model of an adapter folder, with everything checked that could make it another one.
 
     Args:
         folder: the adapter folder.
-        device: where the model goes; None leaves it on the CPU.
-        vision: identifier or ready encoder to use in place of the one the folder names, for instance a local copy; it
-            must hold the same weights.
-        text: likewise.
+        build: makes an untrained model of the folder's configuration, its encoders loaded.
 
     Raises:
         AdapterFolderError: anything that does not fit, by name.
-        ConfigError: a device that is not there.
         EncoderError: an encoder cannot be loaded.
     """
     folder = Path(folder)
     note = read_config(folder)
     config = _settings(folder / CONFIG, note["config"])
     tensors = _read_tensors(folder / WEIGHTS)
-    model = attach(vision, text, config)
+    model = build(config)
     # Identifiers of local copies may differ; what must agree is the weights.
     _check_encoders(folder, note, model)
     fill(folder / WEIGHTS, model, tensors)
-    model.eval()
-    try:
-        return model if device is None else model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device is {device!r}, which cannot be used here: {str(error).splitlines()[0]}") from error
+    return model
 
 
 def sha256(folder: Path | str) -> str:
@@ -218,7 +222,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
 
 
-def _check_encoders(folder: Path, note: dict[str, Any], model: S4ECAModel) -> None:
+def _check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None:
     for part, encoder in (("vision", model.vision), ("text", model.text)):
         saved = note["encoders"][part]
         if encoder.fingerprint != saved["sha256"]:
@@ -235,7 +239,7 @@ def _check_encoders(folder: Path, note: dict[str, Any], model: S4ECAModel) -> No
     _same_keys(folder / CONFIG, "preprocessing.", note["preprocessing"], set(preprocessing(model)))
 
 
-def fill(path: Path, model: S4ECAModel, tensors: dict[str, Tensor]) -> None:
+def fill(path: Path, model: Attached, tensors: dict[str, Tensor]) -> None:
     """Copy tensors into the trainable parts; every one must be there, of the right shape, and no other.
 
     Raises:

@@ -111,7 +111,6 @@ class S4ECAModel(nn.Module):
             "dtype": dtype,
         }
 
-
     def save_pretrained(self, folder: Path | str, card: Any = None, *, dtype: str = "float32") -> Path:
         """Write the adapter folder (see `s4eca.adapter_folder.save`)."""
         from s4eca.adapter_folder import save
@@ -120,10 +119,27 @@ class S4ECAModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, device: str | None = None, **encoders: Any) -> S4ECAModel:
-        """The model of an adapter folder (see `s4eca.adapter_folder.load`)."""
-        from s4eca.adapter_folder import load
+        """The model of an adapter folder, in eval mode.
 
-        return load(folder, device=device, **encoders)
+        Args:
+            folder: the adapter folder.
+            device: where the model goes; None leaves it on the CPU.
+            encoders: ``vision`` or ``text``, an identifier or a ready encoder to use in place of the one the folder
+                names, for instance a local copy; it must hold the same weights.
+
+        Raises:
+            AdapterFolderError: anything that does not fit, by name.
+            ConfigError: a device that is not there.
+            EncoderError: an encoder cannot be loaded.
+        """
+        from s4eca.adapter_folder import restore
+
+        model = restore(folder, lambda config: attach(encoders.get("vision"), encoders.get("text"), config)).eval()
+        try:
+            return model if device is None else model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"device is {device!r}, which cannot be used here: {first}") from error
 
 
 def attach(vision: Any = None, text: Any = None, config: S4ECAConfig | None = None, **settings: Any) -> S4ECAModel:

@@ -26,7 +26,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+def trainable_state(model: Any) -> dict[str, Tensor]:
     """Tensors that belong to a saved adapter: parameters and persistent buffers of both trainable parts."""
     return {
         f"{part}.{name}": tensor

@@ -48,7 +48,8 @@ def _show(folder: Path, as_json: bool) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from s4eca.adapter_folder import Card, load, read_config, save
+    from s4eca.adapter_folder import Card, read_config, save
+    from s4eca.model import S4ECAModel
 
     if args.folder.exists():
         raise AdapterFolderError(f"{args.folder} exists; name a folder that does not.")
@@ -56,7 +57,7 @@ def _convert(args: argparse.Namespace) -> int:
         model, card = _from_checkpoint(args.source), Card(name=args.source.stem)
     else:
         note: dict[str, Any] = read_config(args.source)
-        model, card = load(args.source), Card(**note["card"])
+        model, card = S4ECAModel.from_pretrained(args.source), Card(**note["card"])
     print(save(model, args.folder, card, dtype=args.dtype))
     return 0
 

@@ -116,9 +116,10 @@ def _probe(path: Path) -> None:
 def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The predictor, and what the report says about the adapter."""
     from s4eca import adapter_folder
+    from s4eca.model import S4ECAModel
     from s4eca.predictor import Predictor
 
-    model = adapter_folder.load(args.adapter)
+    model = S4ECAModel.from_pretrained(args.adapter)
     config = model.config
     about = {"folder": args.adapter.name or str(args.adapter), "vision": config.vision, "text": config.text}
     about |= {"method": config.method, "mode": config.mode, "sha256": adapter_folder.sha256(args.adapter)}

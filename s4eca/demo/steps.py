@@ -74,7 +74,7 @@ def _module() -> Any:
 
 
 def _miou(model: S4ECAModel, split: Any, shuffle_seed: int | None = None) -> float:
-    """mIoU under the native protocol."""
+    """Mean IoU under the native protocol."""
     scores = evaluate(Predictor(model), split, ("native",), shuffle_seed=shuffle_seed, progress=False)
     return float(scores["protocols"]["native"]["mIoU"])
 

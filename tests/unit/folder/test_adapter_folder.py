@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from s4eca import adapter_folder
-from s4eca.adapter_folder import CARD, CONFIG, WEIGHTS, Card, load, read_config, save, sha256, tensor_table
+from s4eca.adapter_folder import CARD, CONFIG, WEIGHTS, Card, read_config, save, sha256, tensor_table
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import AdapterFolderError, S4ECAError
+from s4eca.model import S4ECAModel
 from s4eca.trainable import trainable_state
 
 SAID = ["the red roof", "field"]
@@ -38,7 +39,7 @@ def folder(model, tmp_path):
 def again(folder, **pair):
     """Load with the toy pair, which no identifier names."""
     vision, text = toy_pair(6, 3)
-    return load(folder, **{"vision": vision, "text": text, **pair})
+    return S4ECAModel.from_pretrained(folder, **{"vision": vision, "text": text, **pair})
 
 
 def rewrite(folder, change):
@@ -93,7 +94,7 @@ def test_from_the_hubs_format(hub, toy_model, tmp_path):
     moved = shutil.copytree(hub("dinov2"), tmp_path / "moved")
     assert type(model).from_pretrained(path, vision=str(moved)).config.vision == str(moved)
     with pytest.raises(AdapterFolderError, match="with the vision encoder .*dinov2 .*dinov2-registers has weights"):
-        load(path, vision=str(hub("dinov2-registers")))
+        S4ECAModel.from_pretrained(path, vision=str(hub("dinov2-registers")))
 
 
 def test_other_weights_of_an_encoder_are_refused(folder):
@@ -182,7 +183,7 @@ def test_damaged_weights_are_refused(keep, folder):
 
 def test_missing_files_are_named(folder, tmp_path):
     with pytest.raises(AdapterFolderError, match="no adapter folder: it has no adapter_config.json"):
-        load(tmp_path / "nowhere")
+        S4ECAModel.from_pretrained(tmp_path / "nowhere")
     (folder / WEIGHTS).unlink()
     with pytest.raises(AdapterFolderError, match=f"{WEIGHTS} does not exist; the adapter folder is incomplete"):
         again(folder)
@@ -196,7 +197,7 @@ def test_a_folder_of_peft_is_refused_as_such(tmp_path):
     inner = torch.nn.Sequential(torch.nn.Linear(4, 4))
     get_peft_model(inner, LoraConfig(target_modules=["0"])).save_pretrained(tmp_path / "lora")
     with pytest.raises(AdapterFolderError, match="a peft adapter of type LORA; expected library 's4eca'"):
-        load(tmp_path / "lora")
+        S4ECAModel.from_pretrained(tmp_path / "lora")
 
 
 def test_no_pickle_is_in_the_path(folder, model, tmp_path, monkeypatch):

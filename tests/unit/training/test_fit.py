@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from s4eca.adapter_folder import CONFIG, WEIGHTS, load
+from s4eca.adapter_folder import CONFIG, WEIGHTS
 from s4eca.cli.main import main
 from s4eca.encoders.frozen import fingerprint
+from s4eca.model import S4ECAModel
 from s4eca.trainable import trainable_state
 from s4eca.training.module import S4ECAModule
 
@@ -75,7 +76,8 @@ def test_the_checkpoint_holds_adapter_and_decoder_only(finished):
     out, _ = finished
     state = checkpoint(out)["state_dict"]
     assert state and all(k.startswith(("model.adapter.", "model.decoder.")) for k in state)
-    assert {k.removeprefix("model.") for k in state} == set(trainable_state(load(out / "adapter")))
+    trained = trainable_state(S4ECAModel.from_pretrained(out / "adapter"))
+    assert {k.removeprefix("model.") for k in state} == set(trained)
 
 
 def test_the_saved_adapter_scores_what_its_card_says(finished, dataset, tmp_path):
