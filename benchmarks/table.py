@@ -1,7 +1,7 @@
 """The README's results table, made from the committed results alone.
 
-    python benchmarks/table.py            print it
-    python benchmarks/table.py --write    put it into README.md between its marks
+python benchmarks/table.py            print it
+python benchmarks/table.py --write    put it into README.md between its marks
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ class S4ECAConfig:
             raise ConfigError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}.")
         if self.mode != "late-inject" and self.late_blocks:
             raise ConfigError(f"late_blocks is {self.late_blocks} but mode is {self.mode!r}; it belongs to late-inject.")
-        for name in ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps", "decoder_pool"):
+        counts = ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps", "decoder_pool")
+        for name in counts:
             value = getattr(self, name)
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")

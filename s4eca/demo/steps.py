@@ -16,7 +16,7 @@ from s4eca.data.scenes import Scene
 from s4eca.demo import recipe
 from s4eca.demo.overlay import draw_overlay
 from s4eca.evaluate import evaluate
-from s4eca.model import S4ECAModel, attach
+from s4eca.model import S4ECAModel
 from s4eca.parameters import Budget, budget
 from s4eca.predictor import Predictor
 
