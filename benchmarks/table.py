@@ -40,7 +40,8 @@ def _row(name: str, protocol: str, scores: dict[str, float]) -> str:
 def _groups(result: dict[str, Any]) -> list[str]:
     scores = result["scores"]
     kinds = "; ".join(f"{k} {100 * v['mIoU']:.0f} ({v['count']})" for k, v in scores["per_kind"].items())
-    sizes = "; ".join(f"{k} px {100 * v['mIoU']:.0f} ({v['count']})" for k, v in scores["per_size"].items() if v["count"])
+    filled = {k: v for k, v in scores["per_size"].items() if v["count"]}
+    sizes = "; ".join(f"{k} px {100 * v['mIoU']:.0f} ({v['count']})" for k, v in filled.items())
     return [f"mIoU (count) by kind: {kinds}. By size: {sizes}."]
 
 

@@ -81,7 +81,7 @@ class S4ECAConfig:
         if self.mode not in MODES:
             raise ConfigError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}.")
         if self.mode != "late-inject" and self.late_blocks:
-            raise ConfigError(f"late_blocks is {self.late_blocks} but mode is {self.mode!r}; it belongs to late-inject.")
+            raise ConfigError(f"late_blocks is {self.late_blocks}, mode is {self.mode!r}; it belongs to late-inject.")
         counts = ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps", "decoder_pool")
         for name in counts:
             value = getattr(self, name)
