@@ -100,5 +100,5 @@ def test_more_than_the_encoder_has_is_refused(settings, toy_model):
 
 
 def test_late_blocks_belongs_to_late_inject():
-    with pytest.raises(ConfigError, match="late_blocks is 2 but mode is 'side'"):
+    with pytest.raises(ConfigError, match="late_blocks is 2, mode is 'side'"):
         S4ECAConfig(mode="side", late_blocks=2)
