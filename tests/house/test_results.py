@@ -1,0 +1,48 @@
+"""Figures in the README are those of the committed results, and the results are whole."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+# mIoU and oIoU that the project promises on the validation splits (native protocol), and the largest share of the
+# mIoU that shuffled expressions may reach.
+PROMISED = {"vhr10-ref": (0.58, 0.68), "dubai-ref": (0.30, 0.48)}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_results_keep_what_is_promised(name):
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    native = result["scores"]["protocols"]["native"]
+    least_mean, least_overall = PROMISED[name]
+    assert native["mIoU"] >= least_mean and native["oIoU"] >= least_overall
+    controls = result["controls"]
+    assert controls["shuffled expressions"]["native"]["mIoU"] < native["mIoU"] / 2
+    assert controls["untrained"]["native"]["mIoU"] < 0.05
+    assert {"decoder only", "inject, 224 px, 220 updates"} <= set(controls)
+    assert result["command"] and len(result["commit"]) >= 40 and result["machine"]["cores"]
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_scored_adapter_is_the_committed_one(name):
+    from s4eca.adapter_folder import WEIGHTS, read_config, sha256
+
+    folder = ROOT / "benchmarks" / "adapters" / name
+    assert sha256(folder) == json.loads((RESULTS / f"{name}.json").read_text())["adapter_sha256"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12_000_000
+    assert "research" in read_config(folder)["card"]["licence"]
+    assert (folder / WEIGHTS).exists()
+
+
+def test_the_readme_table_is_made_from_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    sys.modules.pop("table", None)
+    import table
+
+    between = (ROOT / "README.md").read_text().partition(table.BEGIN)[2].partition(table.END)[0]
+    assert between.strip() == table.markdown()
