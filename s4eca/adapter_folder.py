@@ -7,6 +7,7 @@ pickle is in the path.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,7 +66,7 @@ class Card:
 
 
 def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
-    """Write the adapter folder; each file is written aside first and then moved into place.
+    """Write the adapter folder; every file is written aside first, and only then do all move into place.
 
     Args:
         model: the model whose adapter and decoder are saved.
@@ -84,11 +85,13 @@ def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype
     card = card or Card()
     tensors = {k: v.detach().to("cpu", DTYPES[dtype]).contiguous() for k, v in trainable_state(model).items()}
     note = describe(model, card)
+    files = {
+        WEIGHTS: to_bytes(tensors, metadata={"library": "s4eca"}),
+        CONFIG: json.dumps(note, indent=2).encode(),
+        CARD: write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode(),
+    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / WEIGHTS, to_bytes(tensors, metadata={"library": "s4eca"}))
-        _write(folder / CONFIG, json.dumps(note, indent=2).encode())
-        _write(folder / CARD, write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode())
+        _write_together(folder, files)
     except OSError as error:
         reason = error.strerror or error
         raise AdapterFolderError(f"The adapter folder {folder} cannot be written: {reason}.") from error
@@ -282,13 +285,23 @@ def _same_keys(path: Path, where: str, found: Any, known: set[str]) -> None:
         raise AdapterFolderError(f"{path} has an unknown key {where}{key}.")
 
 
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write_together(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files or, as far as the file system lets us, none; a folder made for them goes away with them."""
+    partials = {folder / f".{name}.{os.getpid()}.tmp": folder / name for name in files}
+    empty = not folder.exists()
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        for partial, data in zip(partials, files.values(), strict=True):
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for partial, path in partials.items():
+            os.replace(partial, path)
+            empty = False
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for partial in partials:
+                partial.unlink(missing_ok=True)
+            if empty:
+                folder.rmdir()

@@ -1,0 +1,64 @@
+"""A disk that takes no more: one sentence, exit 2, and a folder that looks as it did before.
+
+The limit on the size of a file stands in for the full disk; it is set in a process of its own, which runs every verb
+that writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from job_inputs import Place
+
+DRIVER = """
+    import contextlib, io, json, logging, resource, signal, sys
+    from s4eca.cli.main import main
+
+    logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    highest = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    results = []
+    for limit, line in json.loads(sys.argv[1]):
+        said = io.StringIO()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, highest))
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = main(line)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (highest, highest))
+        results.append([code, said.getvalue()])
+    print(json.dumps(results))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on file sizes")
+def test_every_verb_that_writes(place: Place) -> None:
+    scene, data = place.scene(place.pixels(side=300)), place.references()
+    more = ("--quiet", "--threshold", "0.5", "--overwrite", "--window", "256")
+    table: dict[str, tuple[int, list[Any]]] = {
+        "mask": (1_000, place.predict(scene, *more)),
+        "scores": (50_000, place.predict(scene, *more, "--scores", place.tmp / "s.tif")),
+        "polygons": (30_000, place.predict(scene, *more, "--polygons", place.tmp / "p.gpkg")),
+        "evaluate": (500, place.evaluate(data, "jsonl", "--json", place.tmp / "scores.json")),
+        "records": (100, place.evaluate(data, "jsonl", "--records", place.tmp / "lines.jsonl")),
+        "convert": (2_000, ["adapter", "convert", place.adapter, place.tmp / "made"]),
+        "render": (5_000, ["data", "render", place.tmp / "drawn", "--layout", "rrsisd", "--scenes", "3"]),
+    }
+    before = place.listing()
+    lines = json.dumps([(limit, [str(word) for word in line]) for limit, line in table.values()])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DRIVER), lines], capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = dict(zip(table, json.loads(done.stdout), strict=True))
+    for name, (code, said) in results.items():
+        assert code == 2, (name, said)
+        assert said.startswith("s4eca: ") and said.count("\n") == 1 and "cannot be written" in said, (name, said)
+    assert "Traceback" not in done.stderr
+    assert place.listing() == before
