@@ -12,6 +12,7 @@ native rulebook.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import record
 
 from s4eca.adapter_folder import read_config, sha256
 from s4eca.data.open import open_dataset
+from s4eca.data.sample import ReferringDataset
 from s4eca.evaluate import evaluate
 from s4eca.model import S4ECAModel, attach
 from s4eca.predictor import Predictor
@@ -36,8 +38,20 @@ def main() -> None:
     parser.add_argument("--control", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--shuffle-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--add", action="store_true", help="add controls to --out, which scored the same adapter")
     args = parser.parse_args()
     split = open_dataset(args.data, args.layout, args.split)
+    result = resumed(args.out, args.adapter) if args.add else scored(args, split)
+    for control in args.control:
+        name, _, folder = control.partition("=")
+        scores = native(evaluate(Predictor(S4ECAModel.from_pretrained(folder)), split, ("native",)))
+        trained_by = read_config(folder)["card"]["command"]
+        result["controls"][name] = {**scores, "trained_by": trained_by, **record.provenance()}
+        record.write(args.out, result)
+
+
+def scored(args: argparse.Namespace, split: ReferringDataset) -> dict[str, Any]:
+    """The adapter's own scores and the two controls that need no other folder."""
     model = S4ECAModel.from_pretrained(args.adapter)
     predictor = Predictor(model)
     result: dict[str, Any] = {
@@ -47,14 +61,19 @@ def main() -> None:
         "scores": evaluate(predictor, split),
         "controls": {
             "shuffled expressions": native(evaluate(predictor, split, ("native",), shuffle_seed=args.shuffle_seed)),
-            "untrained": native(evaluate(Predictor(attach(config=model.config)), split, ("native",))),
+            "untrained": native(evaluate(Predictor(attach(model.vision, model.text, model.config)), split, ("native",))),
         },
     }
-    for control in args.control:
-        name, _, folder = control.partition("=")
-        scores = native(evaluate(Predictor(S4ECAModel.from_pretrained(folder)), split, ("native",)))
-        result["controls"][name] = {**scores, "trained_by": read_config(folder)["card"]["command"]}
     record.write(args.out, result)
+    return result
+
+
+def resumed(out: Path, adapter: Path) -> dict[str, Any]:
+    """An earlier result, if it is this adapter's."""
+    result: dict[str, Any] = json.loads(out.read_text())
+    if result["adapter_sha256"] != sha256(adapter):
+        sys.exit(f"{out} scored another adapter than {adapter}; run again without --add")
+    return result
 
 
 def native(report: dict[str, Any]) -> dict[str, Any]:
