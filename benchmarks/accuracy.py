@@ -54,6 +54,7 @@ def scored(args: argparse.Namespace, split: ReferringDataset) -> dict[str, Any]:
     """The adapter's own scores and the two controls that need no other folder."""
     model = S4ECAModel.from_pretrained(args.adapter)
     predictor = Predictor(model)
+    fresh = Predictor(attach(model.vision, model.text, model.config))
     result: dict[str, Any] = {
         **record.provenance(),
         "trained_by": read_config(args.adapter)["card"]["command"],
@@ -61,7 +62,7 @@ def scored(args: argparse.Namespace, split: ReferringDataset) -> dict[str, Any]:
         "scores": evaluate(predictor, split),
         "controls": {
             "shuffled expressions": native(evaluate(predictor, split, ("native",), shuffle_seed=args.shuffle_seed)),
-            "untrained": native(evaluate(Predictor(attach(model.vision, model.text, model.config)), split, ("native",))),
+            "untrained": native(evaluate(fresh, split, ("native",))),
         },
     }
     record.write(args.out, result)
