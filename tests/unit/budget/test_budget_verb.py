@@ -143,6 +143,6 @@ def test_known_pairs_need_neither_model_classes_nor_the_compiler() -> None:
     code = (
         "import sys; from s4eca.cli.main import main; code = main(['budget', '--target', '0.024']);"
         "loaded = [m for m in ('transformers', 'torch._dynamo', 'sympy') if m in sys.modules];"
-        "raise SystemExit(code or str(loaded) * bool(loaded))"
+        "raise SystemExit(str(loaded) if loaded else code)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=_root())

@@ -76,6 +76,18 @@ def test_width_and_adapters_of_a_pair(
     assert found.ratio_with_decoder == found.trainable / frozen
 
 
+@pytest.mark.parametrize(
+    ("vision", "r", "decoder"),
+    [
+        (REG.format("base"), 160, 3_519_361),
+        (REG.format("large"), 272, 3_744_641),
+        (REG.format("small"), 128, 3_216_257),
+    ],
+)
+def test_decoder_of_a_pair(vision: str, r: int, decoder: int) -> None:
+    assert budget(S4ECAConfig(vision=vision, text=CLIP_B, width=r), check_effective=False).decoder == decoder
+
+
 @pytest.mark.parametrize(("changes", "target", "r", "adapters"), LAYOUTS)
 def test_width_of_other_layouts_and_targets(changes: dict, target: float, r: int, adapters: int | None) -> None:
     config = S4ECAConfig(**changes)
