@@ -155,6 +155,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     for key in ("config", "encoders", "preprocessing"):
         _an_object(path, key, note[key])
     _same_keys(path, "card.", note["card"], {f.name for f in fields(Card)})
+    _check_card(path, note["card"])
     _same_keys(path, "encoders.", note["encoders"], {"vision", "text"})
     for part, saved in note["encoders"].items():
         _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters"})
@@ -269,6 +270,18 @@ def _settings(path: Path, values: dict[str, Any]) -> S4ECAConfig:
         return S4ECAConfig.from_dict(values, origin="config")
     except ConfigError as error:
         raise AdapterFolderError(f"{path}: {error}") from error
+
+
+def _check_card(path: Path, card: dict[str, Any]) -> None:
+    """Kinds of the card's values, so that whoever reads it later does not stumble."""
+    for key in ("name", "data", "licence", "command"):
+        if not isinstance(card[key], str) or not card[key].strip():
+            raise AdapterFolderError(f"{path}: card.{key} is {card[key]!r}; it must be a text.")
+    for key in ("scores", "budget"):
+        _an_object(path, f"card.{key}", card[key])
+    gsd = card["gsd"]
+    if gsd is not None and (isinstance(gsd, bool) or not isinstance(gsd, int | float) or not gsd > 0):
+        raise AdapterFolderError(f"{path}: card.gsd is {gsd!r}; it must be null or metres above 0.")
 
 
 def _an_object(path: Path, where: str, found: Any) -> None:

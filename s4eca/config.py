@@ -11,6 +11,23 @@ from typing import Any
 from s4eca.errors import ConfigError
 
 MODES = ("inject", "side", "late-inject")
+# Smallest value of each whole-number setting; an expression needs a begin token, a word and an end token.
+LEAST = {
+    "late_blocks": 0,
+    "image_size": 1,
+    "text_length": 3,
+    "width": 1,
+    "proxies": 1,
+    "vision_sites": 1,
+    "text_sites": 1,
+    "taps": 1,
+    "decoder_width": 4,
+    "decoder_layers": 0,
+    "decoder_ffn": 1,
+    "decoder_heads": 1,
+    "decoder_pool": 1,
+    "decoder_detail": 0,
+}
 INTERPOLATION = "pil-bilinear-antialias-stretch"
 
 
@@ -38,6 +55,7 @@ class S4ECAConfig:
         decoder_pool: side of the patch neighbourhoods that the decoder's self-attention reads averaged; 1 reads all.
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
         threshold: probability above which a pixel is foreground.
+        options: settings of a method that has more than these; `s4eca` and `decoder-only` have none.
     """
 
     vision: str = "facebook/dinov2-with-registers-base"
@@ -82,11 +100,12 @@ class S4ECAConfig:
             raise ConfigError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}.")
         if self.mode != "late-inject" and self.late_blocks:
             raise ConfigError(f"late_blocks is {self.late_blocks}, mode is {self.mode!r}; it belongs to late-inject.")
-        counts = ("image_size", "text_length", "width", "proxies", "vision_sites", "text_sites", "taps", "decoder_pool")
-        for name in counts:
+        for name, least in LEAST.items():
             value = getattr(self, name)
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; it must be at least 1.")
+            if value < least:
+                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
+        if self.options:
+            raise ConfigError(f"options is {self.options}; the method {self.method!r} has none.")
         if self.taps > self.vision_sites:
             raise ConfigError(f"taps is {self.taps}; it cannot exceed vision_sites, which is {self.vision_sites}.")
         if not 0.0 < self.threshold < 1.0:

@@ -78,7 +78,7 @@ def _from_checkpoint(path: Path) -> Any:
         tensors = {k.removeprefix("model."): v for k, v in state["state_dict"].items()}
         # Where a run keeps a moving average, that is what it validated and what its adapter folder holds.
         tensors |= state.get("callbacks", {}).get("MovingAverage", {}).get("average", {})
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AdapterFolderError(f"{path} is no checkpoint of s4eca fit: {first}.") from error
     model = attach(config=config)

@@ -69,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except OSError as error:
-        if error.filename is None or error.strerror is None:
+        if error.strerror is None:
             raise
-        return _complain(f"{error.filename}: {error.strerror}.", 2)
+        # A full disk names no file: what was being written stays under its temporary name or is incomplete.
+        place = error.filename if error.filename is not None else f"{line[0]}: a file cannot be written"
+        return _complain(f"{place}: {error.strerror}.", 2)
 
 
 def _dispatch(line: list[str]) -> int:

@@ -56,7 +56,7 @@ class FeatureCache:
     def _open(self, folder: Path) -> None:
         note = folder / "cache.json"
         if not note.exists():
-            if folder.is_dir() and any(folder.iterdir()):
+            if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise CacheError(f"{folder} is not empty and has no cache.json; pass an empty folder for the cache.")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +94,10 @@ class FeatureCache:
             key: value.detach().to("cpu", self.dtype, copy=True, memory_format=torch.contiguous_format)
             for key, value in tensors.items()
         }
+        for key, value in tensors.items():
+            if not value.isfinite().all():
+                kind = self.recipe["dtype"]
+                raise CacheError(f"{key} of {name} does not fit into the cache dtype {kind}; take bfloat16 or float32.")
         tensors["grid"] = torch.tensor(encoded.grid)
         if self.folder is None:
             self._memory[name] = tensors
@@ -120,9 +124,20 @@ class FeatureCache:
             with safe_open(self._path(name), framework="pt") as file:
                 names = list(file.keys())
                 keys = [k for k in names if k not in unused and (not k.startswith("site.") or k in sites)]
-                return {key: file.get_tensor(key) for key in keys}
+                entry = {key: file.get_tensor(key) for key in keys}
         except (OSError, SafetensorError) as error:
             raise CacheError(f"{self._path(name)} cannot be read ({error}); delete it to encode it anew.") from error
+        # A configuration with fewer sites may have added images to this folder: what it left out is not here.
+        lacking = sorted(self._wanted() - set(entry))
+        if lacking:
+            raise CacheError(f"{self._path(name)} lacks {lacking[0]}; delete it to encode it anew.")
+        return entry
+
+    def _wanted(self) -> set[str]:
+        """Tensors that the recipe asks of every entry; late sites are not in the frozen prefix and so not here."""
+        detail = {"detail"} if self.recipe.get("detail") else set()
+        whole = {f"site.{i}" for i in self.recipe.get("sites", ())} if not self.recipe.get("late_blocks") else set()
+        return detail | whole
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None

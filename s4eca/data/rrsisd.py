@@ -74,7 +74,7 @@ def open_rrsisd(
     references = _References(tables, files, folder, text).build(chosen)
     declared = bool((content.get("info") or {}).get("exhaustive", False))
     return ReferringDataset(
-        name=files.folder.name,
+        name=root.resolve().name,
         layout="rrsisd",
         root=root,
         split=split,

@@ -243,7 +243,7 @@ def _form(forms: dict[str, Any], family: str, source: str, role: str) -> Any:
 
 def _origin(source: str) -> dict[str, Any]:
     """Arguments that keep a local path off the network."""
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_dir():
         return {"pretrained_model_name_or_path": str(path), "local_files_only": True}
     if source.startswith((".", "/", "~")) or source.count("/") > 1:

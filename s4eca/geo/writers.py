@@ -105,7 +105,7 @@ class Writers:
         if valid.any():
             largest = np.max(probabilities, axis=(1, 2), where=valid, initial=-np.inf)
             self._largest = np.maximum(self._largest, largest)
-        self._mask.write(np.where(valid, found, NODATA).astype(np.uint8))
+        self._mask.write(np.where(valid, found.view(np.uint8), np.uint8(NODATA)))
         if self._scores is not None:
             self._scores.write(np.where(valid, probabilities, np.float32(np.nan)))
         if self._polygons is not None:

@@ -97,7 +97,9 @@ class ReferringData(LightningDataModule):
             folder = None if self.cache_place == "memory" else Path(self.cache_place)
             self.cache = FeatureCache(self.model.feature_recipe(self.cache_dtype), folder)
         for part in wanted:
-            self._encode(self.splits[part], self.turns if part == "train" else (Turn.IDENTITY,))
+            # The identity always: it is what a sample falls back to when no turn keeps its expression true.
+            turns = dict.fromkeys((Turn.IDENTITY, *self.turns)) if part == "train" else (Turn.IDENTITY,)
+            self._encode(self.splits[part], tuple(turns))
 
     def _encode(self, split: ReferringDataset, turns: Sequence[Turn]) -> None:
         assert self.cache is not None and self.trainer is not None

@@ -10,13 +10,12 @@ import torch
 
 from s4eca.config import S4ECAConfig
 from s4eca.data.preprocess import stretch
-from s4eca.encoders.twin import TwinText, TwinVision
+from s4eca.encoders.toy import toy_pair
 from s4eca.evaluate import evaluate
 from s4eca.metrics.records import Record
 from s4eca.metrics.rulebooks import RULEBOOKS
 from s4eca.model import S4ECAModel
 from s4eca.predictor import Predictor
-from s4eca.protocols import TextSpec, VisionSpec
 
 SIDE = 28
 
@@ -24,11 +23,9 @@ SIDE = 28
 def tiny(mode: str) -> S4ECAModel:
     """A model whose decoder was shaken, so that its masks are neither empty nor full."""
     torch.manual_seed(3)
-    half = (0.5, 0.5, 0.5)
-    vision = TwinVision(VisionSpec("twin", "twin", (384,) * 4, (14,) * 4, 1, half, half, 0))
-    text = TwinText(TextSpec("twin", "twin", 384, 3, 64, 0))
+    vision, text = toy_pair(4, 3)
     config = S4ECAConfig(
-        vision="twin", text="twin", mode=mode, late_blocks=2 if mode == "late-inject" else 0, image_size=SIDE, width=8,
+        vision="toy", text="toy", mode=mode, late_blocks=2 if mode == "late-inject" else 0, image_size=SIDE, width=8,
         vision_sites=2, text_sites=2, taps=2, decoder_width=16, decoder_heads=2, decoder_ffn=16, threshold=0.45,
     )
     model = S4ECAModel(vision, text, config).eval()
