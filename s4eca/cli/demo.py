@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demonstration and say where its files are."""
+    if args.updates is not None and args.updates < 1:
+        raise ConfigError(f"--updates is {args.updates}; it must be at least 1.")
+    from s4eca.encoders.packaged import require_packages
+
+    require_packages()
     _prepare(args.out, args.overwrite)
     from s4eca.demo.recipe import UPDATES
     from s4eca.demo.steps import run_demo

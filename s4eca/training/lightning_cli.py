@@ -112,6 +112,11 @@ class S4ECACLI(LightningCLI):
         if run.threads:
             torch.set_num_threads(run.threads)
         out = Path(run.out)
+        if self.line[0] == "fit" and not self._get(self.config_init, "ckpt_path") and (out / "scores.csv").exists():
+            raise ConfigError(
+                f"run.out is {out}, which holds an earlier run; name another folder, or go on with that run by "
+                f"--ckpt_path {out / 'checkpoints' / 'last.ckpt'}."
+            )
         own = [
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
