@@ -126,10 +126,11 @@ def main() -> int:
     if args.measure:
         print(json.dumps(measure(args.measure, args.prompts, args.adapter, args.device)))
         return 0
+    stamp = provenance()  # before the long part, so that the commit is the one whose code is measured
     rows = [run_size(int(side), args) for side in args.sides.split(",")]
     growth = round(rows[-1]["peak_mib"] - rows[0]["peak_mib"], 1)
     result = {
-        **provenance(), "segmenter": args.adapter or "brightness", "window": WINDOW, "prompts": args.prompts,
+        **stamp, "segmenter": args.adapter or "brightness", "window": WINDOW, "prompts": args.prompts,
         "dtype": args.dtype, "layout": "striped" if args.striped else "tiled", "outputs": "mask, scores, polygons",
         "sizes": rows, "growth_mib": growth, "limit_mib": LIMIT_MIB,
     }  # fmt: skip
