@@ -51,7 +51,7 @@ def make_scene(path: Path, side: int, dtype: str, tiled: bool) -> None:
     if tiled:
         profile.update(tiled=True, blockxsize=512, blockysize=512)
     wave = np.sin(np.arange(side) * (2 * np.pi / BLOB))
-    spots = 120 + 80 * wave[:512, None] * wave[None] + dice.integers(-8, 8, (3, 512, side), dtype=np.int16)
+    spots = 120 + 80 * wave[:512, None] * wave[None] + dice.integers(-8, 8, (3, min(512, side), side), dtype=np.int16)
     strip = (spots * (1 if dtype == "uint8" else 10)).astype(dtype)
     with rasterio.open(path, "w", **profile) as file:
         for row in range(0, side, 512):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,10 @@ from s4eca.evaluate import evaluate
 from s4eca.model import S4ECAModel
 from s4eca.parameters import Budget, budget
 from s4eca.predictor import Predictor
+from s4eca.training.datamodule import ReferringData
+from s4eca.training.module import S4ECAModule
+from s4eca.training.optim import OptimConfig
+from s4eca.training.quick import prepare, train
 
 Say = Callable[[str], None]
 
@@ -39,7 +41,7 @@ def run_demo(out: Path, say: Say, *, updates: int = recipe.UPDATES) -> dict[str,
     counted = budget(recipe.config())
     say(counted.table())
     counted.check(0.025)
-    module = _module()
+    module = prepare(recipe.config(), OptimConfig(lr_adapter=1.5e-3, lr_decoder=1.5e-3, warmup=20, average=0.97))
     val = open_dataset(data, "rrsisd", "val")
     before = _miou(module.model, val)
     say(f"Validation mIoU untrained: {before:.3f}. Training {updates} updates ...")
@@ -62,48 +64,16 @@ def run_demo(out: Path, say: Say, *, updates: int = recipe.UPDATES) -> dict[str,
     return summary
 
 
-def _module() -> Any:
-    from lightning.pytorch import seed_everything
-
-    from s4eca.training.module import S4ECAModule
-    from s4eca.training.optim import OptimConfig
-
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    seed_everything(0)
-    return S4ECAModule(recipe.config(), OptimConfig(lr_adapter=1.5e-3, lr_decoder=1.5e-3, warmup=20, average=0.97))
-
-
 def _miou(model: S4ECAModel, split: Any, shuffle_seed: int | None = None) -> float:
     """Mean IoU under the native protocol."""
     scores = evaluate(Predictor(model), split, ("native",), shuffle_seed=shuffle_seed, progress=False)
     return float(scores["protocols"]["native"]["mIoU"])
 
 
-def _train(module: Any, data: Path, out: Path, updates: int) -> None:
-    from lightning.pytorch import Trainer
-
-    from s4eca.training.averaging import MovingAverage
-    from s4eca.training.datamodule import ReferringData
-
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning.*")
-    average = MovingAverage(module.optim.average)
-    trainer = Trainer(
-        accelerator="auto",
-        devices=1,
-        max_steps=updates,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        gradient_clip_val=1.0,
-        callbacks=[average],
-        default_root_dir=out,
-    )
+def _train(module: S4ECAModule, data: Path, out: Path, updates: int) -> None:
     turns = ("IDENTITY", "FLIP_LR")
-    trainer.fit(module, ReferringData(str(data), "rrsisd", batch_size=recipe.BATCH, turns=turns, cache="memory"))
-    average.apply(module.model)
+    split = ReferringData(str(data), "rrsisd", batch_size=recipe.BATCH, turns=turns, cache="memory")
+    train(module, split, updates, out)
 
 
 def _save(model: S4ECAModel, folder: Path, scores: dict[str, float], counted: Budget) -> Path:

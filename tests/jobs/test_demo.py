@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     out, printed, said = tmp_path_factory.mktemp("demo") / "made", io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe, "TRAIN_SCENES", 4)
-        patch.setattr(recipe, "VAL_SCENES", 2)
+        patch.setattr(recipe, "VAL_SCENES", 8)
         patch.setattr(recipe, "SCENE_SIZE", (224, 224))
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
             code = main(["demo", "--out", str(out), "--updates", "3"])
