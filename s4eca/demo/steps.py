@@ -35,7 +35,7 @@ def run_demo(out: Path, say: Say, *, updates: int = recipe.UPDATES) -> dict[str,
     """
     began = time.monotonic()
     data = out / "data"
-    say("Rendering scenes (drawn pictures that look like aerial imagery) ...")
+    say("Writing rendered scenes: drawn pictures that look like aerial imagery ...")
     recipe.write_data(data)
     say("Attaching adapters to packaged:dinov2-s and packaged:minilm-l6; their budget:")
     counted = budget(recipe.config())
