@@ -20,8 +20,14 @@ def provenance(arguments: list[str] | None = None) -> dict[str, Any]:
     Args:
         arguments: the command line; None takes the one of this process.
     """
-    words = [Path(w).name if Path(w).is_absolute() else w for w in (arguments or sys.argv)]
+    words = [_portable(word) for word in (arguments or sys.argv)]
     return {"command": " ".join(["python", *words]), "commit": commit(), "machine": machine()}
+
+
+def _portable(word: str) -> str:
+    """A word of a command line without the folders that exist on this machine alone."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name if Path(value).is_absolute() else value}"
 
 
 def commit() -> str:
