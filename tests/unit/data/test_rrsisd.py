@@ -19,7 +19,7 @@ from s4eca.errors import DataError
 
 def test_a_split_as_published(rrsisd: MiniRRSISD) -> None:
     dataset = open_dataset(rrsisd.write(), "rrsisd", "train")
-    assert (dataset.name, dataset.layout, dataset.split, len(dataset)) == ("rrsisd", "rrsisd", "train", 2)
+    assert (dataset.name, dataset.layout, dataset.split, len(dataset)) == ("set", "rrsisd", "train", 2)
     first, second = dataset.references
     assert (first.id, first.expression, first.split) == ("1", "The ground track field on the top", "train")
     assert (first.category, second.category, first.kind) == ("groundtrackfield", "airport", None)
