@@ -14,7 +14,7 @@ VAL_SEED, SCENE_SEED = 10_000, 20_000
 SCENE_SIZE = (560, 784)
 ABSENT_CLASS = "tennis court"
 PROMPTS = ("all the storage tanks", "the road", "a tennis court")
-UPDATES, BATCH = 420, 8
+UPDATES, BATCH = 460, 8
 
 
 def config() -> S4ECAConfig:
