@@ -22,7 +22,7 @@ KEYS = {"budget", "miou_before", "miou_after", "miou_shuffled", "absent_fraction
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A demonstration on six scenes."""
+    """A demonstration on eight scenes."""
     from s4eca.cli.main import main
     from s4eca.demo import recipe
 
