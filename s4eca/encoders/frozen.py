@@ -1,11 +1,11 @@
-"""What every frozen encoder has in common: no gradients, always in eval mode, one fingerprint of its weights."""
+"""What every frozen encoder has in common: no gradients, always in eval mode, one fingerprint, and its modules' roles."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +28,55 @@ class FrozenEncoder(nn.Module):
         """Stay in eval mode whatever is asked."""
         return super().train(False)
 
+    @property
+    def trains(self) -> bool:
+        """Whether something inside trains, because a method rewrote the encoder; then it runs with gradients."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes, types and bytes of all weights (hex); independent of file format."""
         return fingerprint(self.backbone)
+
+    def roles(self) -> dict[str, list[str]]:
+        """Role -> dotted names inside `backbone` of the modules that play it.
+
+        Roles are ``query``, ``key``, ``value`` (``qkv`` where a library fuses the three), ``out``, ``fc1`` (all input
+        projections of a gated MLP), ``fc2`` of every block, and ``norm``, every LayerNorm of the encoder.
+        """
+        raise NotImplementedError
+
+    def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
+        """Entry and exit of the MLP branch of a block.
+
+        The entry's first argument is the MLP's input (after the norm where norms come first); the exit's output is what
+        goes on to the residual sum.
+        """
+        raise NotImplementedError
+
+    def block_beside_mlp(self, index: int, tokens: Any, side: Callable[[Tensor], Tensor]) -> Any:
+        """One block with a branch parallel to its MLP.
+
+        Args:
+            index: the block.
+            tokens: hidden states before it.
+            side: the MLP's input (B, M, C) to what is added to its output, of the same shape.
+        """
+        entry, exit_ = self.mlp_ends(index)
+        seen: list[Tensor] = []
+
+        def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+            seen.append(args[0])
+
+        def leave(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            return output + side(seen.pop())
+
+        handles = [entry.register_forward_pre_hook(enter), exit_.register_forward_hook(leave)]
+        try:
+            return self.block(index, tokens)  # type: ignore[operator]
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def fingerprint(module: nn.Module) -> str:
