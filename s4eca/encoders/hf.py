@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
+from s4eca.encoders.roles import TRANSFORMERS, named_roles
 from s4eca.errors import EncoderError
 from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
@@ -71,7 +72,24 @@ TEXT_FORMS: dict[str, TextForm] = {
 TEXT_OF = {"clip": "clip_text_model"}
 
 
-class HFVision(FrozenEncoder):
+class _HFEncoder(FrozenEncoder):
+    """What both kinds of wrapper share: where the blocks are and what their parts are called."""
+
+    form: Any
+
+    def roles(self) -> dict[str, list[str]]:
+        """See `FrozenEncoder.roles`."""
+        return named_roles(self.backbone, TRANSFORMERS)
+
+    def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
+        """See `FrozenEncoder.mlp_ends`."""
+        layer = self.form.layers(self.backbone)[index]
+        if hasattr(layer, "mlp"):
+            return layer.mlp, layer.mlp
+        return layer.intermediate, layer.output.dense
+
+
+class HFVision(_HFEncoder):
     """A transformers vision model behind the stepping interface of `s4eca.protocols.VisionEncoder`."""
 
     def __init__(self, model: Any, source: str) -> None:
@@ -121,13 +139,14 @@ class HFVision(FrozenEncoder):
         return tokens.with_values(self.form.norm(self.backbone)(tokens.values))
 
 
-class HFText(FrozenEncoder):
+class HFText(_HFEncoder):
     """A transformers text model and its tokenizer behind `s4eca.protocols.TextEncoder`."""
 
     def __init__(self, model: Any, tokenizer: Any, source: str) -> None:
         super().__init__(model)
         config = model.config
         self.tokenizer = tokenizer
+        self.end = _end_token(config) if tokenizer is None else tokenizer.eos_token_id
         self.form = _form(TEXT_FORMS, config.model_type, source, "text")
         self.spec = TextSpec(
             source=source,
@@ -184,12 +203,18 @@ class HFText(FrozenEncoder):
         mask = tokens.batch.mask
         if self.form.causal:
             # The token that ends a sentence often pads it too, and a user may have typed one: the first one counts.
-            end = (tokens.batch.ids == self.tokenizer.eos_token_id).int().argmax(1)
+            end = (tokens.batch.ids == self.end).int().argmax(1)
             pooled = values[torch.arange(len(values), device=values.device), end]
         else:
             weight = mask.unsqueeze(-1).to(values.dtype)
             pooled = (values * weight).sum(1) / weight.sum(1)
         return Words(values, mask, pooled)
+
+
+def _end_token(config: Any) -> int:
+    """The end token's id where there is no tokenizer to ask; old CLIP configurations name a wrong one."""
+    end = config.eos_token_id
+    return int(config.vocab_size) - 1 if end is None or end == 2 else int(end)
 
 
 def load_vision(source: str) -> HFVision:

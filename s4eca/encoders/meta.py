@@ -74,6 +74,47 @@ def text_spec(source: str) -> TextSpec:
     )
 
 
+def vision_encoder(source: str) -> Any:
+    """The wrapper of a vision encoder on the meta device: shapes, names and roles, no weights.
+
+    Args:
+        source: an identifier of `encoders/catalog.py`, ``toy:vision``, or a directory with a config.json.
+
+    Raises:
+        EncoderError: unknown identifier, or a directory without a usable config.json.
+    """
+    from s4eca.encoders import hf
+
+    if source == "toy:vision":
+        return _toys()[0]
+    family, sizes, _, _ = _described(source, "vision")
+    return hf.HFVision(build_on_meta(family, sizes), source.removeprefix("hf:"))
+
+
+def text_encoder(source: str) -> Any:
+    """The wrapper of a text encoder on the meta device; it has no tokenizer.
+
+    Args:
+        source: an identifier of `encoders/catalog.py`, ``toy:text``, or a directory with a config.json.
+
+    Raises:
+        EncoderError: unknown identifier, or a directory without a usable config.json.
+    """
+    from s4eca.encoders import hf
+
+    if source == "toy:text":
+        return _toys()[1]
+    family, sizes, _, _ = _described(source, "text")
+    return hf.HFText(build_on_meta(family, sizes), None, source.removeprefix("hf:"))
+
+
+def _toys() -> tuple[Any, Any]:
+    from s4eca.encoders.toy import toy_pair
+
+    vision, text = toy_pair()
+    return vision.to("meta"), text.to("meta")
+
+
 def build_on_meta(family: str, sizes: dict[str, Any]) -> Any:
     """The transformers model of a family on the meta device: shapes and names, no memory.
 

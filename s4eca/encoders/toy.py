@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
+from s4eca.encoders.roles import named_roles
 from s4eca.errors import EncoderError
 from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
@@ -39,15 +41,30 @@ class _Layer(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
         self.fc1, self.fc2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).chunk(3, dim=-1)
+        y = self.norm1(x)
         keep = None if mask is None else mask[:, None, :]
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=keep))
+        seen = F.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y), attn_mask=keep)
+        x = x + self.out(seen)
         result: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return result
+
+
+class _Toy(FrozenEncoder):
+    """What both toys share."""
+
+    def roles(self) -> dict[str, list[str]]:
+        """See `FrozenEncoder.roles`."""
+        return named_roles(self.backbone, {role: (role,) for role in ("query", "key", "value", "out", "fc1", "fc2")})
+
+    def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
+        """See `FrozenEncoder.mlp_ends`."""
+        layer: Any = self.backbone.get_submodule(f"layers.{index}")
+        return layer.fc1, layer.fc2
 
 
 class _VisionBody(nn.Module):
@@ -59,7 +76,7 @@ class _VisionBody(nn.Module):
         self.norm = nn.LayerNorm(width)
 
 
-class ToyVision(FrozenEncoder):
+class ToyVision(_Toy):
     """A random ViT of a few thousand parameters."""
 
     def __init__(self, blocks: int, width: int, patch: int, prefix: int) -> None:
@@ -113,7 +130,7 @@ class _TextBody(nn.Module):
         self.norm = nn.LayerNorm(width)
 
 
-class ToyText(FrozenEncoder):
+class ToyText(_Toy):
     """A random bidirectional text encoder; words are hashed to ids."""
 
     def __init__(self, blocks: int, width: int) -> None:

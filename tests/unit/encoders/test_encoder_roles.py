@@ -1,0 +1,86 @@
+"""Roles of modules and the branch beside the MLP, for every family."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_hub import TEXT, VISION
+from torch import nn
+
+from s4eca.encoders import meta
+from s4eca.encoders.hf import load_text, load_vision
+from s4eca.encoders.toy import toy_pair
+
+
+@pytest.fixture(params=["toy:vision", "toy:text", *VISION, *TEXT])
+def encoder(request, hub):
+    if request.param.startswith("toy"):
+        return toy_pair()[request.param == "toy:text"]
+    return load_vision(str(hub(request.param))) if request.param in VISION else load_text(str(hub(request.param)))
+
+
+def start(encoder):
+    if hasattr(encoder, "tokenize"):
+        return encoder.embed(encoder.tokenize(["the red roof", "a"], 8))
+    height = 2 * max(encoder.spec.strides)
+    return encoder.embed(torch.randn(2, 3, height, 2 * height, generator=torch.Generator().manual_seed(0)))
+
+
+def test_every_block_has_its_linear_layers(encoder):
+    roles = encoder.roles()
+    modules = dict(encoder.backbone.named_modules())
+    for role in ("query", "key", "value", "out", "fc2"):
+        assert len(roles[role]) == encoder.spec.blocks, role
+    assert len(roles["fc1"]) % encoder.spec.blocks == 0
+    linear = [name for role, names in roles.items() if role != "norm" for name in names]
+    assert len(linear) == len(set(linear))
+    assert all(isinstance(modules[name], nn.Linear) for name in linear)
+    assert all(modules[name].weight.numel() for name in linear)
+
+
+def test_every_norm_is_named(encoder):
+    norms = [name for name, module in encoder.backbone.named_modules() if isinstance(module, nn.LayerNorm)]
+    assert encoder.roles()["norm"] == norms and len(norms) >= 2 * encoder.spec.blocks
+
+
+def test_roles_without_weights_are_the_same(encoder):
+    build = meta.text_encoder if hasattr(encoder, "tokenize") else meta.vision_encoder
+    bare = build(encoder.spec.source)
+    assert all(p.is_meta for p in bare.parameters())
+    assert bare.spec == encoder.spec and bare.roles() == encoder.roles()
+
+
+def test_a_branch_that_says_nothing_changes_nothing(encoder):
+    tokens = start(encoder)
+    for index in range(encoder.spec.blocks):
+        plain = encoder.block(index, tokens)
+        beside = encoder.block_beside_mlp(index, tokens, torch.zeros_like)
+        assert torch.equal(plain.values, beside.values)
+        tokens = plain
+
+
+def test_a_branch_sees_what_the_mlp_sees(encoder):
+    """A branch that repeats the MLP doubles it; the same comes of doubling what leaves the MLP."""
+    tokens = start(encoder)
+    for index in range(encoder.spec.blocks):
+        entry, exit_ = encoder.mlp_ends(index)
+        seen, left = [], []
+        handles = [
+            entry.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0])),
+            exit_.register_forward_hook(lambda module, args, output, left=left: left.append(output)),
+        ]
+        after = encoder.block(index, tokens)
+        for handle in handles:
+            handle.remove()
+        assert seen[0].shape == left[0].shape == after.values.shape
+        doubled = exit_.register_forward_hook(lambda module, args, output: 2 * output)
+        expected = encoder.block(index, tokens).values
+        doubled.remove()
+
+        def again(x, seen=seen, left=left):
+            assert torch.equal(x, seen[0])
+            return left[0]
+
+        assert torch.allclose(encoder.block_beside_mlp(index, tokens, again).values, expected, atol=1e-6)
+        assert torch.equal(encoder.block(index, tokens).values, after.values), "a hook was left behind"
+        tokens = after
