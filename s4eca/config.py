@@ -39,7 +39,8 @@ class S4ECAConfig:
         vision: vision encoder, a hub id, a local directory or ``packaged:dinov2-s``.
         text: text encoder, likewise, or ``packaged:minilm-l6``.
         method: what adapts the encoders, a name of the method registry.
-        mode: ``side`` (frozen features, cacheable), ``inject`` (residuals enter the next block) or ``late-inject``.
+        mode: ``side`` (frozen features, cacheable), ``inject`` (residuals enter the next block) or ``late-inject``;
+            the other methods have one way to be and take ``side`` alone.
         late_blocks: for ``late-inject``, how many of the last blocks receive residuals.
         image_size: side of the square input in pixels.
         text_length: longest token sequence of an expression, special tokens included.
@@ -47,7 +48,7 @@ class S4ECAConfig:
         proxies: K, number of language proxies.
         vision_sites: number of vision blocks with an adapter, spread evenly.
         text_sites: number of text layers with an adapter, spread evenly.
-        taps: number of adapted maps that the decoder reads.
+        taps: number of adapted maps that the decoder reads; of a hierarchical encoder it reads one a stage.
         kernels: (kernel size, dilation) of each dense scale.
         scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
             text_proxies: ablation switches; off leaves the rest of the method intact.
@@ -55,7 +56,7 @@ class S4ECAConfig:
         decoder_pool: side of the patch neighbourhoods that the decoder's self-attention reads averaged; 1 reads all.
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
         threshold: probability above which a pixel is foreground.
-        options: settings of a method that has more than these; `s4eca` and `decoder-only` have none.
+        options: settings of a method that has more than these, as its class names them; `s4eca` has none.
     """
 
     vision: str = "facebook/dinov2-with-registers-base"
@@ -104,8 +105,6 @@ class S4ECAConfig:
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(f"{name} is {value}; it must be at least {least}.")
-        if self.options:
-            raise ConfigError(f"options is {self.options}; the method {self.method!r} has none.")
         if self.taps > self.vision_sites:
             raise ConfigError(f"taps is {self.taps}; it cannot exceed vision_sites, which is {self.vision_sites}.")
         if not 0.0 < self.threshold < 1.0:

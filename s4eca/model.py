@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4eca.adapters.towers import Towers
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import ConfigError, ExpressionError
 from s4eca.protocols import Encoded, Fused, TextBatch, TextSpec, VisionSpec
@@ -26,7 +27,8 @@ class S4ECAModel(nn.Module):
         text: frozen text encoder (`s4eca.protocols.TextEncoder`).
         config: all settings.
 
-    The trainable part is `adapter` and `decoder`, by structure; the encoders never leave eval mode.
+    The trainable parts are `adapter`, `decoder` and `towers` (what a method made trainable inside the encoders), by
+    structure; the encoders never leave eval mode.
     """
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
@@ -36,11 +38,14 @@ class S4ECAModel(nn.Module):
         self.text = text
         vision.grid(config.image_size, config.image_size)
         self.adapter, self.decoder = build_trainable(config, vision.spec, text.spec)
+        if hasattr(self.adapter, "rewrite"):
+            self.adapter.rewrite(vision, text)
+        self.towers = Towers(vision.added(), text.added())
         self.register_buffer("mean", torch.tensor(vision.spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(vision.spec.std).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for adapter and decoder; the encoders stay in eval mode."""
+        """Training mode for the trainable parts; the encoders stay in eval mode."""
         super().train(mode)
         self.vision.eval()
         self.text.eval()
@@ -50,6 +55,19 @@ class S4ECAModel(nn.Module):
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.decoder.parameters()).device
+
+    @property
+    def stride(self) -> int:
+        """Pixels per patch side on the decoder's working grid, the finest of those it reads."""
+        strides: tuple[int, ...] = self.vision.spec.strides
+        return min(strides[site] for site in self.adapter.taps)
+
+    @property
+    def uncacheable(self) -> str | None:
+        """Why features of this model cannot be cached, as the end of a sentence; None where they can."""
+        if self.vision.trains:
+            return f"the method {self.config.method!r} trains inside the vision encoder"
+        return getattr(self.adapter, "uncacheable", None)
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W) in 0..255 to the vision encoder's normalised pixels."""
@@ -64,10 +82,8 @@ class S4ECAModel(nn.Module):
         """
         encoded: Encoded = self.adapter.encode(self.vision, pixels)
         if self.config.decoder_detail:
-            h, w = encoded.grid
-            encoded.detail = F.interpolate(
-                pixels, size=(8 * h, 8 * w), mode="bilinear", align_corners=False, antialias=True
-            )
+            size = (8 * (pixels.shape[-2] // self.stride), 8 * (pixels.shape[-1] // self.stride))
+            encoded.detail = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
         return encoded
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
@@ -147,7 +163,7 @@ def attach(vision: Any = None, text: Any = None, config: S4ECAConfig | None = No
 
     Args:
         vision: an identifier (hub id, local directory, ``packaged:dinov2-s``) or a ready wrapped encoder; None
-            takes the one that `config` names.
+            takes the one that `config` names. A method that rewrites encoders changes the ready one.
         text: likewise.
         config: all settings; None takes the defaults.
         settings: single settings that override `config`, for instance ``mode="inject"``.

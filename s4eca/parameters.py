@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from s4eca.config import S4ECAConfig, spread
 from s4eca.errors import ConfigError
 from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.trainable import trainable_modules
 
 if TYPE_CHECKING:
     from s4eca.model import S4ECAModel
@@ -122,10 +123,12 @@ def budget(
         EncoderError: an encoder is unknown.
         ConfigError: the settings do not fit the encoders.
     """
+    counted: tuple[int, int] | None = None
     if not isinstance(subject, S4ECAConfig):
+        counted = count_model(subject)
         vision_spec, text_spec, subject = subject.vision.spec, subject.text.spec, subject.config
     vision, text = _specs(subject, vision_spec, text_spec)
-    adapters, decoder = count_trainable(subject, vision, text)
+    adapters, decoder = counted or count_trainable(subject, vision, text)
     dead: list[str] = []
     if check_effective:
         from s4eca.effective import dead_parameters
@@ -146,16 +149,34 @@ def budget(
 
 
 def count_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[int, int]:
-    """Parameters of the adapters and of the decoder, counted on the real modules without memory.
+    """Parameters of the adapters (with all that trains inside the encoders) and of the decoder.
+
+    Counted on the real modules without memory; a method that rewrites the encoders gets them on the meta device too.
 
     Raises:
         ConfigError: the settings do not fit the encoders.
+        EncoderError: the method rewrites encoders, and one is unknown.
     """
-    from s4eca.model import build_trainable
+    from s4eca.model import S4ECAModel, build_trainable
+    from s4eca.registry import method_class
 
+    if not hasattr(method_class(config), "rewrite"):
+        with shapes_only():
+            adapter, decoder = build_trainable(config, vision, text)
+        return count(adapter), count(decoder)
+    from s4eca.encoders import meta
+
+    encoders = meta.vision_encoder(vision.source), meta.text_encoder(text.source)
     with shapes_only():
-        adapter, decoder = build_trainable(config, vision, text)
-    return _count(adapter), _count(decoder)
+        model = S4ECAModel(*encoders, config)
+    return count_model(model)
+
+
+def count_model(model: S4ECAModel) -> tuple[int, int]:
+    """Parameters of the adapters (with all that trains inside the encoders) and of the decoder of a ready model."""
+    parts = {name: count(module) for name, module in trainable_modules(model)}
+    decoder = parts.pop("decoder")
+    return sum(parts.values()), decoder
 
 
 def solve_width(
@@ -250,10 +271,7 @@ def _formula_site(config: S4ECAConfig, width: int) -> int:
 
 
 def _count_adapters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> int:
-    from s4eca.registry import build_method
-
-    with shapes_only():
-        return _count(build_method(config, vision, text))
+    return count_trainable(config, vision, text)[0]
 
 
 class _NoInitialisation(TorchFunctionMode):
@@ -284,7 +302,8 @@ def shapes_only() -> Iterator[None]:
         yield
 
 
-def _count(module: nn.Module) -> int:
+def count(module: nn.Module) -> int:
+    """Number of scalars in a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

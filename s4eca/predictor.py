@@ -147,8 +147,4 @@ class Predictor:
 
 def _repeat(encoded: Encoded, count: int) -> Encoded:
     """One encoded image for several expressions, without copying."""
-    resume = encoded.resume
-    if resume is not None:
-        resume = resume.with_values(resume.values.expand(count, -1, -1))
-    detail = None if encoded.detail is None else encoded.detail.expand(count, -1, -1, -1)
-    return Encoded(encoded.grid, {i: s.expand(count, -1, -1) for i, s in encoded.sites.items()}, resume, detail)
+    return encoded.map(lambda t: t.expand(count, *t.shape[1:]))

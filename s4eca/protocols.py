@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -23,7 +23,8 @@ class VisionSpec:
     Attributes:
         source: identifier the encoder was loaded by, for instance ``"packaged:dinov2-s"``.
         family: model family, for instance ``"dinov2"``.
-        widths: channels of the hidden states after each block (equal for a plain ViT, growing for Swin).
+        widths: channels of the hidden states after each block (equal for a plain ViT, growing for Swin, whose patch
+            merging belongs to the first block of the next stage).
         strides: pixels per patch side after each block.
         prefix_tokens: P, leading tokens that are not patches.
         mean, std: normalisation constants for RGB in 0..1.
@@ -45,6 +46,11 @@ class VisionSpec:
     def blocks(self) -> int:
         """Number of encoder blocks."""
         return len(self.widths)
+
+    @property
+    def hierarchical(self) -> bool:
+        """Whether the patch grid shrinks on the way."""
+        return len(set(self.strides)) > 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class Tokens:
         values: (B, P + h*w, C) hidden states.
         grid: (h, w) of the patch grid.
         prefix: P, number of leading tokens that are not patches.
-        extras: what the encoder's own blocks need beside the hidden states (rotary tables, masks).
+        extras: what the encoder's own blocks need beside the hidden states (rotary tables); may be empty, for it
+            follows from the grid.
     """
 
     values: Tensor
@@ -154,26 +161,48 @@ class Encoded:
     """The part of the vision encoding that no expression can change (what the feature cache keeps).
 
     Attributes:
-        grid: (h, w) of the patch grid.
+        grid: (h, w) of the patch grid of the last block that ran.
         sites: per adapter site of the frozen prefix, the patches (B, h*w, C) after that block.
         resume: hidden states from which the remaining blocks go on; None when no block remains.
         detail: (B, 3, 8h, 8w) the image itself, normalised, for a decoder that draws fine edges; None when unused.
+        grids: the (h, w) of each site; empty where all are `grid`.
     """
 
     grid: tuple[int, int]
     sites: dict[int, Tensor]
     resume: Tokens | None
     detail: Tensor | None = None
+    grids: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def grid_at(self, site: int) -> tuple[int, int]:
+        """The patch grid (h, w) at a site."""
+        return self.grids.get(site, self.grid)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Encoded:
+        """The same encoding with every tensor changed, for instance moved, cut to some rows or repeated."""
+        return Encoded(
+            self.grid,
+            {site: change(patches) for site, patches in self.sites.items()},
+            None if self.resume is None else self.resume.with_values(change(self.resume.values)),
+            None if self.detail is None else change(self.detail),
+            self.grids,
+        )
 
 
 class VisionEncoder(Protocol):
     """A frozen vision encoder that can be stepped through block by block.
 
     ``finish(block(L-1, ... block(0, embed(x))))`` equals the library's own forward pass. The wrapper is a
-    ``torch.nn.Module`` whose parameters do not require gradients and which stays in eval mode.
+    ``torch.nn.Module`` whose parameters do not require gradients, unless a method rewrote it, and which stays in eval
+    mode.
     """
 
     spec: VisionSpec
+
+    @property
+    def trains(self) -> bool:
+        """Whether a method made something inside trainable."""
+        ...
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patch grid for an image of that many pixels; refuses sizes the encoder cannot take."""
@@ -184,11 +213,15 @@ class VisionEncoder(Protocol):
         ...
 
     def block(self, index: int, tokens: Tokens) -> Tokens:
-        """One frozen block."""
+        """One frozen block; in a hierarchical encoder the first of a stage begins with the patch merging."""
+        ...
+
+    def block_beside_mlp(self, index: int, tokens: Tokens, side: Callable[[Tensor], Tensor]) -> Tokens:
+        """One block with ``side(input of the MLP)`` (B, M, C) added to the output of its MLP."""
         ...
 
     def finish(self, tokens: Tokens) -> Tokens:
-        """The final norm, on all tokens."""
+        """The final norm, on all tokens of the last stage."""
         ...
 
 
@@ -207,6 +240,10 @@ class TextEncoder(Protocol):
 
     def block(self, index: int, tokens: TextTokens) -> TextTokens:
         """One frozen layer; padding is masked inside."""
+        ...
+
+    def block_beside_mlp(self, index: int, tokens: TextTokens, side: Callable[[Tensor], Tensor]) -> TextTokens:
+        """One layer with ``side(input of the MLP)`` (B, L, C) added to the output of its MLP."""
         ...
 
     def finish(self, tokens: TextTokens) -> Words:

@@ -18,6 +18,15 @@ TEXT_SOURCES = {"hf": "s4eca.encoders.hf:load_text", "packaged": "s4eca.encoders
 METHODS = {
     "s4eca": "s4eca.adapters.pair:S4ECAAdapter",
     "decoder-only": "s4eca.adapters.rivals.decoder_only:DecoderOnly",
+    "lora": "s4eca.adapters.rivals.weights:LoRA",
+    "dora": "s4eca.adapters.rivals.weights:DoRA",
+    "ia3": "s4eca.adapters.rivals.weights:IA3",
+    "vera": "s4eca.adapters.rivals.weights:VeRA",
+    "ln": "s4eca.adapters.rivals.weights:LNTuning",
+    "adaptformer": "s4eca.adapters.rivals.adaptformer:AdaptFormer",
+    "detris": "s4eca.adapters.rivals.detris:DETRISStyle",
+    "etris": "s4eca.adapters.rivals.etris:ETRISStyle",
+    "full": "s4eca.adapters.rivals.full:FullFineTune",
 }
 
 
@@ -38,17 +47,38 @@ def register(table: dict[str, str], name: str, path: str) -> None:
     table[name] = path
 
 
-def build_method(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> Any:
-    """The adapter module of `config.method`.
+def method_class(config: S4ECAConfig) -> Any:
+    """The class of `config.method`; imports it.
+
+    A method class may name its own settings with their defaults in `OPTIONS`, the modes it has in `MODES`, and a
+    `rewrite(vision, text)` that changes the encoders themselves.
 
     Raises:
-        ConfigError: unknown method.
+        ConfigError: unknown method, unknown option, or a mode the method does not have.
     """
     if config.method not in METHODS:
         near = difflib.get_close_matches(config.method, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS)}."
         raise ConfigError(f"method is {config.method!r}; {hint}")
-    return resolve(METHODS[config.method])(config, vision, text)
+    found = resolve(METHODS[config.method])
+    known = getattr(found, "OPTIONS", {})
+    for name in config.options:
+        if name not in known:
+            has = f"has {', '.join(known)}" if known else "has none"
+            raise ConfigError(f"options names {name!r}; the method {config.method!r} {has}.")
+    modes = getattr(found, "MODES", ("side",))
+    if config.mode not in modes:
+        raise ConfigError(f"mode is {config.mode!r}; the method {config.method!r} takes {', '.join(modes)} alone.")
+    return found
+
+
+def build_method(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> Any:
+    """The adapter module of `config.method`.
+
+    Raises:
+        ConfigError: unknown method, unknown option, or a mode the method does not have.
+    """
+    return method_class(config)(config, vision, text)
 
 
 def load_vision_encoder(source: str) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
-PARTS = ("adapter", "decoder")
+PARTS = ("bands", "towers", "adapter", "decoder")
 # Vectors and matrices that should not shrink towards zero: queries, coordinate maps and zero-started projections.
 NO_DECAY = ("queries", "place", "up.weight")
 
@@ -16,37 +18,49 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Names (``adapter.…``, ``decoder.…``) and parameters that train.
 
     Args:
-        model: an `S4ECAModel`, or anything with the sub-modules `adapter` and `decoder`.
+        model: an `S4ECAModel`, or anything with some of the sub-modules `PARTS`.
     """
     return {
         f"{part}.{name}": parameter
-        for part in PARTS
-        for name, parameter in getattr(model, part).named_parameters()
+        for part, module in trainable_modules(model)
+        for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }
 
 
 def trainable_state(model: Any) -> dict[str, Tensor]:
-    """Tensors that belong to a saved adapter: parameters and persistent buffers of both trainable parts."""
+    """Tensors that belong to a saved adapter: parameters and persistent buffers of all trainable parts."""
     return {
         f"{part}.{name}": tensor
-        for part in PARTS
-        for name, tensor in getattr(model, part).state_dict().items()
+        for part, module in trainable_modules(model)
+        for name, tensor in module.state_dict().items()
     }
 
 
-def parameter_groups(
-    model: nn.Module, *, lr_adapter: float, lr_decoder: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """Optimiser groups: two learning rates, decay on matrices only (METHOD's recipe, ours).
+def trainable_modules(model: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every trainable part that the model has."""
+    for part in PARTS:
+        module = getattr(model, part, None)
+        if module is not None:
+            yield part, module
 
-    Every trainable parameter is in exactly one group; an empty group is left out.
+
+def parameter_groups(
+    model: nn.Module, *, lr_adapter: float, lr_decoder: float, weight_decay: float, lr_towers: float | None = None
+) -> list[dict[str, Any]]:
+    """Optimiser groups: a learning rate for each part, decay on matrices only (METHOD's recipe, ours).
+
+    Every trainable parameter is in exactly one group; an empty group is left out. What trains inside the encoders takes
+    `lr_towers`, else the rate that its method names, else that of the adapters.
     """
+    if lr_towers is None:
+        lr_towers = getattr(getattr(model, "adapter", None), "towers_rate", None)
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model).items():
         decays = parameter.ndim >= 2 and not name.endswith(NO_DECAY)
         groups.setdefault((name.partition(".")[0], decays), []).append(parameter)
-    rates = {"adapter": lr_adapter, "decoder": lr_decoder}
+    towers = lr_adapter if lr_towers is None else lr_towers
+    rates = {"bands": lr_adapter, "towers": towers, "adapter": lr_adapter, "decoder": lr_decoder}
     return [
         {
             "name": f"{part}{'' if decays else '-no-decay'}",

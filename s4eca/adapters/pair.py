@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.text_proxies import TextAdapter
 from s4eca.adapters.visual_adapter import Refined, VisualAdapter
 from s4eca.adapters.walk import encode_prefix, walk_text, walk_vision
-from s4eca.config import S4ECAConfig, spread
+from s4eca.config import MODES, S4ECAConfig, spread
 from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, VisionEncoder, VisionSpec, Words
 
 
@@ -23,12 +25,13 @@ class S4ECAAdapter(nn.Module):
         late_blocks: number of last vision blocks that receive residuals (0 for side, all for inject).
     """
 
+    MODES: ClassVar[tuple[str, ...]] = MODES
     has_proxies = True
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__()
-        self.sites = spread(config.vision_sites, vision.blocks)
-        self.taps = tuple(self.sites[i] for i in spread(config.taps, len(self.sites)))
+        self.sites = vision_sites(config, vision)
+        self.taps = tapped(config, vision, self.sites)
         self.late_blocks = {"side": 0, "inject": vision.blocks}.get(config.mode, config.late_blocks)
         self.carry = config.carry
         k = config.proxies if config.text_proxies else 1

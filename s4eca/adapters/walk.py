@@ -1,7 +1,7 @@
 """The one loop over both encoders; side, inject and late-inject(m) are three settings of where residuals enter.
 
-The vision side is walked in two parts. The frozen prefix (blocks 0 .. L-m-1) never sees language: it runs without
-gradients and its hidden states can be cached. The rest (the last m blocks) receives residuals. m = 0 is `side`,
+The vision side is walked in two parts. The frozen prefix (blocks 0 .. L-m-1) never sees language: as a rule it runs
+without gradients and its hidden states can be cached. The rest (the last m blocks) receives residuals. m = 0 is `side`,
 m = L is `inject`.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from s4eca.adapters.visual_adapter import Refined
@@ -19,9 +20,8 @@ VisionSite = Callable[[int, Tensor, tuple[int, int], Tensor | None], Refined]
 TextSite = Callable[[int, Tensor, Tensor], Tensor]
 
 
-@torch.no_grad()
 def encode_prefix(vision: VisionEncoder, pixels: Tensor, sites: Sequence[int], late_blocks: int) -> Encoded:
-    """Run the frozen prefix once for an image.
+    """Run the blocks that never see language once for an image; without gradients unless something there trains.
 
     Args:
         vision: the frozen encoder.
@@ -32,13 +32,19 @@ def encode_prefix(vision: VisionEncoder, pixels: Tensor, sites: Sequence[int], l
     Returns:
         Patches at the sites of the prefix, and the hidden states from which the remaining blocks resume.
     """
-    tokens = vision.embed(pixels)
     kept: dict[int, Tensor] = {}
-    for index in range(vision.spec.blocks - late_blocks):
-        tokens = vision.block(index, tokens)
-        if index in sites:
-            kept[index] = tokens.patches
-    return Encoded(tokens.grid, kept, tokens if late_blocks else None)
+    grids: dict[int, tuple[int, int]] = {}
+    # A parameter in front (bands) or inside (LoRA) learns only if the blocks behind it pass gradients on.
+    learns = torch.is_grad_enabled() and (vision.trains or pixels.requires_grad)
+    with torch.set_grad_enabled(learns):
+        tokens = vision.embed(pixels)
+        for index in range(vision.spec.blocks - late_blocks):
+            tokens = vision.block(index, tokens)
+            if index in sites:
+                kept[index], grids[index] = tokens.patches, tokens.grid
+    if all(grid == tokens.grid for grid in grids.values()):
+        grids = {}
+    return Encoded(tokens.grid, kept, tokens if late_blocks else None, grids=grids)
 
 
 class Stream:
@@ -49,17 +55,28 @@ class Stream:
         self.taps = set(taps)
         self.residual: Tensor | None = None
         self.carry: Tensor | None = None
+        self.grid: tuple[int, int] | None = None
         self.levels: list[Tensor] = []
         self.grids: list[tuple[int, int]] = []
         self.reports: list[Refined] = []
 
     def visit(self, index: int, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Refine the patches at a site; returns the patches plus everything accumulated so far."""
+        if self.grid not in (None, grid):
+            self._next_stage(grid)
+        self.grid = grid
         refined = self.refine(index, patches, grid, self.carry)
         self.reports.append(refined)
         self.carry = refined.carry
         self.residual = refined.residual if self.residual is None else self.residual + refined.residual
         return patches + self.residual
+
+    def _next_stage(self, grid: tuple[int, int]) -> None:
+        """Behind a patch merging the last stage's residual has been read by its tap, and the carry meets a new grid."""
+        self.residual = None
+        if self.carry is not None and self.grid is not None:
+            image = torch.unflatten(self.carry.transpose(1, 2), 2, self.grid)
+            self.carry = F.interpolate(image, grid, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
     def tap(self, index: int, adapted: Tensor, grid: tuple[int, int]) -> None:
         """Keep an adapted map if the decoder reads this site."""
@@ -88,7 +105,8 @@ def walk_vision(
     """
     stream = Stream(refine, taps)
     for index, patches in encoded.sites.items():
-        stream.tap(index, stream.visit(index, patches, encoded.grid), encoded.grid)
+        grid = encoded.grid_at(index)
+        stream.tap(index, stream.visit(index, patches, grid), grid)
     tokens = encoded.resume
     for index in range(vision.spec.blocks - late_blocks, vision.spec.blocks):
         assert tokens is not None

@@ -99,6 +99,7 @@ class FeatureCache:
                 kind = self.recipe["dtype"]
                 raise CacheError(f"{key} of {name} does not fit into the cache dtype {kind}; take bfloat16 or float32.")
         tensors["grid"] = torch.tensor(encoded.grid)
+        tensors |= {f"grid.{site}": torch.tensor(grid) for site, grid in encoded.grids.items()}
         if self.folder is None:
             self._memory[name] = tensors
             return
@@ -167,7 +168,12 @@ def stack(entries: list[dict[str, Tensor]], prefix: int) -> Encoded:
     sites = sorted(int(k.removeprefix("site.")) for k in keys if k.startswith("site."))
     resume = Tokens(join("resume"), (h, w), prefix) if "resume" in keys else None
     detail = join("detail") if "detail" in keys else None
-    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, detail)
+    own = {i: _pair(entries[0][f"grid.{i}"]) for i in sites if f"grid.{i}" in keys}
+    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, detail, own)
+
+
+def _pair(grid: Tensor) -> tuple[int, int]:
+    return int(grid[0]), int(grid[1])
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

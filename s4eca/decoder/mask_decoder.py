@@ -128,7 +128,7 @@ class MaskDecoder(nn.Module):
 
     def forward(self, fused: Fused, detail: Tensor | None = None) -> Tensor:
         """Fused levels and words, pixels (B, 3, 8h, 8w) where the detail branch is on, to logits (B, 1, 4h, 4w)."""
-        grid = fused.grids[-1]
+        grid = finest(fused.grids)
         memory, mask, sentence = self._language(fused)
         x = self._patches(fused)
         for layer in self.layers:
@@ -143,7 +143,7 @@ class MaskDecoder(nn.Module):
         return self._draw(image, sentence)
 
     def _patches(self, fused: Fused) -> Tensor:
-        grid = fused.grids[-1]
+        grid = finest(fused.grids)
         total: Tensor = self.place(_coordinates(grid, fused.levels[-1]))
         for project, level, own in zip(self.level_maps, fused.levels, fused.grids, strict=True):
             # No affine parameters in this norm: the projection behind it absorbs them.
@@ -169,6 +169,11 @@ class MaskDecoder(nn.Module):
         logits = F.conv2d(folded, weight, padding=KERNEL // 2, groups=b)
         drawn: Tensor = logits.reshape(b, 1, h, w) + made[:, -1, None, None, None]
         return drawn
+
+
+def finest(grids: list[tuple[int, int]]) -> tuple[int, int]:
+    """The decoder's working grid: the one with the most patches (all are alike in a plain encoder)."""
+    return max(grids, key=lambda grid: grid[0] * grid[1])
 
 
 def _pooled(x: Tensor, grid: tuple[int, int], pool: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every frozen encoder has in common: no gradients, always in eval mode, one fingerprint, and its modules' roles."""
+"""What frozen encoders have in common: no gradients, always in eval mode, one fingerprint, roles of their modules."""
 
 from __future__ import annotations
 
@@ -33,9 +33,16 @@ class FrozenEncoder(nn.Module):
         """Whether something inside trains, because a method rewrote the encoder; then it runs with gradients."""
         return any(parameter.requires_grad for parameter in self.parameters())
 
+    def added(self) -> dict[str, nn.Parameter]:
+        """Dotted name inside `backbone` -> parameter, of all that a method added to the encoder or made trainable."""
+        return {name: p for name, p in self.backbone.named_parameters() if p.requires_grad}
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over names, shapes, types and bytes of all weights (hex); independent of file format."""
+        """SHA-256 over names, shapes, types and bytes of all weights (hex); independent of file format.
+
+        A method that rewrites the encoder asks for it first, so that it stays that of the checkpoint.
+        """
         return fingerprint(self.backbone)
 
     def roles(self) -> dict[str, list[str]]:

@@ -41,11 +41,7 @@ class Batch:
         """The same batch on another device (called by Lightning)."""
         self.truths = [t.to(device) for t in self.truths]
         self.images = None if self.images is None else self.images.to(device)
-        if self.encoded is not None:
-            e = self.encoded
-            resume = None if e.resume is None else e.resume.with_values(e.resume.values.to(device))
-            detail = None if e.detail is None else e.detail.to(device)
-            self.encoded = Encoded(e.grid, {i: s.to(device) for i, s in e.sites.items()}, resume, detail)
+        self.encoded = None if self.encoded is None else self.encoded.map(lambda t: t.to(device))
         return self
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -19,7 +21,6 @@ from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import ConfigError
 from s4eca.model import S4ECAModel
-from s4eca.protocols import Encoded
 from s4eca.training.batch import Batch, Collate
 from s4eca.training.dataset import DrawSampler, ScoringSamples, TrainingSamples, missing_entries, to_pixels
 
@@ -93,6 +94,8 @@ class ReferringData(LightningDataModule):
                 self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **self.reader)
         if self.cache_place == "none":
             return
+        if self.model.uncacheable:
+            raise ConfigError(f"data.cache is {self.cache_place!r}, but {self.model.uncacheable}; it must be none.")
         if self.cache is None:
             folder = None if self.cache_place == "memory" else Path(self.cache_place)
             self.cache = FeatureCache(self.model.feature_recipe(self.cache_dtype), folder)
@@ -113,7 +116,7 @@ class ReferringData(LightningDataModule):
                 with torch.no_grad():
                     encoded = model.encode(model.normalise(to_pixels(split, size, chosen)))
                 for row, (name, _, _) in enumerate(chosen):
-                    self.cache.put(name, _row(encoded, row))
+                    self.cache.put(name, encoded.map(partial(_row, row=row)))
                 bar.update(len(chosen))
 
     def _loader(self, samples: Any, sampler: DrawSampler | None = None) -> DataLoader[Batch]:
@@ -129,7 +132,7 @@ class ReferringData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled samples with draws."""
         split = self.splits["train"]
-        side = self.mask_size or 8 * (self.model.config.image_size // self.model.vision.spec.strides[-1])
+        side = self.mask_size or 8 * (self.model.config.image_size // self.model.stride)
         wanted = split.exhaustive and self.absent_share > 0
         absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
         samples = TrainingSamples(split, self.model.config.image_size, side, self.cache, self.turns, absent)
@@ -163,9 +166,6 @@ def _turn(name: str) -> Turn:
     return Turn[name]
 
 
-def _row(encoded: Encoded, row: int) -> Encoded:
+def _row(tensor: Tensor, row: int) -> Tensor:
     """One image of an encoded batch."""
-    one = slice(row, row + 1)
-    resume = None if encoded.resume is None else encoded.resume.with_values(encoded.resume.values[one])
-    detail = None if encoded.detail is None else encoded.detail[one]
-    return Encoded(encoded.grid, {i: s[one] for i, s in encoded.sites.items()}, resume, detail)
+    return tensor[row : row + 1]

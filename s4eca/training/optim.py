@@ -17,6 +17,8 @@ class OptimConfig:
     Attributes:
         lr_adapter: learning rate of the adapters.
         lr_decoder: learning rate of the decoder.
+        lr_towers: learning rate of what trains inside the encoders (LoRA, full fine-tuning ...); None takes the rate
+            that the method names, else `lr_adapter`.
         weight_decay: on matrices only.
         warmup: updates of linear warm-up; the first update already has a non-zero rate, since a zero update would
             leave every up projection at zero and everything behind it without gradient.
@@ -26,6 +28,7 @@ class OptimConfig:
 
     lr_adapter: float = 5e-4
     lr_decoder: float = 2e-4
+    lr_towers: float | None = None
     weight_decay: float = 1e-2
     warmup: int = 100
     power: float = 0.9
@@ -44,7 +47,11 @@ def build_optimiser(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """AdamW over the trainable tensors alone, and its schedule over `total` updates."""
     groups = parameter_groups(
-        model, lr_adapter=config.lr_adapter, lr_decoder=config.lr_decoder, weight_decay=config.weight_decay
+        model,
+        lr_adapter=config.lr_adapter,
+        lr_decoder=config.lr_decoder,
+        lr_towers=config.lr_towers,
+        weight_decay=config.weight_decay,
     )
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
     warmup = min(config.warmup, max(total // 2, 1))

@@ -1,12 +1,16 @@
-"""The control without adapters: frozen encoders, and language meets vision in the decoder alone."""
+"""The control without adapters: frozen encoders, and language meets vision in the decoder alone.
+
+It is also the frame of every method in which the image is encoded without regard to the expression.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, walk_text
-from s4eca.config import S4ECAConfig, spread
-from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, Tokens, VisionEncoder, VisionSpec
+from s4eca.config import S4ECAConfig
+from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, Tokens, VisionEncoder, VisionSpec, Words
 
 
 class DecoderOnly(nn.Module):
@@ -18,16 +22,20 @@ class DecoderOnly(nn.Module):
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__()
         del text
-        self.sites = spread(config.vision_sites, vision.blocks)
-        self.taps = tuple(self.sites[i] for i in spread(config.taps, len(self.sites)))
+        self.sites = vision_sites(config, vision)
+        self.taps = tapped(config, vision, self.sites)
 
     def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
         """All blocks, frozen, at the sites that S4ECA would use: one feature cache serves both."""
         return encode_prefix(vision, pixels, self.sites, 0)
 
+    def words(self, text: TextEncoder, batch: TextBatch) -> Words:
+        """The words as the text encoder says them."""
+        return walk_text(text, batch)
+
     def forward(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
-        """Frozen levels and frozen words."""
-        words = walk_text(text, batch)
+        """Levels and words, each from its own encoder."""
         levels = [encoded.sites[i] for i in self.taps]
-        levels[-1] = vision.finish(Tokens(levels[-1], encoded.grid, 0)).values
-        return Fused(levels, [encoded.grid] * len(levels), words)
+        grids = [encoded.grid_at(i) for i in self.taps]
+        levels[-1] = vision.finish(Tokens(levels[-1], grids[-1], 0)).values
+        return Fused(levels, grids, self.words(text, batch))

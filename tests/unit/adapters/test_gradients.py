@@ -89,6 +89,8 @@ def test_fp32_updates_followed_by_bf16_ones_stay_finite(toy_model):
 
 def test_the_frozen_prefix_keeps_no_graph(toy_model):
     side, inject = toy_model(mode="side"), toy_model(mode="inject")
-    encoded = side.encode(pixels(side).requires_grad_())
+    encoded = side.encode(pixels(side))
     assert not any(s.requires_grad for s in encoded.sites.values()) and encoded.resume is None
+    learned = side.encode(pixels(side).requires_grad_())
+    assert all(s.requires_grad for s in learned.sites.values()), "what stands in front of the encoder may learn"
     assert inject.encode(pixels(inject)).sites == {}
