@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,15 @@ LONGEST = 24
 
 
 def toy_pair(
-    vision_blocks: int = 6, text_blocks: int = 3, *, width: int = 16, patch: int = 4, prefix: int = 1, seed: int = 0
+    vision_blocks: int = 6,
+    text_blocks: int = 3,
+    *,
+    width: int = 16,
+    patch: int = 4,
+    prefix: int = 1,
+    seed: int = 0,
+    stages: Sequence[int] = (),
+    widths: Sequence[int] = (),
 ) -> tuple[ToyVision, ToyText]:
     """A tiny random pair of any depth.
 
@@ -31,15 +39,32 @@ def toy_pair(
         patch: patch side in pixels.
         prefix: prefix tokens of the vision encoder.
         seed: of the weights.
+        stages: blocks of each stage of a hierarchical vision encoder, whose stride doubles from stage to stage and
+            which has no prefix tokens; `vision_blocks` and `prefix` are then not read.
+        widths: channels of each stage; empty doubles `width` from stage to stage.
     """
+    depths = tuple(stages) or (vision_blocks,)
+    channels = tuple(widths) or tuple(width * 2**stage for stage in range(len(depths)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ToyVision(vision_blocks, width, patch, prefix), ToyText(text_blocks, width)
+        return ToyVision(depths, channels, patch, 0 if stages else prefix), ToyText(text_blocks, width)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    keep = None if mask is None else mask[:, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
+
+
+def _attend_cheaply(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention whose cost grows with the number of tokens alone (Shen et al. 2021), for the large grids of stages."""
+    del mask
+    return q.softmax(-1) @ (k.softmax(1).transpose(1, 2) @ v)
 
 
 class _Layer(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, attend: Callable[..., Tensor] = _attend) -> None:
         super().__init__()
+        self.attend = attend
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
@@ -47,9 +72,7 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         y = self.norm1(x)
-        keep = None if mask is None else mask[:, None, :]
-        seen = F.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y), attn_mask=keep)
-        x = x + self.out(seen)
+        x = x + self.out(self.attend(self.query(y), self.key(y), self.value(y), mask))
         result: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return result
 
@@ -68,27 +91,34 @@ class _Toy(FrozenEncoder):
 
 
 class _VisionBody(nn.Module):
-    def __init__(self, blocks: int, width: int, patch: int, prefix: int) -> None:
+    def __init__(self, depths: Sequence[int], widths: Sequence[int], patch: int, prefix: int) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, width, patch, stride=patch)
-        self.prefix = nn.Parameter(torch.randn(1, prefix, width))
-        self.layers = nn.ModuleList(_Layer(width) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
+        self.patches = nn.Conv2d(3, widths[0], patch, stride=patch)
+        self.prefix = nn.Parameter(torch.randn(1, prefix, widths[0])) if prefix else None
+        attend = _attend if len(depths) == 1 else _attend_cheaply
+        self.layers = nn.ModuleList(
+            _Layer(w, attend) for w, depth in zip(widths, depths, strict=True) for _ in range(depth)
+        )
+        firsts = [sum(depths[:stage]) for stage in range(1, len(depths))]
+        self.merges = nn.ModuleDict(
+            {str(first): nn.Linear(4 * widths[s], widths[s + 1]) for s, first in enumerate(firsts)}
+        )
+        self.norm = nn.LayerNorm(widths[-1])
 
 
 class ToyVision(_Toy):
-    """A random ViT of a few thousand parameters."""
+    """A random ViT of a few thousand parameters, or a random pyramid of stages."""
 
-    def __init__(self, blocks: int, width: int, patch: int, prefix: int) -> None:
-        body = _VisionBody(blocks, width, patch, prefix)
+    def __init__(self, depths: Sequence[int], widths: Sequence[int], patch: int, prefix: int) -> None:
+        body = _VisionBody(depths, widths, patch, prefix)
         super().__init__(body)
         self.body = body
-        self.patch = patch
+        stages = [stage for stage, depth in enumerate(depths) for _ in range(depth)]
         self.spec = VisionSpec(
             source="toy:vision",
             family="toy",
-            widths=(width,) * blocks,
-            strides=(patch,) * blocks,
+            widths=tuple(widths[stage] for stage in stages),
+            strides=tuple(patch * 2**stage for stage in stages),
             prefix_tokens=prefix,
             mean=(0.5, 0.5, 0.5),
             std=(0.25, 0.25, 0.25),
@@ -96,25 +126,34 @@ class ToyVision(_Toy):
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patch grid of an image.
+        """Patch grid before block 0.
 
         Raises:
-            EncoderError: a side is not a multiple of the patch side.
+            EncoderError: a side is not a multiple of the largest stride.
         """
-        if height % self.patch or width % self.patch:
-            raise EncoderError(f"The image is {height} x {width} px; toy:vision needs multiples of {self.patch}.")
-        return height // self.patch, width // self.patch
+        stride, patch = self.spec.strides[-1], self.spec.strides[0]
+        if height % stride or width % stride:
+            raise EncoderError(f"The image is {height} x {width} px; toy:vision needs multiples of {stride}.")
+        return height // patch, width // patch
 
     def embed(self, pixels: Tensor) -> Tokens:
         """(B, 3, H, W) to prefix and patches."""
-        patches = self.body.patches(pixels).flatten(2).transpose(1, 2)
-        prefix = self.body.prefix.expand(len(pixels), -1, -1)
         grid = self.grid(int(pixels.shape[-2]), int(pixels.shape[-1]))
-        return Tokens(torch.cat([prefix, patches], dim=1), grid, self.spec.prefix_tokens)
+        values = self.body.patches(pixels).flatten(2).transpose(1, 2)
+        if self.body.prefix is not None:
+            values = torch.cat([self.body.prefix.expand(len(pixels), -1, -1), values], dim=1)
+        return Tokens(values, grid, self.spec.prefix_tokens)
 
     def block(self, index: int, tokens: Tokens) -> Tokens:
-        """One layer."""
+        """One layer; the first one of a later stage merges 2 x 2 patches before."""
+        if str(index) in self.body.merges:
+            tokens = self._merged(index, tokens)
         return tokens.with_values(self.body.layers[index](tokens.values))
+
+    def _merged(self, index: int, tokens: Tokens) -> Tokens:
+        h, w = tokens.grid
+        x = torch.unflatten(tokens.values, 1, (h // 2, 2, w // 2, 2)).transpose(2, 3).flatten(3).flatten(1, 2)
+        return Tokens(self.body.merges[str(index)](x), (h // 2, w // 2), 0)
 
     def finish(self, tokens: Tokens) -> Tokens:
         """The final norm."""
