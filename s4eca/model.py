@@ -60,7 +60,7 @@ class S4ECAModel(nn.Module):
     def stride(self) -> int:
         """Pixels per patch side on the decoder's working grid, the finest of those it reads."""
         strides: tuple[int, ...] = self.vision.spec.strides
-        return min(strides[site] for site in self.adapter.taps)
+        return min(int(strides[site]) for site in self.adapter.taps)
 
     @property
     def uncacheable(self) -> str | None:

@@ -45,8 +45,8 @@ def test_logits_are_four_times_the_grid():
     assert decoder(widths=(10,))(fused(grids=((4, 4),), widths=(10,))).shape == (2, 1, 16, 16)
 
 
-def test_levels_of_other_grids_are_drawn_to_the_last_one():
-    assert decoder()(fused(grids=((20, 28), (10, 14), (5, 7)))).shape == (2, 1, 20, 28)
+def test_levels_of_other_grids_are_drawn_on_the_finest_one():
+    assert decoder()(fused(grids=((20, 28), (10, 14), (5, 7)))).shape == (2, 1, 80, 112)
 
 
 def test_the_memory_holds_words_sentence_and_proxies():
