@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -29,6 +29,8 @@ Model = TypeVar("Model", bound="Attached")
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
 FORMAT_VERSION = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# Keys of the card that a folder may lack.
+OPTIONAL = {"datasets"}
 KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
 
 
@@ -54,6 +56,7 @@ class Card:
         gsd: ground sampling distance of the training imagery in metres, if known.
         command: the command that trained it.
         budget: counts as `s4eca budget --json` gives them.
+        datasets: hub ids of the data sets it was trained on; left out of the folder where there are none.
     """
 
     name: str = "adapter"
@@ -63,6 +66,7 @@ class Card:
     gsd: float | None = None
     command: str = "not stated"
     budget: dict[str, Any] = field(default_factory=dict)
+    datasets: Sequence[str] = ()
 
 
 def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
@@ -112,7 +116,7 @@ def describe(model: Attached, card: Card) -> dict[str, Any]:
             for part, e in (("vision", model.vision), ("text", model.text))
         },
         "preprocessing": preprocessing(model),
-        "card": asdict(card),
+        "card": {k: v for k, v in asdict(card).items() if v or k not in OPTIONAL},
     }
 
 
@@ -126,6 +130,39 @@ def preprocessing(model: Attached) -> dict[str, Any]:
         "mean": list(spec.mean),
         "std": list(spec.std),
     }
+
+
+def locate(source: Path | str, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """The folder that a user means: a local one, or the copy of a hub id's in the cache.
+
+    A local directory always wins, and what looks like a path (a `Path`, a leading ``.``, ``/`` or ``~``, another
+    number of slashes than one, a first part that is a local directory) never asks the hub; ``hf:`` in front always
+    does.
+
+    Args:
+        source: local folder, ``user/name`` or ``hf:user/name``.
+        revision: branch, tag or commit on the hub; None takes the newest of its main branch.
+        token: of the hub; None takes the one of the environment or of its login.
+
+    Raises:
+        AdapterFolderError: a revision of a local folder, or anything that the hub cannot give.
+    """
+    name, path = str(source), Path(source).expanduser()
+    on_hub = name.startswith("hf:") or (isinstance(source, str) and not path.exists() and _like_a_hub_id(name))
+    if on_hub:
+        from s4eca.hub import fetch
+
+        return fetch(name.removeprefix("hf:"), revision, token)
+    if revision is not None:
+        raise AdapterFolderError(
+            f"revision is {revision!r}, but {source} is a local folder; only the hub has revisions."
+        )
+    return path
+
+
+def _like_a_hub_id(name: str) -> bool:
+    first, _, rest = name.partition("/")
+    return bool(first and rest) and "/" not in rest and first[0] not in ".~" and not Path(first).is_dir()
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
@@ -154,7 +191,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     _same_keys(path, "", note, KEYS)
     for key in ("config", "encoders", "preprocessing"):
         _an_object(path, key, note[key])
-    _same_keys(path, "card.", note["card"], {f.name for f in fields(Card)})
+    _same_keys(path, "card.", note["card"], {f.name for f in fields(Card)}, OPTIONAL)
     _check_card(path, note["card"])
     _same_keys(path, "encoders.", note["encoders"], {"vision", "text"})
     for part, saved in note["encoders"].items():
@@ -282,6 +319,9 @@ def _check_card(path: Path, card: dict[str, Any]) -> None:
     gsd = card["gsd"]
     if gsd is not None and (isinstance(gsd, bool) or not isinstance(gsd, int | float) or not gsd > 0):
         raise AdapterFolderError(f"{path}: card.gsd is {gsd!r}; it must be null or metres above 0.")
+    datasets = card.get("datasets", [])
+    if not isinstance(datasets, list) or not all(isinstance(name, str) and name.strip() for name in datasets):
+        raise AdapterFolderError(f"{path}: card.datasets is {datasets!r}; it must be a list of hub ids.")
 
 
 def _an_object(path: Path, where: str, found: Any) -> None:
@@ -289,10 +329,10 @@ def _an_object(path: Path, where: str, found: Any) -> None:
         raise AdapterFolderError(f"{path}: {where} is {found!r}; it must be an object.")
 
 
-def _same_keys(path: Path, where: str, found: Any, known: set[str]) -> None:
+def _same_keys(path: Path, where: str, found: Any, known: set[str], optional: Set[str] = frozenset()) -> None:
     if where:
         _an_object(path, where.rstrip("."), found)
-    for key in sorted(known - set(found)):
+    for key in sorted(known - set(found) - optional):
         raise AdapterFolderError(f"{path} lacks the key {where}{key}.")
     for key in sorted(set(found) - known):
         raise AdapterFolderError(f"{path} has an unknown key {where}{key}.")

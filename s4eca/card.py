@@ -1,70 +1,335 @@
-"""The README of a saved adapter: what it is, on what it stands, what it scores, under which terms."""
+"""The README of a saved adapter: the hub's metadata on top, then what it is, stands on, scores, and under which terms.
+
+The head follows the hub's model card specification (huggingface/hub-docs, modelcard.md); every value in it is derived
+from `adapter_config.json` and from the catalogue of encoders. What is not known is left out.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from s4eca.encoders import catalog
+
+# Identifiers that the hub accepts as `license`; anything else is `other` with a name.
+_LICENCES = """
+apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m
+afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5
+cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
+cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
+cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0
+lgpl lgpl-2.1 lgpl-3.0 isc h-research intel-research lppl-1.3c ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl
+openmdw-1.0 openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr deepfloyd-if-license
+fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 grok2-community gemma unknown
+other
+"""
+LICENCES = frozenset(_LICENCES.split())
+NOT_STATED = "not stated"
+_PEFT = "peft's own implementation on the frozen encoders"
+# Where each method comes from; decoder, loss and recipe are s4eca's own in every case.
+ORIGINS = {
+    "lora": _PEFT,
+    "dora": _PEFT,
+    "ia3": _PEFT,
+    "vera": _PEFT,
+    "ln": _PEFT,
+    "adaptformer": "bottlenecks beside the MLPs, written anew after the description of AdaptFormer",
+    "detris": "a reconstruction in the style of DETRIS, not its authors' model",
+    "etris": "a reconstruction in the style of ETRIS, not its authors' model",
+    "decoder-only": "a control: the encoders stay as they are and the decoder alone trains",
+    "full": "a control: both encoders train completely",
+}
+_PAPERS = (
+    "From the paper's abstract (arXiv 2606.30244): adapters on both encoders; learnable queries that distil language "
+    "proxies from the words; a multi-scale dense extractor on hierarchical features; selection of scale and place led "
+    "by language; an update of 2.4 % of the backbone's parameters. Ours, because nothing more is public: every "
+    "formula, size, site and kernel, the modes, the decoder, the loss and the recipe. No score here is the paper's."
+)
+_METRICS = {"miou": "mean_iou", "oiou": "overall_iou"}
+_PLAIN = re.compile(r"[A-Za-z][\w./-]*")
+_WORDS_OF_YAML = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
-    """Markdown from the contents of `adapter_config.json`.
+    """Markdown with a YAML head, from the contents of `adapter_config.json`.
 
     Args:
         note: the config as saved.
         tensors: number of scalars in the weights file.
         dtype: their type.
     """
-    card, config, encoders = note["card"], note["config"], note["encoders"]
+    card, config = note["card"], note["config"]
     lines = [
         "---",
-        "library_name: s4eca",
-        f"license: {card['licence'].splitlines()[0]}",
-        "tags: [referring-segmentation, remote-sensing, adapter]",
+        *_yaml(metadata(note)),
         "---",
         "",
-        f"# {card['name']}",
+        f"# {_line(card['name'])}",
         "",
-        "An s4eca adapter for referring segmentation of aerial and satellite imagery. The method is a reconstruction",
-        "of S4ECA (arXiv 2606.30244), of which only the abstract is public; it is not the authors' model.",
+        "An s4eca adapter for referring segmentation of aerial and satellite imagery: an image and an expression in,",
+        f"the mask of what the expression means out. {_method(config['method'])}",
         "",
         "## Stands on",
         "",
-        "| | source | parameters | SHA-256 of the weights |",
-        "|---|---|---:|---|",
-        *(f"| {p} | `{e['source']}` | {e['parameters']:,} | `{e['sha256']}` |" for p, e in encoders.items()),
+        *_encoders(note["encoders"]),
         "",
         f"Input {config['image_size']} px square, mode `{config['mode']}`, method `{config['method']}`, "
         f"width {config['width']}, threshold {config['threshold']}. {tensors:,} saved numbers, {dtype}.",
         "",
         *_budget(card["budget"]),
-        "## Data",
+        "## Training data",
         "",
         card["data"],
+        *_more_data(card),
         "",
         *_scores(card["scores"]),
         "## Licence",
         "",
-        card["licence"],
+        f"The adapter: {card['licence']}",
+        "",
+        *_encoder_licences(note["encoders"]),
+        "",
+        "## What is the paper's and what is ours",
+        "",
+        _PAPERS if config["method"] == "s4eca" else f"{_method(config['method'])} Decoder, loss and recipe are ours.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from s4eca import S4ECAModel",
+        "",
+        'model = S4ECAModel.from_pretrained("USER/NAME")  # or the folder of this file',
+        "```",
+        "",
+        "Encoders and preprocessing are checked by hash and value on loading; another encoder is refused.",
         "",
         "## Made by",
         "",
-        f"`{card['command']}` with s4eca {note['s4eca_version']}.",
+        f"`{_line(card['command'])}` with s4eca {note['s4eca_version']}.",
         "",
     ]
     return "\n".join(lines)
 
 
+def metadata(note: dict[str, Any]) -> dict[str, Any]:
+    """The hub's metadata of a saved adapter, as plain values.
+
+    Args:
+        note: the contents of `adapter_config.json`.
+
+    Returns:
+        `library_name`, `license` (with `license_name` and `license_link` for a licence the hub has no identifier of),
+        `base_model` and `base_model_relation` where an encoder has a hub id, `datasets` where they are given,
+        `pipeline_tag`, `tags`, and `metrics` and `model-index` where there are scores. Under `s4eca`, a key of our own,
+        what the specification has no field for: the encoders' licences, the training data and the budget.
+    """
+    card, config = note["card"], note["config"]
+    found: dict[str, Any] = {"library_name": "s4eca", **licence_fields(card["licence"])}
+    bases = [hub_id(encoder["source"]) for encoder in note["encoders"].values()]
+    bases = list(dict.fromkeys(base for base in bases if base))
+    if bases:
+        found |= {"base_model": bases, "base_model_relation": "adapter"}
+    if card.get("datasets"):
+        found["datasets"] = [_line(name) for name in card["datasets"]]
+    found["pipeline_tag"] = "image-segmentation"
+    found["tags"] = ["referring-segmentation", "remote-sensing", "adapter", _slug(config["method"])]
+    results = _results(card)
+    if results:
+        kinds = (metric["type"] for result in results for metric in result["metrics"])
+        found["metrics"] = list(dict.fromkeys(kinds))
+        found["model-index"] = [{"name": _line(card["name"]), "results": results}]
+    return found | {"s4eca": _own_fields(note)}
+
+
+def _own_fields(note: dict[str, Any]) -> dict[str, Any]:
+    card, config = note["card"], note["config"]
+    encoders = [
+        {"role": role, "source": _line(e["source"]), "license": _line(_licence_of(role, e["source"]))}
+        for role, e in note["encoders"].items()
+    ]
+    counted = {key: value for key, value in card["budget"].items() if _a_number(value)}
+    return {
+        "method": config["method"],
+        "mode": config["mode"],
+        "encoders": encoders,
+        "training_data": _line(card["data"]),
+        **({"budget": counted} if counted else {}),
+    }
+
+
+def licence_fields(licence: str) -> dict[str, str]:
+    """`license`, and for one the hub has no identifier of also `license_name` and, where the text has a link, its link.
+
+    Args:
+        licence: the licence as the card states it; its first line decides.
+    """
+    first = _line(licence.strip().splitlines()[0]) if licence.strip() else NOT_STATED
+    if first.lower() == NOT_STATED:
+        return {"license": "unknown"}
+    plain = re.sub(r"[ _]", "-", first.lower())
+    if plain in LICENCES:
+        # `other` by itself says nothing; it stays allowed because the body may say more.
+        return {"license": plain}
+    name = re.sub(r"^other\b\W*", "", re.sub(r"https?://\S+", "", first), flags=re.IGNORECASE)
+    link = re.search(r"https?://[^\s)>\]]+", licence)
+    fields = {"license": "other", "license_name": _slug(name, longest=60) or "see-below"}
+    return fields | ({"license_link": link.group().rstrip(".,;")} if link else {})
+
+
+def hub_id(source: str) -> str | None:
+    """The hub id behind an encoder's identifier; None for packaged ones, local copies and names of other libraries."""
+    name = source.rpartition("hf-hub:")[2] if "hf-hub:" in source else source.removeprefix("hf:")
+    name = catalog.ALIASES.get(name, name)
+    return name if _HUB_ID.fullmatch(name) and not Path(name).exists() else None
+
+
+def _method(method: str) -> str:
+    if method == "s4eca":
+        return (
+            "The method is a reconstruction of S4ECA (arXiv 2606.30244), of which only the abstract is public; it is "
+            "not the authors' model."
+        )
+    return f"The method is `{method}`: {ORIGINS.get(method, 'one that s4eca does not come with')}."
+
+
+def _encoders(encoders: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {part} | `{_cell(e['source'])}` | {e['parameters']:,} | {_cell(_licence_of(part, e['source']))} | "
+        f"`{e['sha256']}` |"
+        for part, e in encoders.items()
+    ]
+    return ["| | source | parameters | licence | SHA-256 of the weights |", "|---|---|---:|---|---|", *rows]
+
+
+def _licence_of(role: str, source: str) -> str:
+    entry = catalog.find(source, role)
+    return entry.licence if entry else "not known to s4eca; see its source"
+
+
+def _encoder_licences(encoders: dict[str, Any]) -> list[str]:
+    """Terms of the encoders: they are no part of the folder, but whoever uses the adapter loads them."""
+    said = [f"`{e['source']}`: {_licence_of(part, e['source'])}" for part, e in encoders.items()]
+    return ["The encoders are not in this folder and keep their own terms: " + "; ".join(dict.fromkeys(said)) + "."]
+
+
 def _budget(budget: dict[str, Any]) -> list[str]:
-    if not budget:
+    counts = {k: v for k, v in budget.items() if isinstance(v, int) and not isinstance(v, bool)}
+    frozen = counts.get("frozen_vision", 0) + counts.get("frozen_text", 0)
+    if not {"adapters", "decoder", "frozen_vision", "frozen_text"} <= set(counts) or frozen <= 0:
         return []
+    adapters, decoder = counts["adapters"], counts["decoder"]
     return [
-        f"Trained: adapters {budget['adapters']:,}, decoder {budget['decoder']:,}; adapters / frozen encoders = "
-        f"{100 * budget['ratio_backbone']:.2f} %, with the decoder {100 * budget['ratio_with_decoder']:.2f} %.",
+        "## Budget",
+        "",
+        "| | parameters | share of the frozen encoders |",
+        "|---|---:|---:|",
+        f"| adapters | {adapters:,} | {100 * adapters / frozen:.2f} % |",
+        f"| decoder | {decoder:,} | |",
+        f"| adapters and decoder | {adapters + decoder:,} | {100 * (adapters + decoder) / frozen:.2f} % |",
+        f"| frozen vision encoder | {counts['frozen_vision']:,} | |",
+        f"| frozen text encoder | {counts['frozen_text']:,} | |",
+        "",
+        f"The denominator of both shares is the frozen vision and text encoders together, {frozen:,} parameters as "
+        "loaded, without poolers and projections.",
         "",
     ]
 
 
-def _scores(scores: dict[str, float]) -> list[str]:
+def _more_data(card: dict[str, Any]) -> list[str]:
+    lines = []
+    if card.get("datasets"):
+        lines += ["", "On the hub: " + ", ".join(f"`{_line(name)}`" for name in card["datasets"]) + "."]
+    if card["gsd"] is not None:
+        lines += ["", f"Ground sampling distance {card['gsd']} m."]
+    return lines
+
+
+def _scores(scores: dict[str, Any]) -> list[str]:
     if not scores:
         return []
-    rows = [f"| {name} | {100 * value:.2f} |" for name, value in scores.items()]
+    rows = [
+        f"| {_cell(name)} | {100 * value:.2f} |" if _a_number(value) else f"| {_cell(name)} | {_cell(str(value))} |"
+        for name, value in scores.items()
+    ]
     return ["## Scores", "", "| score | percent |", "|---|---:|", *rows, ""]
+
+
+def _results(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """One result of the hub's model index for each split that the names of the scores begin with."""
+    by_split: dict[str, list[dict[str, Any]]] = {}
+    for name, value in card["scores"].items():
+        first, _, rest = _line(name).partition(" ")
+        split, title = (first, rest) if re.fullmatch(r"(train|val|test)\w*", first) and rest else ("", _line(name))
+        if _a_number(value):
+            metric = {"type": _metric(title), "value": round(float(value), 4), "name": title}
+            by_split.setdefault(split, []).append(metric)
+    listed = card.get("datasets") or ()
+    name = _line(listed[0] if listed else re.split(r"[(;,]|\.\s|\s(?:train|val|test)\w*\b", card["data"])[0])[:80]
+    dataset = {"type": name if listed else _slug(name) or "unknown", "name": name or NOT_STATED}
+    task = {"type": "image-segmentation", "name": "Referring segmentation"}
+    return [
+        {"task": task, "dataset": {**dataset, **({"split": split} if split else {})}, "metrics": metrics}
+        for split, metrics in by_split.items()
+    ]
+
+
+def _metric(title: str) -> str:
+    """Identifier of a metric: the hub's own for mean IoU, elsewhere the last known word of the score's name."""
+    known = re.search(r"\b(mIoU|oIoU)\b|P@([\d.]+)", title)
+    if known is None:
+        return _slug(title) or "score"
+    return _METRICS[known.group(1).lower()] if known.group(1) else f"precision_at_{known.group(2)}"
+
+
+def _a_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _line(text: str) -> str:
+    """One printable line: free text may hold line breaks and control characters, which would break the head."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(str(text).split())).strip()
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("|", "\\|")
+
+
+def _slug(text: str, longest: int = 80) -> str:
+    """Small letters, digits, dots and single dashes; cut between words."""
+    words = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+    return words if len(words) <= longest else words[:longest].rpartition("-")[0] or words[:longest]
+
+
+def _yaml(values: dict[str, Any], indent: str = "") -> list[str]:
+    """Block YAML of nested dicts, lists and scalars; JSON's quoted strings are YAML's double-quoted ones."""
+    lines: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *_yaml(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{key}:", *_yaml_items(value, indent)]
+        else:
+            lines.append(f"{indent}{key}: {_scalar(value)}")
+    return lines
+
+
+def _yaml_items(items: Iterable[Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for item in items:
+        if isinstance(item, dict):
+            inner = _yaml(item, indent + "  ")
+            lines += [f"{indent}- {inner[0].lstrip()}", *inner[1:]]
+        else:
+            lines.append(f"{indent}- {_scalar(item)}")
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
+        return value
+    return json.dumps(value, ensure_ascii=False)
