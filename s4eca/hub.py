@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -31,7 +32,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from s4eca import __version__
-from s4eca.adapter_folder import CARD, CONFIG, WEIGHTS, read_config, sha256, tensor_table
+from s4eca.adapter_folder import CARD, CONFIG, WEIGHTS, Attached, Card, read_config, save, sha256, tensor_table
 from s4eca.card import LICENCES, write_card
 from s4eca.errors import AdapterFolderError
 
@@ -110,6 +111,27 @@ def push(
             revision=revision,
         )
     return str(commit.commit_url)
+
+
+def push_model(
+    model: Attached,
+    repo_id: str,
+    card: Card | None = None,
+    *,
+    private: bool = False,
+    dtype: str = "float32",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+) -> str:
+    """Save a model to a temporary folder and `push` that.
+
+    Raises:
+        AdapterFolderError: as `push` and `s4eca.adapter_folder.save`.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = save(model, Path(place) / "adapter", card, dtype=dtype)
+        return push(folder, repo_id, private=private, revision=revision, token=token, message=commit_message)
 
 
 def fetch(

@@ -133,13 +133,42 @@ class S4ECAModel(nn.Module):
 
         return save(self, folder, card, dtype=dtype)
 
+    def push_to_hub(
+        self, repo_id: str, card: Any = None, *, private: bool = False, dtype: str = "float32", **options: Any
+    ) -> str:
+        """Save to a temporary folder and upload that in one commit; returns the commit's address.
+
+        Args:
+            repo_id: ``user/name`` on the hub; the repository is made if need be.
+            card: what to say of the adapter (`s4eca.adapter_folder.Card`).
+            private: make a private repository; an existing public one is refused.
+            dtype: as for `save_pretrained`.
+            options: ``token``, ``revision`` (a branch), ``commit_message``; see `s4eca.hub.push`.
+
+        Raises:
+            AdapterFolderError: the hub's answer, in one sentence.
+        """
+        from s4eca.hub import push_model
+
+        return push_model(self, repo_id, card, private=private, dtype=dtype, **options)
+
     @classmethod
-    def from_pretrained(cls, folder: Path | str, *, device: str | None = None, **encoders: Any) -> S4ECAModel:
+    def from_pretrained(
+        cls,
+        folder: Path | str,
+        *,
+        device: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **encoders: Any,
+    ) -> S4ECAModel:
         """The model of an adapter folder, in eval mode.
 
         Args:
-            folder: the adapter folder.
+            folder: the adapter folder, or ``user/name`` on the hub (see `s4eca.adapter_folder.locate`).
             device: where the model goes; None leaves it on the CPU.
+            revision: branch, tag or commit on the hub.
+            token: of the hub; None takes the one of the environment or of its login.
             encoders: ``vision`` or ``text``, an identifier or a ready encoder to use in place of the one the folder
                 names, for instance a local copy; it must hold the same weights.
 
@@ -148,8 +177,9 @@ class S4ECAModel(nn.Module):
             ConfigError: a device that is not there.
             EncoderError: an encoder cannot be loaded.
         """
-        from s4eca.adapter_folder import restore
+        from s4eca.adapter_folder import locate, restore
 
+        folder = locate(folder, revision, token)
         model = restore(folder, lambda config: attach(encoders.get("vision"), encoders.get("text"), config)).eval()
         try:
             return model if device is None else model.to(device)
