@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 
 from s4eca.config import S4ECAConfig
 from s4eca.model import S4ECAModel
@@ -25,7 +26,9 @@ def prepare(config: S4ECAConfig, optim: OptimConfig, seed: int = 0) -> S4ECAModu
     return S4ECAModule(config, optim)
 
 
-def train(module: S4ECAModule, data: ReferringData, updates: int, place: Path) -> S4ECAModel:
+def train(
+    module: S4ECAModule, data: ReferringData, updates: int, place: Path, callbacks: Sequence[Callback] = ()
+) -> S4ECAModel:
     """Train with a progress bar and return the model, holding the moving average where one is kept.
 
     Args:
@@ -33,6 +36,7 @@ def train(module: S4ECAModule, data: ReferringData, updates: int, place: Path) -
         data: the data set.
         updates: optimiser updates.
         place: folder that Lightning may write to.
+        callbacks: more of Lightning's callbacks.
     """
     average = MovingAverage(module.optim.average)
     trainer = Trainer(
@@ -44,7 +48,7 @@ def train(module: S4ECAModule, data: ReferringData, updates: int, place: Path) -
         enable_checkpointing=False,
         enable_model_summary=False,
         gradient_clip_val=1.0,
-        callbacks=[average],
+        callbacks=[average, *callbacks],
         default_root_dir=place,
     )
     trainer.fit(module, data)
