@@ -147,22 +147,24 @@ def locate(source: Path | str, revision: str | None = None, token: str | bool | 
     Raises:
         AdapterFolderError: a revision of a local folder, or anything that the hub cannot give.
     """
-    name, path = str(source), Path(source).expanduser()
-    on_hub = name.startswith("hf:") or (isinstance(source, str) and not path.exists() and _like_a_hub_id(name))
-    if on_hub:
+    if on_hub(source):
         from s4eca.hub import fetch
 
-        return fetch(name.removeprefix("hf:"), revision, token)
+        return fetch(str(source).removeprefix("hf:"), revision, token)
     if revision is not None:
         raise AdapterFolderError(
             f"revision is {revision!r}, but {source} is a local folder; only the hub has revisions."
         )
-    return path
+    return Path(source).expanduser()
 
 
-def _like_a_hub_id(name: str) -> bool:
-    first, _, rest = name.partition("/")
-    return bool(first and rest) and "/" not in rest and first[0] not in ".~" and not Path(first).is_dir()
+def on_hub(source: Path | str) -> bool:
+    """Whether `locate` would ask the hub for it."""
+    if not isinstance(source, str) or source.startswith("hf:"):
+        return isinstance(source, str)
+    first, _, rest = source.partition("/")
+    like_an_id = bool(first and rest) and "/" not in rest and first[0] not in ".~" and not Path(first).is_dir()
+    return like_an_id and not Path(source).exists()
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""Look into a saved adapter, or save it in another form.
+"""Look into a saved adapter, save it in another form, push it to the hub or pull it from there.
+
+Where an adapter is read, user/name on the hub does as well as a folder; a local folder of that name goes first, and
+hf:user/name always means the hub.
 
 For instance:
     s4eca adapter show runs/vhr10/adapter
+    s4eca adapter push runs/vhr10/adapter user/name --private
+    s4eca adapter pull user/name adapters/harbour --revision v1
     s4eca adapter convert runs/vhr10/adapter small --dtype float16
     s4eca adapter convert runs/vhr10/checkpoints/last.ckpt folder
 """
@@ -10,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +23,85 @@ from s4eca.errors import AdapterFolderError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The two actions and their arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="show | convert")
-    show = actions.add_parser("show", help="print encoders, budget, data, scores and licence of an adapter folder")
-    show.add_argument("folder", type=Path)
-    show.add_argument("--json", action="store_true", help="print adapter_config.json with the folder's hash")
+    """The actions and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show | convert | push | pull")
+    show = actions.add_parser("show", help="print encoders, budget, data, scores and licence of an adapter")
+    show.add_argument("folder", help="adapter folder, or user/name on the hub")
+    show.add_argument("--revision", help="branch, tag or commit on the hub")
+    show.add_argument("--json", action="store_true", help="print adapter_config.json with the adapter's hash")
     convert = actions.add_parser("convert", help="save an adapter folder, or a training checkpoint, as a folder")
-    convert.add_argument("source", type=Path, help="adapter folder, or checkpoint of s4eca fit")
+    convert.add_argument("source", help="adapter folder, user/name on the hub, or checkpoint of s4eca fit")
     convert.add_argument("folder", type=Path, help="folder to write; must not exist")
     convert.add_argument("--dtype", default="float16", help="float32, float16 or bfloat16 (default: float16)")
+    push = actions.add_parser("push", help="upload an adapter folder to the hub in one commit; prints its address")
+    push.add_argument("folder", type=Path, help="adapter folder")
+    push.add_argument("id", metavar="USER/NAME", help="repository, made if need be")
+    push.add_argument("--private", action="store_true", help="make it private; an existing public one is refused")
+    push.add_argument("--revision", metavar="BRANCH", help="branch, made if need be (default: the main one)")
+    pull = actions.add_parser("pull", help="copy an adapter from the hub into a folder")
+    pull.add_argument("id", metavar="USER/NAME", help="repository on the hub")
+    pull.add_argument("folder", type=Path, help="folder to write; must not exist")
+    pull.add_argument("--revision", help="branch, tag or commit (default: the newest of the main branch)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked."""
-    return _show(args.folder, args.json) if args.action == "show" else _convert(args)
+    return ACTIONS[args.action](args)
 
 
-def _show(folder: Path, as_json: bool) -> int:
-    from s4eca.adapter_folder import CARD, WEIGHTS, read_config, sha256, tensor_table
+def _show(args: argparse.Namespace) -> int:
+    from s4eca.adapter_folder import CARD, WEIGHTS, locate, on_hub, read_config, sha256, tensor_table
 
-    note = read_config(folder)
-    tensors = tensor_table(folder / WEIGHTS)
-    if as_json:
-        print(json.dumps({**note, "sha256": sha256(folder), "tensors": len(tensors)}, indent=2))
+    commit = None
+    if on_hub(args.folder):
+        from s4eca.hub import look
+
+        seen = look(args.folder.removeprefix("hf:"), args.revision)
+        folder, tensors, identity, commit = seen.folder, seen.tensors, seen.sha256, seen.commit
+        note = read_config(folder)
+    else:
+        folder = locate(args.folder, args.revision)
+        note = read_config(folder)
+        tensors, identity = tensor_table(folder / WEIGHTS), sha256(folder)
+    if args.json:
+        about = {"sha256": identity, "tensors": len(tensors), **({"commit": commit} if commit else {})}
+        print(json.dumps({**note, **about}, indent=2))
         return 0
     card = folder / CARD
-    print(card.read_text() if card.exists() else json.dumps(note, indent=2))
-    print(f"{len(tensors)} tensors, {sum(tensors.values()):,} numbers, hash {sha256(folder)}")
+    print(card.read_text(encoding="utf-8") if card.exists() else json.dumps(note, indent=2))
+    named = [f"commit {commit}"] if commit else []
+    named += [f"hash {identity}"] if identity else []
+    print(f"{len(tensors)} tensors, {sum(tensors.values()):,} numbers, {', '.join(named)}")
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    from s4eca.hub import push
+
+    print(push(args.folder, args.id, private=args.private, revision=args.revision))
+    return 0
+
+
+def _pull(args: argparse.Namespace) -> int:
+    from s4eca.hub import pull
+
+    print(pull(args.id.removeprefix("hf:"), args.folder, args.revision))
     return 0
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from s4eca.adapter_folder import Card, read_config, save
+    from s4eca.adapter_folder import Card, locate, read_config, save
     from s4eca.model import S4ECAModel
 
     if args.folder.exists():
         raise AdapterFolderError(f"{args.folder} exists; name a folder that does not.")
-    if args.source.is_file():
-        model, card = _from_checkpoint(args.source), Card(name=args.source.stem)
+    source = Path(args.source)
+    if source.is_file():
+        model, card = _from_checkpoint(source), Card(name=source.stem)
     else:
-        note: dict[str, Any] = read_config(args.source)
-        model, card = S4ECAModel.from_pretrained(args.source), Card(**note["card"])
+        source = locate(args.source)
+        note: dict[str, Any] = read_config(source)
+        model, card = S4ECAModel.from_pretrained(source), Card(**note["card"])
     print(save(model, args.folder, card, dtype=args.dtype))
     return 0
 
@@ -84,3 +128,11 @@ def _from_checkpoint(path: Path) -> Any:
     model = attach(config=config)
     fill(path, model, tensors)
     return model.eval()
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "show": _show,
+    "convert": _convert,
+    "push": _push,
+    "pull": _pull,
+}
