@@ -9,23 +9,24 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from s4eca.encoders import catalog
+from s4eca.encoders.preprocessing import read_normalisation
 from s4eca.errors import EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
 
-# A whole checkpoint holds two towers; the role says which one is meant.
-_TOWERS = {
-    ("clip", "vision"): ("clip_vision_model", "vision_config"),
-    ("clip", "text"): ("clip_text_model", "text_config"),
-    ("siglip", "vision"): ("siglip_vision_model", "vision_config"),
-    ("siglip", "text"): ("siglip_text_model", "text_config"),
-}
-_HIERARCHICAL = ("swin", "swinv2")
-# RoBERTa numbers its positions from pad + 1, so two rows of its table are never reached by text.
-_RESERVED_POSITIONS = {"roberta": 2}
+
+@dataclass(frozen=True)
+class _Found:
+    """What an identifier or a directory says of an encoder."""
+
+    family: str
+    sizes: dict[str, Any]
+    parameters: int
+    normalisation: catalog.Normalisation | None
 
 
 def vision_spec(source: str) -> VisionSpec:
@@ -37,19 +38,19 @@ def vision_spec(source: str) -> VisionSpec:
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
-    family, sizes, parameters, entry = _described(source, "vision")
-    form = catalog.FAMILIES[family]
-    mean, std = (entry.normalisation if entry else None) or form.normalisation
-    widths, strides = _stages(family, sizes)
+    found = _described(source, "vision")
+    form = catalog.FAMILIES[found.family]
+    mean, std = found.normalisation or form.normalisation
+    widths, strides = catalog.stages(found.sizes)
     return VisionSpec(
         source=source.removeprefix("hf:"),
-        family=family,
+        family=found.family,
         widths=widths,
         strides=strides,
-        prefix_tokens=form.prefix_tokens + int(sizes.get("num_register_tokens", 0)),
+        prefix_tokens=form.prefix_tokens + int(found.sizes.get("num_register_tokens", 0)),
         mean=mean,
         std=std,
-        parameters=parameters,
+        parameters=found.parameters,
         interpolation=form.interpolation,
     )
 
@@ -63,14 +64,17 @@ def text_spec(source: str) -> TextSpec:
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
-    family, sizes, parameters, _ = _described(source, "text")
+    found = _described(source, "text")
+    sizes = found.sizes
+    # RoBERTa numbers its positions from pad + 1, so the first rows of its table are never reached by text.
+    reserved = int(sizes.get("pad_token_id", 1)) + 1 if found.family == "roberta" else 0
     return TextSpec(
         source=source.removeprefix("hf:"),
-        family=family,
+        family=found.family,
         width=int(sizes["hidden_size"]),
         blocks=int(sizes["num_hidden_layers"]),
-        longest=int(sizes["max_position_embeddings"]) - _RESERVED_POSITIONS.get(family, 0),
-        parameters=parameters,
+        longest=int(sizes["max_position_embeddings"]) - reserved,
+        parameters=found.parameters,
     )
 
 
@@ -87,8 +91,9 @@ def vision_encoder(source: str) -> Any:
 
     if source == "toy:vision":
         return _toys()[0]
-    family, sizes, _, _ = _described(source, "vision")
-    return hf.HFVision(build_on_meta(family, sizes), source.removeprefix("hf:"))
+    found = _described(source, "vision")
+    model = build_on_meta(found.family, found.sizes)
+    return hf.VISION[found.family](model, source.removeprefix("hf:"), found.normalisation)
 
 
 def text_encoder(source: str) -> Any:
@@ -104,8 +109,8 @@ def text_encoder(source: str) -> Any:
 
     if source == "toy:text":
         return _toys()[1]
-    family, sizes, _, _ = _described(source, "text")
-    return hf.HFText(build_on_meta(family, sizes), None, source.removeprefix("hf:"))
+    found = _described(source, "text")
+    return hf.TEXT[found.family](build_on_meta(found.family, found.sizes), None, source.removeprefix("hf:"))
 
 
 def _toys() -> tuple[Any, Any]:
@@ -131,11 +136,11 @@ def build_on_meta(family: str, sizes: dict[str, Any]) -> Any:
         return getattr(transformers, form.model_class)(config, **form.build)
 
 
-def _described(source: str, role: str) -> tuple[str, dict[str, Any], int, catalog.Entry | None]:
-    """Family, settings, number of parameters and (if it is a known identifier) the row of the table."""
+def _described(source: str, role: str) -> _Found:
+    """What the table knows of an identifier, or the files of a directory say."""
     entry = catalog.find(source, role)
     if entry is not None:
-        return entry.family, entry.sizes, entry.parameters, entry
+        return _Found(entry.family, entry.sizes, entry.parameters, entry.normalisation)
     name = source.removeprefix("hf:")
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -149,8 +154,9 @@ def _described(source: str, role: str) -> tuple[str, dict[str, Any], int, catalo
     except Exception as error:  # what a library raises on odd settings is not ours to list
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(f"{folder / 'config.json'} does not describe a {family} encoder: {first}") from error
-    settings: dict[str, Any] = model.config.to_dict()
-    return family, settings, sum(p.numel() for p in model.parameters()), None
+    parameters = sum(p.numel() for p in model.parameters())
+    normalisation = read_normalisation(lambda file: folder / file) if role == "vision" else None
+    return _Found(family, model.config.to_dict(), parameters, normalisation)
 
 
 def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
@@ -165,8 +171,8 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
         raise EncoderError(f"{path} has no field model_type; it must name the encoder's family, for instance 'bert'.")
     family = values["model_type"]
-    if (family, role) in _TOWERS:
-        family, key = _TOWERS[family, role]
+    if (family, role) in catalog.TOWERS:
+        family, key = catalog.TOWERS[family, role]
         if not isinstance(values.get(key), dict):
             raise EncoderError(f"{path} has no field {key}, in which the {role} tower is described.")
         values = values[key]
@@ -176,19 +182,6 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
             f"{path} has model_type {family!r}, which is no known {role} encoder; known: {', '.join(known)}."
         )
     return family, {key: value for key, value in values.items() if key not in ("model_type", "architectures")}
-
-
-def _stages(family: str, sizes: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Width and stride after each block."""
-    patch = int(sizes["patch_size"])
-    if family not in _HIERARCHICAL:
-        blocks = int(sizes["num_hidden_layers"])
-        return (int(sizes["hidden_size"]),) * blocks, (patch,) * blocks
-    stages = [stage for stage, depth in enumerate(sizes["depths"]) for _ in range(depth)]
-    return (
-        tuple(int(sizes["embed_dim"]) * 2**stage for stage in stages),
-        tuple(patch * 2**stage for stage in stages),
-    )
 
 
 def _unknown(source: str, role: str) -> EncoderError:
@@ -201,8 +194,13 @@ def _unknown(source: str, role: str) -> EncoderError:
     return EncoderError(f"{source} is neither a known {role} encoder nor a directory; {hint}")
 
 
-def cached_snapshot(name: str) -> Path | None:
-    """Folder of a hub checkpoint that is already on this machine, or None; the hub's cache is only looked at."""
+def cached_snapshot(name: str, config: str = "config.json") -> Path | None:
+    """Folder of a hub checkpoint that is already on this machine, or None; the hub's cache is only looked at.
+
+    Args:
+        name: hub id.
+        config: the file that says what the checkpoint is; without it the folder does not count.
+    """
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         return None
     folder = hub_cache() / f"models--{name.replace('/', '--')}"
@@ -211,7 +209,7 @@ def cached_snapshot(name: str) -> Path | None:
     except OSError:
         return None
     snapshot = folder / "snapshots" / revision
-    return snapshot if (snapshot / "config.json").is_file() else None
+    return snapshot if (snapshot / config).is_file() else None
 
 
 def hub_cache() -> Path:

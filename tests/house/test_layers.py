@@ -25,9 +25,9 @@ LAYERS: dict[int, tuple[str, ...]] = {
 NEIGHBOURS = (0, 2, 4)
 # A heavy library and the places that may import it.
 HOMES: dict[str, tuple[str, ...]] = {
-    "transformers": ("encoders/hf.py", "encoders/packaged.py", "encoders/meta.py"),
+    "transformers": ("encoders/hf", "encoders/packaged.py", "encoders/meta.py"),
     "onnx": ("encoders/packaged.py",),
-    "open_clip": ("encoders/openclip.py",),
+    "open_clip": ("encoders/openclip.py", "encoders/openclip_files.py"),
     "timm": ("encoders/timm_models.py",),
     "peft": ("adapters/rivals/weights.py",),
     "lightning": ("training/",),
