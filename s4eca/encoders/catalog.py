@@ -8,10 +8,12 @@ vision without its pooling head, mask token and embeddings included.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 HUB = "hub"
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -31,18 +33,16 @@ class Family:
         interpolation: convention by which position embeddings meet another grid.
         build: arguments of the model class (poolers are left out, for nothing reads them).
         settings: configuration values that every member of the family is built with.
-        loadable: whether `encoders/hf.py` can step through it; otherwise only its budget is known.
     """
 
     role: str
     model_class: str
     config_class: str
     prefix_tokens: int = 0
-    normalisation: tuple[tuple[float, float, float], tuple[float, float, float]] = IMAGENET
+    normalisation: Normalisation = IMAGENET
     interpolation: str = "none"
     build: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    loadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Entry:
     sizes: dict[str, Any]
     source: str = HUB
     sha256: str = ""
-    normalisation: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    normalisation: Normalisation | None = None
     remark: str = ""
 
     @property
@@ -78,14 +78,13 @@ class Entry:
 
 
 FAMILIES: dict[str, Family] = {
-    "dinov2": Family("vision", "Dinov2Model", "Dinov2Config", 1, interpolation="bicubic", loadable=True),
+    "dinov2": Family("vision", "Dinov2Model", "Dinov2Config", 1, interpolation="bicubic"),
     "dinov2_with_registers": Family(
         "vision",
         "Dinov2WithRegistersModel",
         "Dinov2WithRegistersConfig",
         1,
         interpolation="bicubic-antialias",
-        loadable=True,
     ),
     "dinov3_vit": Family("vision", "DINOv3ViTModel", "DINOv3ViTConfig", 1, interpolation="rotary"),
     "clip_vision_model": Family("vision", "CLIPVisionModel", "CLIPVisionConfig", 1, CLIP, "bicubic"),
@@ -100,11 +99,30 @@ FAMILIES: dict[str, Family] = {
     ),
     "swin": Family("vision", "SwinModel", "SwinConfig", build={"add_pooling_layer": False}),
     "swinv2": Family("vision", "Swinv2Model", "Swinv2Config", build={"add_pooling_layer": False}),
-    "clip_text_model": Family("text", "CLIPTextModel", "CLIPTextConfig", loadable=True),
-    "bert": Family("text", "BertModel", "BertConfig", build={"add_pooling_layer": False}, loadable=True),
+    "clip_text_model": Family("text", "CLIPTextModel", "CLIPTextConfig"),
+    "bert": Family("text", "BertModel", "BertConfig", build={"add_pooling_layer": False}),
     "roberta": Family("text", "RobertaModel", "RobertaConfig", build={"add_pooling_layer": False}),
     "siglip_text_model": Family("text", "SiglipTextModel", "SiglipTextConfig"),
 }
+
+# A whole checkpoint holds two towers: its type and a role to the tower's type, and where the tower is described.
+TOWERS: dict[tuple[str, str], tuple[str, str]] = {
+    ("clip", "vision"): ("clip_vision_model", "vision_config"),
+    ("clip", "text"): ("clip_text_model", "text_config"),
+    ("siglip", "vision"): ("siglip_vision_model", "vision_config"),
+    ("siglip", "text"): ("siglip_text_model", "text_config"),
+}
+
+
+def stages(sizes: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Width and stride after each block, from the settings of a transformers configuration."""
+    patch = int(sizes["patch_size"])
+    if "depths" not in sizes:
+        blocks = int(sizes["num_hidden_layers"])
+        return (int(sizes["hidden_size"]),) * blocks, (patch,) * blocks
+    places = [stage for stage, depth in enumerate(sizes["depths"]) for _ in range(int(depth))]
+    width = int(sizes["embed_dim"])
+    return tuple(width * 2**stage for stage in places), tuple(patch * 2**stage for stage in places)
 
 
 def _vit(width: int, blocks: int, heads: int, patch: int, image: int) -> dict[str, Any]:

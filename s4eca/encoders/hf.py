@@ -1,244 +1,95 @@
-"""Encoders from the transformers library: DINOv2 with and without registers, CLIP text, BERT.
+"""Encoders from the transformers library: loaded from a hub id or a local directory, or wrapped as they are.
 
-A family is a filled form: how to embed, where the blocks are, what a block is called with, how to finish. The blocks
-are the library's own modules, called one at a time; nothing of them is edited or copied.
+What a family looks like inside is said in `hf_vision.py`, `hf_swin.py` and `hf_text.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from s4eca.encoders.frozen import FrozenEncoder, parameter_count
-from s4eca.encoders.roles import TRANSFORMERS, named_roles
-from s4eca.errors import EncoderError
-from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.encoders import catalog
+from s4eca.encoders.hf_common import form_of, tower
+from s4eca.encoders.hf_swin import SWIN_FORMS, HFSwin
+from s4eca.encoders.hf_text import TEXT_FORMS, HFText
+from s4eca.encoders.hf_vision import VISION_FORMS, HFVision
+from s4eca.encoders.preprocessing import read_normalisation
+from s4eca.errors import EncoderError, needs
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-@dataclass(frozen=True)
-class VisionForm:
-    """How one family of transformers vision models is stepped through."""
-
-    model_class: str
-    prefix: Callable[[Any], int]
-    layers: Callable[[Any], Sequence[nn.Module]]
-    norm: Callable[[Any], nn.Module]
-    interpolation: str
-
-
-@dataclass(frozen=True)
-class TextForm:
-    """How one family of transformers text models is stepped through."""
-
-    model_class: str
-    layers: Callable[[Any], Sequence[nn.Module]]
-    norm: Callable[[Any], nn.Module]
-    causal: bool
-    build: dict[str, Any]
-
-
-VISION_FORMS: dict[str, VisionForm] = {
-    "dinov2": VisionForm("Dinov2Model", lambda c: 1, lambda m: m.encoder.layer, lambda m: m.layernorm, "bicubic"),
-    "dinov2_with_registers": VisionForm(
-        "Dinov2WithRegistersModel",
-        lambda c: 1 + int(c.num_register_tokens),
-        lambda m: m.encoder.layer,
-        lambda m: m.layernorm,
-        "bicubic-antialias",
-    ),
-}
-
-TEXT_FORMS: dict[str, TextForm] = {
-    "clip_text_model": TextForm(
-        "CLIPTextModel", lambda m: m.encoder.layers, lambda m: m.final_layer_norm, causal=True, build={}
-    ),
-    "bert": TextForm(
-        "BertModel",
-        lambda m: m.encoder.layer,
-        lambda m: nn.Identity(),
-        causal=False,
-        build={"add_pooling_layer": False},
-    ),
-}
-# A whole CLIP checkpoint holds both towers; asked for as text, its text tower is meant.
-TEXT_OF = {"clip": "clip_text_model"}
-
-
-class _HFEncoder(FrozenEncoder):
-    """What both kinds of wrapper share: where the blocks are and what their parts are called."""
-
-    form: Any
-
-    def roles(self) -> dict[str, list[str]]:
-        """See `FrozenEncoder.roles`."""
-        return named_roles(self.backbone, TRANSFORMERS)
-
-    def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
-        """See `FrozenEncoder.mlp_ends`."""
-        layer = self.form.layers(self.backbone)[index]
-        if hasattr(layer, "mlp"):
-            return layer.mlp, layer.mlp
-        return layer.intermediate, layer.output.dense
-
-
-class HFVision(_HFEncoder):
-    """A transformers vision model behind the stepping interface of `s4eca.protocols.VisionEncoder`."""
-
-    def __init__(self, model: Any, source: str) -> None:
-        super().__init__(model)
-        config = model.config
-        self.form = _form(VISION_FORMS, config.model_type, source, "vision")
-        self.patch = int(config.patch_size)
-        blocks = int(config.num_hidden_layers)
-        self.spec = VisionSpec(
-            source=source,
-            family=config.model_type,
-            widths=(int(config.hidden_size),) * blocks,
-            strides=(self.patch,) * blocks,
-            prefix_tokens=self.form.prefix(config),
-            mean=IMAGENET[0],
-            std=IMAGENET[1],
-            parameters=parameter_count(model),
-            interpolation=self.form.interpolation,
-        )
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patch grid of an image; both sides must be multiples of the patch size.
-
-        Raises:
-            EncoderError: a side is not a positive multiple of the patch size.
-        """
-        for name, side in (("height", height), ("width", width)):
-            if side < self.patch or side % self.patch:
-                raise EncoderError(
-                    f"The {name} of the image is {side} px; {self.spec.source} needs a multiple of {self.patch}."
-                )
-        return height // self.patch, width // self.patch
-
-    def embed(self, pixels: Tensor) -> Tokens:
-        """(B, 3, H, W) normalised pixels to the hidden states before block 0."""
-        grid = self.grid(int(pixels.shape[-2]), int(pixels.shape[-1]))
-        model: Any = self.backbone
-        return Tokens(model.embeddings(pixels), grid, self.spec.prefix_tokens)
-
-    def block(self, index: int, tokens: Tokens) -> Tokens:
-        """One frozen block."""
-        out = self.form.layers(self.backbone)[index](tokens.values)
-        return tokens.with_values(out[0] if isinstance(out, tuple) else out)
-
-    def finish(self, tokens: Tokens) -> Tokens:
-        """The final norm, on all tokens."""
-        return tokens.with_values(self.form.norm(self.backbone)(tokens.values))
-
-
-class HFText(_HFEncoder):
-    """A transformers text model and its tokenizer behind `s4eca.protocols.TextEncoder`."""
-
-    def __init__(self, model: Any, tokenizer: Any, source: str) -> None:
-        super().__init__(model)
-        config = model.config
-        self.tokenizer = tokenizer
-        self.end = _end_token(config) if tokenizer is None else tokenizer.eos_token_id
-        self.form = _form(TEXT_FORMS, config.model_type, source, "text")
-        self.spec = TextSpec(
-            source=source,
-            family=config.model_type,
-            width=int(config.hidden_size),
-            blocks=int(config.num_hidden_layers),
-            longest=int(config.max_position_embeddings),
-            parameters=parameter_count(model),
-        )
-
-    def tokenize(self, expressions: Sequence[str], length: int) -> TextBatch:
-        """Ids and mask (B, L), L at most `length`; a longer expression is cut with its end token kept."""
-        length = min(length, self.spec.longest)
-        out = self.tokenizer(
-            list(expressions),
-            padding="longest",
-            padding_side="right",
-            truncation=True,
-            max_length=length,
-            return_tensors="pt",
-        )
-        return TextBatch(out["input_ids"], out["attention_mask"].bool())
-
-    def embed(self, batch: TextBatch) -> TextTokens:
-        """Hidden states before layer 0, with the attention mask that the layers share."""
-        model: Any = self.backbone
-        values = model.embeddings(input_ids=batch.ids)
-        return TextTokens(values, batch, {"mask": self._mask(values, batch)})
-
-    def _mask(self, values: Tensor, batch: TextBatch) -> Tensor | None:
-        from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
-
-        config: Any = self.backbone.config
-        if self.form.causal:
-            # Padding stands behind the end token, where a causal tower cannot see it; our readers mask it.
-            mask: Tensor | None = create_causal_mask(
-                config=config, inputs_embeds=values, attention_mask=None, past_key_values=None
-            )
-            return mask
-        bidirectional: Tensor | None = create_bidirectional_mask(
-            config=config, inputs_embeds=values, attention_mask=batch.mask.long()
-        )
-        return bidirectional
-
-    def block(self, index: int, tokens: TextTokens) -> TextTokens:
-        """One frozen layer; padding is masked inside."""
-        causal = {"is_causal": True} if self.form.causal else {}
-        out = self.form.layers(self.backbone)[index](tokens.values, tokens.extras["mask"], **causal)
-        return tokens.with_values(out[0] if isinstance(out, tuple) else out)
-
-    def finish(self, tokens: TextTokens) -> Words:
-        """Final norm; pooled = first end token (CLIP) or masked mean (BERT)."""
-        values = self.form.norm(self.backbone)(tokens.values)
-        mask = tokens.batch.mask
-        if self.form.causal:
-            # The token that ends a sentence often pads it too, and a user may have typed one: the first one counts.
-            end = (tokens.batch.ids == self.end).int().argmax(1)
-            pooled = values[torch.arange(len(values), device=values.device), end]
-        else:
-            weight = mask.unsqueeze(-1).to(values.dtype)
-            pooled = (values * weight).sum(1) / weight.sum(1)
-        return Words(values, mask, pooled)
-
-
-def _end_token(config: Any) -> int:
-    """The end token's id where there is no tokenizer to ask; old CLIP configurations name a wrong one."""
-    end = config.eos_token_id
-    return int(config.vocab_size) - 1 if end is None or end == 2 else int(end)
+# Family -> its wrapper.
+VISION: dict[str, type[HFVision]] = {**dict.fromkeys(VISION_FORMS, HFVision), **dict.fromkeys(SWIN_FORMS, HFSwin)}
+TEXT: dict[str, type[HFText]] = dict.fromkeys(TEXT_FORMS, HFText)
 
 
 def load_vision(source: str) -> HFVision:
-    """A vision encoder from a hub id or a local directory.
+    """A vision encoder from a hub id or a local directory; of a whole CLIP or SigLIP, the vision tower.
 
     Raises:
         EncoderError: not found, not reachable, damaged, or of a family without a form.
     """
-    config = _config(source)
-    form = _form(VISION_FORMS, config.model_type, source, "vision")
-    return HFVision(_weights(form.model_class, source, {}), source)
+    family = _family(source, "vision")
+    wrapper = form_of(VISION, family, source, "vision")
+    normalisation = read_normalisation(lambda name: _file(source, name))
+    return wrapper(_weights(family, source), source, normalisation)
 
 
 def load_text(source: str) -> HFText:
-    """A text encoder and its tokenizer from a hub id or a local directory.
+    """A text encoder and its tokenizer from a hub id or a local directory; of a whole CLIP or SigLIP, the text tower.
 
     Raises:
         EncoderError: not found, not reachable, damaged, or of a family without a form.
+        MissingDependencyError: the tokenizer needs a package that is not installed.
     """
-    config = _config(source)
-    family = TEXT_OF.get(config.model_type, config.model_type)
-    form = _form(TEXT_FORMS, family, source, "text")
-    model = _weights(form.model_class, source, form.build)
-    return HFText(model, _tokenizer(source, int(model.config.vocab_size)), source)
+    family = _family(source, "text")
+    wrapper = form_of(TEXT, family, source, "text")
+    model = _weights(family, source)
+    return wrapper(model, _tokenizer(source, family, int(model.config.vocab_size)), source)
+
+
+def wrap_vision(module: Any, source: str | None = None) -> HFVision:
+    """A loaded transformers model as vision encoder: frozen in place, not copied.
+
+    Args:
+        module: a vision model, a whole CLIP or SigLIP, or either with a pooler or a task head, which are left out.
+        source: identifier to remember it by; None takes where the library says it was loaded from.
+
+    Raises:
+        EncoderError: a family without a form.
+    """
+    inner = tower(module, "vision")
+    name = source or _remembered(module)
+    folder = Path(name).expanduser()
+    normalisation = read_normalisation(lambda file: folder / file) if folder.is_dir() else None
+    entry = catalog.find(name, "vision")
+    wrapper = form_of(VISION, inner.config.model_type, name, "vision")
+    return wrapper(inner, name, normalisation or (entry.normalisation if entry else None))
+
+
+def wrap_text(module: Any, tokenizer: Any, source: str | None = None) -> HFText:
+    """A loaded transformers model and its tokenizer as text encoder: frozen in place, not copied.
+
+    Args:
+        module: a text model, a whole CLIP or SigLIP, or either with a pooler or a task head, which are left out.
+        tokenizer: the tokenizer that belongs to it.
+        source: identifier to remember it by; None takes where the library says it was loaded from.
+
+    Raises:
+        EncoderError: a family without a form, or a tokenizer of another size.
+    """
+    inner = tower(module, "text")
+    name = source or _remembered(module)
+    wrapper = form_of(TEXT, inner.config.model_type, name, "text")
+    _check_tokenizer(tokenizer, name, int(inner.config.vocab_size))
+    return wrapper(inner, tokenizer, name)
+
+
+def _remembered(module: Any) -> str:
+    name = str(getattr(module.config, "_name_or_path", "") or "")
+    return name or f"module:{type(module).__name__}"
 
 
 @contextmanager
@@ -256,14 +107,6 @@ def quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bar:
             logging.enable_progress_bar()
-
-
-def _form(forms: dict[str, Any], family: str, source: str, role: str) -> Any:
-    if family not in forms:
-        raise EncoderError(
-            f"{source} is of the family {family!r}, which is not a known {role} encoder; known: {', '.join(forms)}."
-        )
-    return forms[family]
 
 
 def _origin(source: str) -> dict[str, Any]:
@@ -285,40 +128,74 @@ def _config(source: str) -> Any:
         raise _unreachable(source, "config.json", error) from error
 
 
-def _weights(model_class: str, source: str, build: dict[str, Any]) -> Any:
+def _family(source: str, role: str) -> str:
+    """The model type of the tower of that role."""
+    found: str = _config(source).model_type
+    return catalog.TOWERS.get((found, role), (found, ""))[0]
+
+
+def _file(source: str, name: str) -> str | None:
+    """Where a small file of a checkpoint lies, or None where the checkpoint has none of that name."""
+    from transformers.utils import cached_file
+
+    origin = _origin(source)
+    place = origin.pop("pretrained_model_name_or_path")
+    try:
+        found: str | None = cached_file(
+            place,
+            name,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            **origin,
+        )
+    except OSError as error:
+        raise _unreachable(source, name, error) from error
+    return found
+
+
+def _weights(family: str, source: str) -> Any:
     import safetensors
     import transformers
 
+    form = catalog.FAMILIES[family]
     try:
-        cls = getattr(transformers, model_class)
+        cls = getattr(transformers, form.model_class)
         with quiet_loading():
             model, report = cls.from_pretrained(
-                **_origin(source), output_loading_info=True, dtype=torch.float32, **build
+                **_origin(source), output_loading_info=True, dtype=torch.float32, **form.settings, **form.build
             )
     except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise _unreachable(source, "the weights", error) from error
     missing = sorted(set(report["missing_keys"]))
     if missing:
         raise EncoderError(
-            f"The checkpoint {source} lacks {len(missing)} tensors of {model_class}, first {missing[0]}."
+            f"The checkpoint {source} lacks {len(missing)} tensors of {form.model_class}, first {missing[0]}."
         )
     return model
 
 
-def _tokenizer(source: str, vocabulary: int) -> Any:
+def _tokenizer(source: str, family: str, vocabulary: int) -> Any:
     """The tokenizer; one without its files comes out of the library empty, so its size is compared with the model's."""
     from transformers import AutoTokenizer
 
+    folder = Path(source).expanduser()
+    if family == "siglip_text_model" and not (folder / "tokenizer.json").is_file() and _file(source, "spiece.model"):
+        needs("sentencepiece", extra="siglip", purpose=f"tokenise for {source}")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(**_origin(source))
     except (OSError, ValueError) as error:
         raise _unreachable(source, "the tokenizer", error) from error
+    _check_tokenizer(tokenizer, source, vocabulary)
+    return tokenizer
+
+
+def _check_tokenizer(tokenizer: Any, source: str, vocabulary: int) -> None:
     if not vocabulary // 2 <= len(tokenizer) <= vocabulary:
         raise EncoderError(
             f"The tokenizer of {source} has {len(tokenizer)} entries where the model has {vocabulary}; "
             "its files are missing or belong to another model."
         )
-    return tokenizer
 
 
 def _unreachable(source: str, part: str, error: Exception) -> EncoderError:

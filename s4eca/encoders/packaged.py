@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from s4eca.encoders.frozen import state_fingerprint
-from s4eca.encoders.hf import HFText, HFVision, quiet_loading
+from s4eca.encoders.hf import quiet_loading
+from s4eca.encoders.hf_text import HFText
+from s4eca.encoders.hf_vision import HFVision
 from s4eca.errors import EncoderError, MissingDependencyError, needs
 
 DINOV2_S = "packaged:dinov2-s"

@@ -28,7 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "transformers": ("encoders/hf", "encoders/packaged.py", "encoders/meta.py"),
     "onnx": ("encoders/packaged.py",),
     "open_clip": ("encoders/openclip.py", "encoders/openclip_files.py"),
-    "timm": ("encoders/timm_models.py",),
+    "timm": ("encoders/timm_models.py", "encoders/timm_files.py"),
     "peft": ("adapters/rivals/weights.py",),
     "lightning": ("training/",),
     "pytorch_lightning": ("training/",),

@@ -111,22 +111,21 @@ def test_identifiers_are_unique_per_role() -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_loadable_families_are_those_that_can_be_stepped_through() -> None:
+def test_every_family_can_be_stepped_through() -> None:
     from s4eca.encoders import hf
 
-    loadable = {name for name, family in catalog.FAMILIES.items() if family.loadable}
-    assert loadable == {*hf.VISION_FORMS, *hf.TEXT_FORMS}
+    assert set(catalog.FAMILIES) == {*hf.VISION, *hf.TEXT}
+    for name, family in catalog.FAMILIES.items():
+        assert name in (hf.VISION if family.role == "vision" else hf.TEXT)
 
 
-@pytest.mark.parametrize("entry", [p for p in ROWS if catalog.FAMILIES[p.values[0].family].loadable])
-def test_spec_equals_that_of_the_loaded_encoder(entry: catalog.Entry) -> None:
-    from s4eca.encoders import hf
-
-    model = meta.build_on_meta(entry.family, entry.sizes)
-    if entry.role == "vision":
-        assert hf.HFVision(model, entry.id).spec == meta.vision_spec(entry.id)
-    else:
-        assert hf.HFText(model, None, entry.id).spec == meta.text_spec(entry.id)
+@pytest.mark.parametrize("entry", ROWS)
+def test_the_wrapper_on_the_meta_device_is_as_the_table_says(entry: catalog.Entry) -> None:
+    encoder = (meta.vision_encoder if entry.role == "vision" else meta.text_encoder)(entry.id)
+    assert all(p.is_meta for p in encoder.parameters())
+    assert _count(encoder) == entry.parameters == encoder.spec.parameters
+    assert encoder.spec == (meta.vision_spec if entry.role == "vision" else meta.text_spec)(entry.id)
+    assert len(encoder.roles()["query"]) == encoder.spec.blocks
 
 
 def _directory(tmp_path: Path, values: object) -> str:
