@@ -129,6 +129,7 @@ def preprocessing(model: Attached) -> dict[str, Any]:
         "position_interpolation": spec.interpolation,
         "mean": list(spec.mean),
         "std": list(spec.std),
+        **model.config.band_settings(),
     }
 
 

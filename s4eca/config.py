@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,10 @@ class S4ECAConfig:
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
         threshold: probability above which a pixel is foreground.
         options: settings of a method that has more than these, as its class names them; `s4eca` has none.
+        bands: names of the input bands in their order; empty means RGB in 0..255.
+        band_ranges: per band the values that become 0 and 1 at the encoder; what lies beyond is cut off.
+        chosen: the three bands that the vision encoder sees as red, green and blue; empty puts a small trainable map
+            from all bands to three colours in front of it.
     """
 
     vision: str = "facebook/dinov2-with-registers-base"
@@ -89,6 +94,9 @@ class S4ECAConfig:
     decoder_detail: int = 0
     threshold: float = 0.5
     options: dict[str, Any] = field(default_factory=dict)
+    bands: tuple[str, ...] = ()
+    band_ranges: tuple[tuple[float, float], ...] = ()
+    chosen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each by name.
@@ -97,6 +105,9 @@ class S4ECAConfig:
             ConfigError: a value is out of range or a combination is impossible.
         """
         object.__setattr__(self, "kernels", tuple((int(k), int(d)) for k, d in self.kernels))
+        object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "band_ranges", tuple((float(low), float(high)) for low, high in self.band_ranges))
+        object.__setattr__(self, "chosen", tuple(self.chosen))
         if self.mode not in MODES:
             raise ConfigError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}.")
         if self.mode != "late-inject" and self.late_blocks:
@@ -115,6 +126,7 @@ class S4ECAConfig:
             )
         if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
             raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
+        _check_bands(self.bands, self.band_ranges, self.chosen)
 
     def replace(self, **changes: Any) -> S4ECAConfig:
         """A copy with some settings changed."""
@@ -123,8 +135,16 @@ class S4ECAConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values = dataclasses.asdict(self)
-        values["kernels"] = [list(pair) for pair in self.kernels]
+        for name in ("kernels", "band_ranges"):
+            values[name] = [list(pair) for pair in values[name]]
+        for name in ("bands", "chosen"):
+            values[name] = list(values[name])
         return values
+
+    def band_settings(self) -> dict[str, Any]:
+        """`bands`, `band_ranges` and `chosen` as plain values; nothing where the input is RGB in 0..255."""
+        names = ("bands", "band_ranges", "chosen")
+        return {name: self.to_dict()[name] for name in names} if self.bands else {}
 
     def to_json(self) -> str:
         """The settings as indented JSON."""
@@ -156,17 +176,49 @@ def _check_kind(origin: str, setting: dataclasses.Field[Any], value: Any) -> Non
         "bool": (isinstance(value, bool), "true or false"),
         "int": (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
         "float": (isinstance(value, int | float) and not isinstance(value, bool), "a number"),
-        "tuple[tuple[int, int], ...]": (_pairs(value), "a list of [size, dilation]"),
+        "tuple[tuple[int, int], ...]": (_pairs(value, int), "a list of [size, dilation]"),
+        "tuple[tuple[float, float], ...]": (_pairs(value, int | float), "a list of [low, high]"),
+        "tuple[str, ...]": (_texts(value), "a list of texts"),
     }.get(str(setting.type), (isinstance(value, dict), "an object"))
     if not fits:
         raise ConfigError(f"{origin}: {setting.name} is {value!r}; it must be {wanted}.")
 
 
-def _pairs(value: Any) -> bool:
+def _pairs(value: Any, kind: Any) -> bool:
     return isinstance(value, list | tuple) and all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(number, int) for number in pair)
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(number, kind) for number in pair)
         for pair in value
     )
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+
+
+def _check_bands(bands: tuple[str, ...], ranges: tuple[tuple[float, float], ...], chosen: tuple[str, ...]) -> None:
+    """Refuse bands that cannot be told apart, ranges that are none, and a choice that is not three of the bands."""
+    if not bands:
+        for name, value in (("band_ranges", ranges), ("chosen", chosen)):
+            if value:
+                raise ConfigError(f"{name} is {list(value)}, but bands is empty; name the input bands as well.")
+        return
+    for name in bands:
+        if not name or name != name.strip() or set(name) & set("=,"):
+            raise ConfigError(f"bands has {name!r}; a name has no blanks at its ends, no '=' and no ','.")
+        if sum(name.lower() == other.lower() for other in bands) > 1:
+            raise ConfigError(f"bands has {name!r} more than once; each band needs a name of its own.")
+    if len(ranges) != len(bands):
+        raise ConfigError(f"band_ranges has {len(ranges)} pairs for {len(bands)} bands; each band needs [low, high].")
+    for name, (low, high) in zip(bands, ranges, strict=True):
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ConfigError(f"band_ranges gives {name!r} the range [{low}, {high}]; it needs two rising numbers.")
+    for name in chosen:
+        if name not in bands:
+            near = difflib.get_close_matches(name, bands, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the bands are {', '.join(bands)}."
+            raise ConfigError(f"chosen has {name!r}, which is no band; {hint}")
+    if chosen and (len(chosen) != 3 or len(set(chosen)) != 3):
+        raise ConfigError(f"chosen is {list(chosen)}; it must be empty or three different bands.")
 
 
 def spread(count: int, blocks: int) -> tuple[int, ...]:

@@ -74,11 +74,13 @@ def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: in
             # Tame starting weights keep activation functions away from their flat ends, where gradients vanish.
             for parameter in model.adapter.parameters():
                 parameter.mul_(0.5)
-        pixels = torch.randn(len(EXPRESSIONS), 3, PATCH * side, PATCH * side).double()
+        channels = 3 if model.bands is None else len(config.bands)
+        images = torch.randn(len(EXPRESSIONS), channels, PATCH * side, PATCH * side).double()
         truth = (torch.rand(len(EXPRESSIONS), 1, 4 * side, 4 * side) < 0.3).double()
         update = AdamW([p for p in model.parameters() if p.requires_grad])
         for _ in range(2):
             model.zero_grad()
+            pixels = images if model.bands is None else model.bands(images)
             segmentation_loss(model(pixels, EXPRESSIONS), truth).backward()  # type: ignore[no-untyped-call]
             update()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4eca.adapters.bands import build_bands
 from s4eca.adapters.towers import Towers
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import ConfigError, ExpressionError
@@ -27,8 +28,8 @@ class S4ECAModel(nn.Module):
         text: frozen text encoder (`s4eca.protocols.TextEncoder`).
         config: all settings.
 
-    The trainable parts are `adapter`, `decoder` and `towers` (what a method made trainable inside the encoders), by
-    structure; the encoders never leave eval mode.
+    The trainable parts are `adapter`, `decoder`, `towers` (what a method made trainable inside the encoders) and
+    `bands` (where a map from n bands stands in front of them), by structure; the encoders never leave eval mode.
     """
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
@@ -41,6 +42,7 @@ class S4ECAModel(nn.Module):
         if hasattr(self.adapter, "rewrite"):
             self.adapter.rewrite(vision, text)
         self.towers = Towers(vision.added(), text.added())
+        self.scaling, self.bands = build_bands(config, vision.spec.mean)
         self.register_buffer("mean", torch.tensor(vision.spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(vision.spec.std).view(3, 1, 1), persistent=False)
 
@@ -67,12 +69,21 @@ class S4ECAModel(nn.Module):
         """Why features of this model cannot be cached, as the end of a sentence; None where they can."""
         if self.vision.trains:
             return f"the method {self.config.method!r} trains inside the vision encoder"
+        if self.bands is not None:
+            return "the map from bands to colours trains in front of the vision encoder (chosen bands can be cached)"
         return getattr(self.adapter, "uncacheable", None)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """RGB (B, 3, H, W) in 0..255 to the vision encoder's normalised pixels."""
+        """RGB (B, 3, H, W) in 0..255, or (B, n, H, W) in the units of the config's bands, to normalised pixels.
+
+        Raises:
+            DataError: another number of bands than the config names.
+        """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return (images.to(mean.device, torch.float32) / 255 - mean) / std
+        if self.scaling is None:
+            return (images.to(mean.device, torch.float32) / 255 - mean) / std
+        colours: Tensor = self.scaling(images)
+        return ((colours if self.bands is None else self.bands(colours)) - mean) / std
 
     def encode(self, pixels: Tensor) -> Encoded:
         """The part of the vision encoding that no expression can change.
@@ -125,6 +136,7 @@ class S4ECAModel(nn.Module):
             "std": list(spec.std),
             "detail": bool(self.config.decoder_detail),
             "dtype": dtype,
+            **self.config.band_settings(),
         }
 
     def save_pretrained(self, folder: Path | str, card: Any = None, *, dtype: str = "float32") -> Path:

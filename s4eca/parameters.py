@@ -47,6 +47,7 @@ class Budget:
         ratio_with_decoder: (adapters + decoder) / (frozen_vision + frozen_text).
         r: the adapter width.
         dead: names of trainable tensors, or of slices of them, that no training can move.
+        bands: of the adapters' parameters, those of the map from bands to colours; left out of tables where 0.
     """
 
     adapters: int
@@ -58,10 +59,11 @@ class Budget:
     ratio_with_decoder: float
     r: int
     dead: list[str]
+    bands: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "bands" or value}
 
     def to_json(self) -> str:
         """The numbers as indented JSON."""
@@ -72,6 +74,7 @@ class Budget:
         backbone = self.frozen_vision + self.frozen_text
         rows = [
             ("adapters", self.adapters, f"{self.ratio_backbone:.4%} of the frozen encoders"),
+            *([("of these, bands", self.bands, "the map from bands to colours")] if self.bands else []),
             ("decoder", self.decoder, ""),
             ("trainable", self.trainable, f"{self.ratio_with_decoder:.4%} of the frozen encoders"),
             ("frozen vision", self.frozen_vision, ""),
@@ -145,6 +148,7 @@ def budget(
         ratio_with_decoder=(adapters + decoder) / backbone,
         r=subject.width,
         dead=dead,
+        bands=count_bands(subject),
     )
 
 
@@ -163,13 +167,20 @@ def count_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> 
     if not hasattr(method_class(config), "rewrite"):
         with shapes_only():
             adapter, decoder = build_trainable(config, vision, text)
-        return count(adapter), count(decoder)
+        return count(adapter) + count_bands(config), count(decoder)
     from s4eca.encoders import meta
 
     encoders = meta.vision_encoder(vision.source), meta.text_encoder(text.source)
     with shapes_only():
         model = S4ECAModel(*encoders, config)
     return count_model(model)
+
+
+def count_bands(config: S4ECAConfig) -> int:
+    """Parameters of the map from bands to colours; 0 where bands are chosen or the input is RGB."""
+    from s4eca.adapters.bands import BandAdapter
+
+    return 0 if config.chosen or not config.bands else count(BandAdapter(config.bands))
 
 
 def count_model(model: S4ECAModel) -> tuple[int, int]:

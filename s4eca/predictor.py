@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from s4eca.adapters.bands import check_count
 from s4eca.errors import ConfigError, DataError
 from s4eca.losses.overlap import upsample
 from s4eca.model import S4ECAModel
@@ -66,17 +67,36 @@ class Predictor:
         """Probability above which a pixel is foreground."""
         return self.model.config.threshold
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the input bands in their order; empty for RGB in 0..255."""
+        return self.model.config.bands
+
+    @property
+    def band_ranges(self) -> tuple[tuple[float, float], ...]:
+        """Declared range of each band, in its own units."""
+        return self.model.config.band_ranges
+
+    @property
+    def fill(self) -> tuple[float, ...] | None:
+        """Per band, what stands for a pixel without data; None for RGB, where whoever asks has a colour for it."""
+        return None if self.model.scaling is None else self.model.scaling.fill()
+
     def set_image(self, image: NDArray[Any]) -> Predictor:
         """Encode an image.
 
         Args:
-            image: (H, W, 3) RGB in 0..255, any numeric type.
+            image: (H, W, 3) RGB in 0..255, any numeric type; (H, W, n) in the bands' own units where the adapter
+                declares bands, NaN where nothing is known.
 
         Raises:
             DataError: not of that shape.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise DataError(f"The image has shape {image.shape}; it must be (height, width, 3) RGB in 0..255.")
+        if image.ndim == 3 and self.bands:
+            check_count(image.shape[2], self.bands)
+        if image.ndim != 3 or image.shape[2] != (len(self.bands) or 3) or 0 in image.shape:
+            wanted = f"{len(self.bands)}) in the bands' own units" if self.bands else "3) RGB in 0..255"
+            raise DataError(f"The image has shape {image.shape}; it must be (height, width, {wanted}.")
         square = self._square(image[None])
         self._image = self.encode(square), (int(image.shape[0]), int(image.shape[1]))
         return self
@@ -96,7 +116,15 @@ class Predictor:
         return Masks(found.cpu().numpy(), self.threshold)
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
-        """Windows (B, h, w, 3) RGB in 0..255 and K expressions to (B, K, h, w) float32 on the windows' own grid."""
+        """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid.
+
+        Args:
+            windows: (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the adapter's bands.
+            expressions: what to look for.
+
+        Raises:
+            DataError: another number of bands than the adapter declares.
+        """
         encoded = self.encode(self._square(windows))
         size = (int(windows.shape[1]), int(windows.shape[2]))
         with torch.inference_mode():
@@ -106,7 +134,7 @@ class Predictor:
         return result
 
     def encode(self, images: NDArray[np.float32]) -> Encoded:
-        """Square images (B, S, S, 3) RGB in 0..255 to what no expression can change."""
+        """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
         with torch.inference_mode(), self._autocast():
             pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
             return self.model.encode(self.model.normalise(pixels))
@@ -129,13 +157,15 @@ class Predictor:
         return torch.autocast(kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
     def _square(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Stretch (B, H, W, 3) to the input size, bilinear with antialiasing, as in training."""
+        """Stretch (B, H, W, C) to the input size, bilinear with antialiasing, as in training."""
+        from s4eca.data.preprocess import stretch, stretch_bands
+
         size = self.image_size
         if images.shape[1:3] == (size, size):
             return images.astype(np.float32)
+        if self.bands:
+            return np.stack([stretch_bands(image, size) for image in images])
         if images.dtype == np.uint8:
-            from s4eca.data.preprocess import stretch
-
             return np.stack([stretch(image, size) for image in images]).astype(np.float32)
         pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).permute(0, 3, 1, 2)
         drawn = torch.nn.functional.interpolate(

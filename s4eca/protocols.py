@@ -252,7 +252,11 @@ class TextEncoder(Protocol):
 
 
 class Segmenter(Protocol):
-    """What rasters and scores ask of a model: probabilities for windows and expressions (`s4eca.Predictor` is one)."""
+    """What rasters and scores ask of a model: probabilities for windows and expressions (`s4eca.Predictor` is one).
+
+    It may have more: `threshold`; `fill`, what to show per channel where a scene has no data; and for an input other
+    than RGB the names of its `bands`, in order, with their `band_ranges`.
+    """
 
     @property
     def image_size(self) -> int:
@@ -260,5 +264,8 @@ class Segmenter(Protocol):
         ...
 
     def probabilities(self, windows: Any, expressions: Sequence[str]) -> Any:
-        """Numpy (B, h, w, 3) RGB in 0..255 to numpy float32 (B, K, h, w) probabilities on the windows' own grid."""
+        """Numpy windows to numpy float32 (B, K, h, w) probabilities on the windows' own grid.
+
+        Windows are (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the segmenter's bands.
+        """
         ...

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PARTS = ("bands", "towers", "adapter", "decoder")
-# Vectors and matrices that should not shrink towards zero: queries, coordinate maps and zero-started projections.
-NO_DECAY = ("queries", "place", "up.weight")
+# Vectors and matrices that should not shrink towards zero: queries, coordinate maps, zero-started projections, and the
+# map from bands to colours, which starts as the identity.
+NO_DECAY = ("queries", "place", "up.weight", "bands.weight")
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -12,6 +14,15 @@ def stretch(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if image.shape[:2] == (size, size):
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def stretch_bands(image: NDArray[Any], size: int) -> NDArray[np.float32]:
+    """(H, W, n) values of any range to (size, size, n) float32, as `stretch` but without rounding; NaN spreads."""
+    values = np.asarray(image, np.float32)
+    if values.shape[:2] == (size, size):
+        return values
+    bands = (Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, 2, 0))
+    return np.stack([np.asarray(band.resize((size, size), Image.Resampling.BILINEAR)) for band in bands], axis=2)
 
 
 def working_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
