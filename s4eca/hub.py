@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
     SafetensorsParsingError,
 )
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from yaml import YAMLError
 
 from s4eca import __version__
 from s4eca.adapter_folder import CARD, CONFIG, WEIGHTS, Attached, Card, read_config, save, sha256, tensor_table
@@ -240,9 +241,9 @@ def _check_head(path: Path) -> None:
     again = "; s4eca adapter convert writes the card anew."
     try:
         licence = ModelCard(path.read_text(encoding="utf-8")).data.get("license")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, YAMLError) as error:
         raise AdapterFolderError(f"{path} has a head that cannot be read: {_first(error)}{again}") from error
-    if licence not in LICENCES:
+    if not isinstance(licence, str) or licence not in LICENCES:
         raise AdapterFolderError(f"{path} has license {licence!r}, which is no identifier that the hub knows{again}")
 
 
