@@ -1,4 +1,4 @@
-"""Names to import paths: encoders by the prefix of their identifier, adapter methods by name.
+"""Names to import paths: encoders by the prefix of their identifier, adapter methods by name, readers by ending.
 
 Listing costs no import, and another package can add a row.
 """
@@ -13,8 +13,17 @@ from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
 
-VISION_SOURCES = {"hf": "s4eca.encoders.hf:load_vision", "packaged": "s4eca.encoders.packaged:load_vision"}
-TEXT_SOURCES = {"hf": "s4eca.encoders.hf:load_text", "packaged": "s4eca.encoders.packaged:load_text"}
+VISION_SOURCES = {
+    "hf": "s4eca.encoders.hf:load_vision",
+    "openclip": "s4eca.encoders.openclip:load_vision",
+    "timm": "s4eca.encoders.timm_models:load_vision",
+    "packaged": "s4eca.encoders.packaged:load_vision",
+}
+TEXT_SOURCES = {
+    "hf": "s4eca.encoders.hf:load_text",
+    "openclip": "s4eca.encoders.openclip:load_text",
+    "packaged": "s4eca.encoders.packaged:load_text",
+}
 METHODS = {
     "s4eca": "s4eca.adapters.pair:S4ECAAdapter",
     "decoder-only": "s4eca.adapters.rivals.decoder_only:DecoderOnly",
@@ -27,6 +36,12 @@ METHODS = {
     "detris": "s4eca.adapters.rivals.detris:DETRISStyle",
     "etris": "s4eca.adapters.rivals.etris:ETRISStyle",
     "full": "s4eca.adapters.rivals.full:FullFineTune",
+}
+# Ending of an image file -> what reads any number of bands from it (`s4eca.data.band_files.BandReader`).
+BAND_READERS = {
+    ".tif": "s4eca.geo.band_files:GeoTiffBands",
+    ".tiff": "s4eca.geo.band_files:GeoTiffBands",
+    ".npy": "s4eca.data.band_files:ArrayBands",
 }
 
 

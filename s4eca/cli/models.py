@@ -46,12 +46,12 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 def _availability(entry: Entry) -> tuple[bool, str]:
     """Whether the encoder can be loaded here without a network, and in words."""
-    if entry.source != HUB:
+    if entry.on_hub is None:
         here = packaged_file(entry) is not None
         return here, "installed" if here else 'needs pip install "s4eca[demo]"'
     from s4eca.encoders.meta import cached_snapshot
 
-    here = cached_snapshot(entry.id) is not None
+    here = cached_snapshot(*entry.on_hub) is not None
     return here, "in the hub's cache" if here else "needs the hub, or a local directory"
 
 
@@ -75,5 +75,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
         cells += [f"{row['family']:<{widths['family']}}", f"{count:>13}"]
         cells += [f"{row[key]:<{widths[key]}}" for key in ("status", "licence", "source")]
         lines.append("  ".join(cells).rstrip())
-    notes = [f"{row['id']}: {row['remark']}; SHA-256 {row['sha256']}" for row in rows if "sha256" in row]
+    remarks = (f"{row['id']}: {row['remark']}{_hash(row)}" for row in rows if "remark" in row)
+    notes = list(dict.fromkeys(remarks))
     return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _hash(row: dict[str, Any]) -> str:
+    return f"; SHA-256 {row['sha256']}" if "sha256" in row else ""

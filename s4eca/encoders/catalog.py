@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from s4eca.encoders import catalog_libraries
+
 HUB = "hub"
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -27,22 +29,24 @@ class Family:
 
     Attributes:
         role: ``"vision"`` or ``"text"``.
-        model_class, config_class: names in the transformers library.
+        model_class, config_class: names in the transformers library; empty for families of other libraries.
         prefix_tokens: leading tokens that are not patches, registers not counted.
         normalisation: (mean, std) for RGB in 0..1.
         interpolation: convention by which position embeddings meet another grid.
         build: arguments of the model class (poolers are left out, for nothing reads them).
         settings: configuration values that every member of the family is built with.
+        library: ``"hf"`` (transformers), ``"openclip"`` or ``"timm"``.
     """
 
     role: str
-    model_class: str
-    config_class: str
+    model_class: str = ""
+    config_class: str = ""
     prefix_tokens: int = 0
     normalisation: Normalisation = IMAGENET
     interpolation: str = "none"
     build: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    library: str = "hf"
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ class Entry:
         family: a key of `FAMILIES`.
         parameters: number of parameters of the frozen encoder.
         licence: licence of the weights.
-        sizes: settings of the transformers configuration.
-        source: ``"hub"``, or the file inside an installable package, ``package:path``.
+        sizes: settings of the transformers configuration; for other libraries the name of the architecture and its
+            main sizes under the same names.
+        source: ``"hub"`` where the id is the hub's, ``"hub:USER/REPO/FILE"``, or the file inside an installable
+            package, ``package:path``.
         sha256: hash of that file; empty for the hub, which names revisions itself.
         normalisation: (mean, std) where they differ from the family's.
         remark: what a user should know of it.
@@ -75,6 +81,16 @@ class Entry:
     def role(self) -> str:
         """``"vision"`` or ``"text"``."""
         return FAMILIES[self.family].role
+
+    @property
+    def on_hub(self) -> tuple[str, str] | None:
+        """Repository on the hub and the file that tells whether it is on this machine; None for packages."""
+        if self.source == HUB:
+            return self.id, "config.json"
+        kind, _, place = self.source.partition(":")
+        user, _, rest = place.partition("/")
+        repo, _, file = rest.partition("/")
+        return (f"{user}/{repo}", file) if kind == HUB else None
 
 
 FAMILIES: dict[str, Family] = {
@@ -103,6 +119,7 @@ FAMILIES: dict[str, Family] = {
     "bert": Family("text", "BertModel", "BertConfig", build={"add_pooling_layer": False}),
     "roberta": Family("text", "RobertaModel", "RobertaConfig", build={"add_pooling_layer": False}),
     "siglip_text_model": Family("text", "SiglipTextModel", "SiglipTextConfig"),
+    **{name: Family(**values) for name, values in catalog_libraries.FAMILIES.items()},
 }
 
 # A whole checkpoint holds two towers: its type and a role to the tower's type, and where the tower is described.
@@ -282,6 +299,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_clip_rows(),
     *_siglip_rows(),
     *_other_rows(),
+    *(Entry(**row) for row in catalog_libraries.ROWS),
 )
 
 # Older or shorter names of the same checkpoint.

@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from s4eca.encoders import catalog
 from s4eca.encoders.preprocessing import read_normalisation
 from s4eca.errors import EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
+
+# Prefixes of identifiers whose library builds its own models.
+_LIBRARIES = {"openclip": "s4eca.encoders.openclip", "timm": "s4eca.encoders.timm_models"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ def vision_spec(source: str) -> VisionSpec:
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
+    if _of_other_library(source) and catalog.find(source, "vision") is None:
+        spec: VisionSpec = _from_library(source, "vision").spec
+        return spec
     found = _described(source, "vision")
     form = catalog.FAMILIES[found.family]
     mean, std = found.normalisation or form.normalisation
@@ -64,6 +71,9 @@ def text_spec(source: str) -> TextSpec:
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
+    if _of_other_library(source) and catalog.find(source, "text") is None:
+        spec: TextSpec = _from_library(source, "text").spec
+        return spec
     found = _described(source, "text")
     sizes = found.sizes
     # RoBERTa numbers its positions from pad + 1, so the first rows of its table are never reached by text.
@@ -91,6 +101,8 @@ def vision_encoder(source: str) -> Any:
 
     if source == "toy:vision":
         return _toys()[0]
+    if _of_other_library(source):
+        return _from_library(source, "vision")
     found = _described(source, "vision")
     model = build_on_meta(found.family, found.sizes)
     return hf.VISION[found.family](model, source.removeprefix("hf:"), found.normalisation)
@@ -109,6 +121,8 @@ def text_encoder(source: str) -> Any:
 
     if source == "toy:text":
         return _toys()[1]
+    if _of_other_library(source):
+        return _from_library(source, "text")
     found = _described(source, "text")
     return hf.TEXT[found.family](build_on_meta(found.family, found.sizes), None, source.removeprefix("hf:"))
 
@@ -118,6 +132,18 @@ def _toys() -> tuple[Any, Any]:
 
     vision, text = toy_pair()
     return vision.to("meta"), text.to("meta")
+
+
+def _of_other_library(source: str) -> bool:
+    return source.partition(":")[0] in _LIBRARIES
+
+
+def _from_library(source: str, role: str) -> Any:
+    """The wrapper of an encoder of open_clip or timm on the meta device."""
+    make = getattr(import_module(_LIBRARIES[source.partition(":")[0]]), f"meta_{role}", None)
+    if make is None:
+        raise EncoderError(f"{source} is no {role} encoder; timm has vision encoders alone.")
+    return make(source)
 
 
 def build_on_meta(family: str, sizes: dict[str, Any]) -> Any:
@@ -176,7 +202,7 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
         if not isinstance(values.get(key), dict):
             raise EncoderError(f"{path} has no field {key}, in which the {role} tower is described.")
         values = values[key]
-    known = [name for name, form in catalog.FAMILIES.items() if form.role == role]
+    known = [name for name, form in catalog.FAMILIES.items() if form.role == role and form.library == "hf"]
     if family not in known:
         raise EncoderError(
             f"{path} has model_type {family!r}, which is no known {role} encoder; known: {', '.join(known)}."

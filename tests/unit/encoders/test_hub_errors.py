@@ -86,8 +86,8 @@ def test_an_unknown_family_is_named_with_the_known_ones(broken):
 
 @pytest.mark.parametrize("load", [load_vision_encoder, load_text_encoder])
 def test_an_unknown_prefix_is_named(load):
-    with pytest.raises(S4ECAError, match="begins with 'timm', which is no source of encoders; known: hf, packaged"):
-        load("timm:vit")
+    with pytest.raises(S4ECAError, match="begins with 'tim', which is no source of encoders; known: hf, openclip"):
+        load("tim:vit")
 
 
 def test_the_prefix_hf_is_optional(hub):
