@@ -80,7 +80,7 @@ def _siglip2() -> Any:
     from tokenizers.processors import TemplateProcessing
     from transformers import Siglip2Tokenizer
 
-    made = Siglip2Tokenizer(vocab=_gemma(), merges=[], model_input_names=["input_ids"])
+    made = Siglip2Tokenizer(vocab=_gemma(), merges=[], model_input_names=["input_ids"], padding_side="right")
     made._tokenizer.post_processor = TemplateProcessing("$A <eos>", special_tokens=[("<eos>", 1)])
     return made
 
