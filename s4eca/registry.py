@@ -24,6 +24,16 @@ TEXT_SOURCES = {
     "openclip": "s4eca.encoders.openclip:load_text",
     "packaged": "s4eca.encoders.packaged:load_text",
 }
+# Library that a module's class, or one of its bases, comes from -> what wraps it.
+VISION_WRAPPERS = {
+    "transformers": "s4eca.encoders.hf:wrap_vision",
+    "open_clip": "s4eca.encoders.openclip:wrap_vision",
+    "timm": "s4eca.encoders.timm_models:wrap_vision",
+}
+TEXT_WRAPPERS = {
+    "transformers": "s4eca.encoders.hf:wrap_text",
+    "open_clip": "s4eca.encoders.openclip:wrap_text",
+}
 METHODS = {
     "s4eca": "s4eca.adapters.pair:S4ECAAdapter",
     "decoder-only": "s4eca.adapters.rivals.decoder_only:DecoderOnly",
@@ -106,10 +116,54 @@ def load_text_encoder(source: str) -> Any:
     return _load(TEXT_SOURCES, source)
 
 
+def wrap_vision_encoder(module: Any) -> Any:
+    """The frozen vision encoder around a module that is loaded already; a wrapped one is returned as it is.
+
+    Raises:
+        EncoderError: a module of no known library.
+    """
+    return module if hasattr(module, "spec") else _wrapper(VISION_WRAPPERS, module, "vision")(module)
+
+
+def wrap_text_encoder(module: Any, tokenizer: Any = None) -> Any:
+    """The frozen text encoder around a module that is loaded already and its tokenizer; a wrapped one as it is.
+
+    Args:
+        module: the module, or the pair of it and its tokenizer.
+        tokenizer: the tokenizer, unless `module` brings it.
+
+    Raises:
+        EncoderError: a module of no known library, or no tokenizer.
+    """
+    if isinstance(module, tuple | list) and len(module) == 2:
+        module, tokenizer = module
+    if hasattr(module, "spec"):
+        return module
+    wrap = _wrapper(TEXT_WRAPPERS, module, "text")
+    if tokenizer is None:
+        raise EncoderError(f"text is a {type(module).__name__} without a tokenizer; pass text=(module, tokenizer).")
+    return wrap(module, tokenizer)
+
+
+def _wrapper(table: dict[str, str], module: Any, role: str) -> Any:
+    for cls in type(module).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in table:
+            return resolve(table[root])
+    raise EncoderError(
+        f"{role} is a {type(module).__module__}.{type(module).__name__}; pass an identifier, "
+        f"or a module of one of these libraries: {', '.join(table)}."
+    )
+
+
 def _load(table: dict[str, str], source: str) -> Any:
     prefix, colon, rest = source.partition(":")
     if not colon or len(prefix) == 1:
         return resolve(table["hf"])(source)
+    if prefix == "module":
+        raise EncoderError(
+            f"{source!r} stands for a module that was passed ready-made; pass it again as vision or text."
+        )
     if prefix not in table:
         known = ", ".join(table)
         raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of encoders; known: {known}.")
