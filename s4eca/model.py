@@ -15,7 +15,13 @@ from s4eca.adapters.towers import Towers
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import ConfigError, ExpressionError
 from s4eca.protocols import Encoded, Fused, TextBatch, TextSpec, VisionSpec
-from s4eca.registry import build_method, load_text_encoder, load_vision_encoder
+from s4eca.registry import (
+    build_method,
+    load_text_encoder,
+    load_vision_encoder,
+    wrap_text_encoder,
+    wrap_vision_encoder,
+)
 
 LONGEST_EXPRESSION = 200
 
@@ -200,14 +206,23 @@ class S4ECAModel(nn.Module):
             raise ConfigError(f"device is {device!r}, which cannot be used here: {first}") from error
 
 
-def attach(vision: Any = None, text: Any = None, config: S4ECAConfig | None = None, **settings: Any) -> S4ECAModel:
+def attach(
+    vision: Any = None,
+    text: Any = None,
+    config: S4ECAConfig | None = None,
+    *,
+    tokenizer: Any = None,
+    **settings: Any,
+) -> S4ECAModel:
     """Attach adapters and a decoder to a pair of frozen encoders.
 
     Args:
-        vision: an identifier (hub id, local directory, ``packaged:dinov2-s``) or a ready wrapped encoder; None
-            takes the one that `config` names. A method that rewrites encoders changes the ready one.
+        vision: an identifier (hub id, local directory, ``packaged:dinov2-s``) or a module that is loaded
+            already, which is frozen in place and not copied; None takes the one that `config` names. A method that
+            rewrites encoders changes the ready one.
         text: likewise.
         config: all settings; None takes the defaults.
+        tokenizer: that of a text module, unless `text` is the pair of both.
         settings: single settings that override `config`, for instance ``mode="inject"``.
 
     Raises:
@@ -217,11 +232,25 @@ def attach(vision: Any = None, text: Any = None, config: S4ECAConfig | None = No
     base = config or S4ECAConfig()
     named = {key: value for key, value in (("vision", vision), ("text", text)) if isinstance(value, str)}
     config = S4ECAConfig.from_dict({**base.to_dict(), **named, **settings}, origin="attach()")
-    if vision is None or isinstance(vision, str):
-        vision = load_vision_encoder(config.vision)
-    if text is None or isinstance(text, str):
-        text = load_text_encoder(config.text)
-    return S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
+    named_vision, named_text = (given is None or isinstance(given, str) for given in (vision, text))
+    vision = load_vision_encoder(config.vision) if named_vision else wrap_vision_encoder(vision)
+    text = load_text_encoder(config.text) if named_text else wrap_text_encoder(text, tokenizer)
+    place = _place(*([] if named_vision else [vision]), *([] if named_text else [text]))
+    model = S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
+    return model if place is None else model.to(place)
+
+
+def _place(*ready: Any) -> torch.device | None:
+    """Where encoders lie that were passed ready-made; None where there are none.
+
+    Raises:
+        ConfigError: they lie apart.
+    """
+    places = {encoder.spec.source: next(encoder.parameters()).device for encoder in ready}
+    if len(set(places.values())) > 1:
+        said = ", ".join(f"{source} on {device}" for source, device in places.items())
+        raise ConfigError(f"The encoders lie apart ({said}); move one to the device of the other first.")
+    return next(iter(places.values()), None)
 
 
 def build_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[Any, nn.Module]:
