@@ -14,13 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from s4eca.adapters.visual_adapter import Refined
-from s4eca.protocols import Encoded, TextBatch, TextEncoder, Tokens, VisionEncoder, Words
+from s4eca.protocols import Encoded, TextBatch, TextEncoder, TextTokens, Tokens, VisionEncoder, Words
 
 VisionSite = Callable[[int, Tensor, tuple[int, int], Tensor | None], Refined]
 TextSite = Callable[[int, Tensor, Tensor], Tensor]
+# One block taken with something beside or behind it, in place of the encoder's own `block`.
+VisionStep = Callable[[int, Tokens], Tokens]
+TextStep = Callable[[int, TextTokens], TextTokens]
 
 
-def encode_prefix(vision: VisionEncoder, pixels: Tensor, sites: Sequence[int], late_blocks: int) -> Encoded:
+def encode_prefix(
+    vision: VisionEncoder,
+    pixels: Tensor,
+    sites: Sequence[int],
+    late_blocks: int,
+    step: VisionStep | None = None,
+) -> Encoded:
     """Run the blocks that never see language once for an image; without gradients unless something there trains.
 
     Args:
@@ -28,6 +37,7 @@ def encode_prefix(vision: VisionEncoder, pixels: Tensor, sites: Sequence[int], l
         pixels: (B, 3, H, W), normalised.
         sites: blocks that carry an adapter.
         late_blocks: m, how many of the last blocks are left for `fuse`.
+        step: a block with what a method trains beside it; None takes the encoder's own.
 
     Returns:
         Patches at the sites of the prefix, and the hidden states from which the remaining blocks resume.
@@ -35,11 +45,12 @@ def encode_prefix(vision: VisionEncoder, pixels: Tensor, sites: Sequence[int], l
     kept: dict[int, Tensor] = {}
     grids: dict[int, tuple[int, int]] = {}
     # A parameter in front (bands) or inside (LoRA) learns only if the blocks behind it pass gradients on.
-    learns = torch.is_grad_enabled() and (vision.trains or pixels.requires_grad)
+    learns = torch.is_grad_enabled() and (step is not None or vision.trains or pixels.requires_grad)
+    step = step or vision.block
     with torch.set_grad_enabled(learns):
         tokens = vision.embed(pixels)
         for index in range(vision.spec.blocks - late_blocks):
-            tokens = vision.block(index, tokens)
+            tokens = step(index, tokens)
             if index in sites:
                 kept[index], grids[index] = tokens.patches, tokens.grid
     if all(grid == tokens.grid for grid in grids.values()):
@@ -75,14 +86,19 @@ class Stream:
         """Behind a patch merging the last stage's residual has been read by its tap, and the carry meets a new grid."""
         self.residual = None
         if self.carry is not None and self.grid is not None:
-            image = torch.unflatten(self.carry.transpose(1, 2), 2, self.grid)
-            self.carry = F.interpolate(image, grid, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
+            self.carry = regrid(self.carry, self.grid, grid)
 
     def tap(self, index: int, adapted: Tensor, grid: tuple[int, int]) -> None:
         """Keep an adapted map if the decoder reads this site."""
         if index in self.taps:
             self.levels.append(adapted)
             self.grids.append(grid)
+
+
+def regrid(patches: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Patches (B, h*w, C) of one grid on another, bilinear with antialiasing."""
+    image = torch.unflatten(patches.transpose(1, 2), 2, old)
+    return F.interpolate(image, new, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
 
 def walk_vision(
@@ -122,17 +138,49 @@ def walk_vision(
     return stream
 
 
-def walk_text(text: TextEncoder, batch: TextBatch, visit: TextSite | None = None) -> Words:
+def resume_vision(
+    vision: VisionEncoder, encoded: Encoded, step: VisionStep, taps: Sequence[int], late_blocks: int
+) -> tuple[list[Tensor], list[tuple[int, int]]]:
+    """From the frozen prefix to the levels, for methods whose residuals enter the hidden states themselves.
+
+    Args:
+        vision: the frozen encoder.
+        encoded: its frozen prefix, from `encode_prefix` with `taps` as sites and the same `late_blocks`.
+        step: a block with what the method trains beside or behind it.
+        taps: blocks whose patches the decoder reads, the last one the encoder's last.
+        late_blocks: m, how many of the last blocks remain; at least 1.
+
+    Returns:
+        Patches (B, h*w, C) and grid of every tap; the last ones have passed the encoder's final norm.
+    """
+    assert encoded.resume is not None
+    tokens = encoded.resume
+    levels = list(encoded.sites.values())
+    grids = [encoded.grid_at(index) for index in encoded.sites]
+    for index in range(vision.spec.blocks - late_blocks, vision.spec.blocks):
+        tokens = step(index, tokens)
+        if index in taps:
+            levels.append(tokens.patches)
+            grids.append(tokens.grid)
+    levels[-1] = vision.finish(tokens).patches
+    return levels, grids
+
+
+def walk_text(
+    text: TextEncoder, batch: TextBatch, visit: TextSite | None = None, step: TextStep | None = None
+) -> Words:
     """The whole text encoder; after each layer `visit` may look at the words and change them.
 
     Args:
         text: the frozen encoder.
         batch: ids and mask.
         visit: called with the layer's index, the words (B, L, d) and the mask; returns the words to go on with.
+        step: a layer with what a method trains beside it; None takes the encoder's own.
     """
     tokens = text.embed(batch)
+    step = step or text.block
     for index in range(text.spec.blocks):
-        tokens = text.block(index, tokens)
+        tokens = step(index, tokens)
         if visit is not None:
             tokens = tokens.with_values(visit(index, tokens.values, batch.mask))
     return text.finish(tokens)
