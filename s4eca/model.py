@@ -22,6 +22,8 @@ from s4eca.registry import (
     wrap_text_encoder,
     wrap_vision_encoder,
 )
+from s4eca.running import Running, apply_running, stepped
+from s4eca.trainable import trainable_modules
 
 LONGEST_EXPRESSION = 200
 
@@ -41,6 +43,7 @@ class S4ECAModel(nn.Module):
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
         super().__init__()
         self.config = config
+        self.running = Running()
         self.vision = vision
         self.text = text
         vision.grid(config.image_size, config.image_size)
@@ -97,7 +100,7 @@ class S4ECAModel(nn.Module):
         Args:
             pixels: (B, 3, H, W), normalised.
         """
-        encoded: Encoded = self.adapter.encode(self.vision, pixels)
+        encoded: Encoded = self.adapter.encode(self._stepped(self.vision), pixels)
         if self.config.decoder_detail:
             size = (8 * (pixels.shape[-2] // self.stride), 8 * (pixels.shape[-1] // self.stride))
             encoded.detail = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -105,8 +108,28 @@ class S4ECAModel(nn.Module):
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
         """Adapters over both encoders: B encoded images with B tokenised expressions."""
-        fused: Fused = self.adapter(self.vision, self.text, encoded, batch)
+        fused: Fused = self.adapter(self._stepped(self.vision), self._stepped(self.text), encoded, batch)
         return fused
+
+    def _stepped(self, encoder: Any) -> Any:
+        return stepped(encoder, self.running, next(self.decoder.parameters()).dtype)
+
+    def run_with(self, running: Running) -> Self:
+        """Run in another way from now on (see `s4eca.running.apply_running`); returns the model itself.
+
+        Raises:
+            ConfigError: something that the method cannot have, or towers that would have to be loaded again.
+        """
+        apply_running(self, running)
+        return self
+
+    def configs(self) -> list[S4ECAConfig]:
+        """Settings of every adapter."""
+        return [self.config]
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Everything that adapters brought along, inside the encoders too."""
+        return [p for _, module in trainable_modules(self) for p in module.parameters()]
 
     def decode(self, encoded: Encoded, batch: TextBatch) -> Tensor:
         """Logits (B, 1, 4h, 4w) for B encoded images and B tokenised expressions."""
@@ -129,7 +152,7 @@ class S4ECAModel(nn.Module):
 
     def feature_recipe(self, dtype: str) -> dict[str, Any]:
         """What cached features of this model depend on, beside the bytes of the image."""
-        spec = self.vision.spec
+        spec, rounded = self.vision.spec, self.running.encoder_dtype
         return {
             "format": 1,
             "weights": self.vision.fingerprint,
@@ -143,6 +166,7 @@ class S4ECAModel(nn.Module):
             "detail": bool(self.config.decoder_detail),
             "dtype": dtype,
             **self.config.band_settings(),
+            **({} if rounded == "fp32" else {"encoder_dtype": rounded}),
         }
 
     def save_pretrained(self, folder: Path | str, card: Any = None, *, dtype: str = "float32") -> Path:
@@ -210,6 +234,7 @@ def attach(
     vision: Any = None,
     text: Any = None,
     config: S4ECAConfig | None = None,
+    running: Running | None = None,
     *,
     tokenizer: Any = None,
     **settings: Any,
@@ -219,9 +244,10 @@ def attach(
     Args:
         vision: an identifier (hub id, local directory, ``packaged:dinov2-s``) or a module that is loaded
             already, which is frozen in place and not copied; None takes the one that `config` names. A method that
-            rewrites encoders changes the ready one.
+            rewrites encoders, or towers in bf16 or int8, change the ready one.
         text: likewise.
         config: all settings; None takes the defaults.
+        running: how the model runs; None runs it plainly.
         tokenizer: that of a text module, unless `text` is the pair of both.
         settings: single settings that override `config`, for instance ``mode="inject"``.
 
@@ -237,7 +263,8 @@ def attach(
     text = load_text_encoder(config.text) if named_text else wrap_text_encoder(text, tokenizer)
     place = _place(*([] if named_vision else [vision]), *([] if named_text else [text]))
     model = S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
-    return model if place is None else model.to(place)
+    model = model if place is None else model.to(place)
+    return model if running is None else model.run_with(running)
 
 
 def _place(*ready: Any) -> torch.device | None:

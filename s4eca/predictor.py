@@ -16,6 +16,7 @@ from s4eca.errors import ConfigError, DataError
 from s4eca.losses.overlap import upsample
 from s4eca.model import S4ECAModel
 from s4eca.protocols import Encoded
+from s4eca.running import Running
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOGETHER = 8
@@ -41,12 +42,20 @@ class Predictor:
         model: a trained `S4ECAModel`.
         device: a torch device; None leaves the model where it is.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast).
+        running: towers in bf16 or int8, compiled blocks (see `s4eca.running.Running`); None leaves it as it is.
 
     Raises:
-        ConfigError: unknown precision, or a device that is not there.
+        ConfigError: unknown precision, a device that is not there, or a way to run that the method cannot have.
     """
 
-    def __init__(self, model: S4ECAModel, *, device: str | None = None, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        model: S4ECAModel,
+        *,
+        device: str | None = None,
+        precision: str = "fp32",
+        running: Running | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
         self.dtype = PRECISIONS[precision]
@@ -55,6 +64,8 @@ class Predictor:
         except (RuntimeError, AssertionError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(f"device is {device!r}, which this machine cannot use: {first}") from error
+        if running is not None:
+            self.model.run_with(running)
         self._image: tuple[Encoded, tuple[int, int]] | None = None
 
     @property

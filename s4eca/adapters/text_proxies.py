@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from s4eca.adapters.site import Site
 from s4eca.adapters.tensors import linear, norm
 
 
-class TextAdapter(nn.Module):
+class TextAdapter(Site):
     """One text site: the proxies read the words, and the words are told what the proxies know.
 
     With r the adapter width, t = LN(T) W_d + b_d, and proxies P::

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from s4eca.adapters.dense_extractor import DenseExtractor
 from s4eca.adapters.selection import ScaleSelection, SpatialSelection
+from s4eca.adapters.site import Site
 from s4eca.adapters.tensors import linear, norm
 
 
@@ -23,7 +24,7 @@ class Refined(NamedTuple):
     gate: Tensor | None
 
 
-class VisualAdapter(nn.Module):
+class VisualAdapter(Site):
     """One vision site (ours; the order extractor, scale selection, spatial selection is the paper's).
 
     In formulas::

@@ -13,6 +13,7 @@ from s4eca.errors import AdapterFolderError
 from s4eca.losses.overlap import segmentation_loss, upsample
 from s4eca.metrics.referring import ReferringScores
 from s4eca.model import S4ECAModel, attach
+from s4eca.running import Running
 from s4eca.trainable import trainable_state
 from s4eca.training.batch import Batch
 from s4eca.training.optim import OptimConfig, build_optimiser
@@ -24,13 +25,14 @@ class S4ECAModule(LightningModule):
     Args:
         config: encoders, adapters and decoder.
         optim: learning rates and schedule.
+        running: checkpointing, the towers' type, compilation; not part of what is saved.
     """
 
-    def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None) -> None:
+    def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None, running: Running | None = None) -> None:
         super().__init__()
         self.config = config
         self.optim = optim or OptimConfig()
-        self.model: S4ECAModel = attach(config=config)
+        self.model: S4ECAModel = attach(config=config, running=running)
         self.scores = ReferringScores("native")
         # Checkpoints hold the trained tensors alone; `on_load_checkpoint` does the strict comparison itself.
         self.strict_loading = False

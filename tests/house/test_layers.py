@@ -17,7 +17,10 @@ PACKAGE = ROOT / "s4eca"
 LAYERS: dict[int, tuple[str, ...]] = {
     4: ("cli", "demo", "__main__"),
     3: ("training", "geo", "cascade", "explain"),
-    2: ("model", "effective", "parameters", "adapter_folder", "card", "hub", "predictor", "evaluate", "testing"),
+    2: (
+        *("model", "running", "effective", "parameters", "adapter_folder", "card", "hub", "predictor"),
+        *("evaluate", "testing"),
+    ),
     1: ("encoders", "adapters", "decoder", "losses", "metrics", "data"),
     0: ("config", "protocols", "registry", "errors", "trainable"),
 }
