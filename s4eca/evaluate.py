@@ -191,7 +191,8 @@ def _score_image(
     counts: list[dict[str, Counts]] = [{} for _ in references]
     for fit in dict.fromkeys(book.fit for book in books):
         fitting = [book for book in books if book.fit == fit]
-        square, geometry = fitting[0].image_in(image, segmenter.image_size)
+        enter = fitting[0].bands_in if dataset.bands else fitting[0].image_in
+        square, geometry = enter(image, segmenter.image_size)
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
             logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))

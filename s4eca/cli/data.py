@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("folder", type=Path, metavar="DIR", help="data folder (or a .jsonl file)")
     check.add_argument("--layout", required=True, choices=LAYOUTS, help="how it is laid out")
     check.add_argument("--split", help="one split only (default: all it has)")
+    check.add_argument("--bands", metavar="RED,NIR,...", help="names of the images' bands (default: 8-bit RGB)")
     check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
     check.add_argument("--json", action="store_true", help="print JSON in place of the report")
@@ -50,8 +51,9 @@ def _check(args: argparse.Namespace) -> int:
     splits = (args.split,) if args.split else splits_of(args.folder, args.layout)
     report: dict[str, Any] = {"folder": str(args.folder), "layout": args.layout, "splits": {}}
     faults: list[str] = []
+    reader = {"bands": tuple(name.strip() for name in args.bands.split(","))} if args.bands else {}
     for split in splits:
-        dataset = open_dataset(args.folder, args.layout, split, expect_published=args.expect_published)
+        dataset = open_dataset(args.folder, args.layout, split, expect_published=args.expect_published, **reader)
         row = _describe(dataset)
         if not args.lists_only:
             looked = audit(dataset)

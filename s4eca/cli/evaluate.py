@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.metrics import records as lines
     from s4eca.metrics.report import table
 
-    adapter_folder.read_config(args.adapter)
-    dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published)
+    bands = adapter_folder.read_config(args.adapter)["config"].get("bands")
+    reader = {"bands": bands} if bands else {}
+    dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
     predictor, about = _load(args)
     found: list[lines.Record] = []
     report = evaluate(

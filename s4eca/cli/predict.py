@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN)")
     where = parser.add_argument_group("what the model sees")
     add = where.add_argument
-    add("--bands", metavar="1,2,3", help="bands shown as red, green, blue (or one, as grey), counted from 1")
+    add(
+        "--bands", metavar="1,2,3",
+        help="bands shown as red, green, blue (or one, as grey), counted from 1; or by name, as red=3,nir=4, where the "
+        "raster does not describe the bands that the adapter declares",
+    )  # fmt: skip
     add("--gsd", type=float, metavar="M", help="work at M metres a pixel; the output stays on the scene's grid")
     add("--scale", metavar="LOW,HIGH", help="values shown as black and white (default: 2nd and 98th percentile)")
     add("--window", type=int, metavar="PX", help="side of a window (default: the adapter's image size)")
@@ -70,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     logging.getLogger("pyogrio").setLevel(logging.CRITICAL)
     request = _request(args)
-    from s4eca.geo.request import check
+    from s4eca.geo.request import check, declare
 
-    facts = check(request)
+    facts = check(replace(request, bands=request.bands if _as_colours(request) else None))
     from s4eca import adapter_folder
     from s4eca.geo.segment import run_request
     from s4eca.model import S4ECAModel
@@ -80,7 +85,11 @@ def run(args: argparse.Namespace) -> int:
 
     folder = Path(args.adapter)
     say = _silent if args.quiet else _say
-    _compare_gsd(adapter_folder.read_config(folder)["card"].get("gsd"), facts, request, say)
+    note = adapter_folder.read_config(folder)
+    request = declare(request, note["config"].get("bands", ()), note["config"].get("band_ranges", ()))
+    if request.declared is not None or not _as_colours(request):
+        facts = check(request)
+    _compare_gsd(note["card"].get("gsd"), facts, request, say)
     model = S4ECAModel.from_pretrained(folder)
     result = run_request(
         request,
@@ -104,7 +113,7 @@ def _request(args: argparse.Namespace) -> Request:
         args.out,
         polygons=args.polygons,
         scores=args.scores,
-        bands=None if args.bands is None else [int(v) for v in _numbers("--bands", args.bands, int)],
+        bands=None if args.bands is None else _bands(args.bands),
         gsd=args.gsd,
         threshold=args.threshold,
         batch_size=args.batch_size,
@@ -114,6 +123,24 @@ def _request(args: argparse.Namespace) -> Request:
         overwrite=args.overwrite,
         allow_ungeoreferenced=args.allow_ungeoreferenced,
     )
+
+
+def _as_colours(request: Request) -> bool:
+    """Whether the bands of a request could be those of an adapter that takes RGB."""
+    return request.bands is None or (not isinstance(request.bands, dict) and len(request.bands) in (1, 3))
+
+
+def _bands(text: str) -> list[int] | dict[str, int]:
+    """Numbers between commas, or name=number between commas."""
+    if "=" not in text:
+        return [int(number) for number in _numbers("--bands", text, int)]
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = (word.strip() for word in part.partition("="))
+        if not name or not number.isdecimal() or name in found:
+            raise ConfigError(f"--bands is {text!r}; it must be different names with bands, for instance red=3,nir=4.")
+        found[name] = int(number)
+    return found
 
 
 def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[float]:

@@ -3,7 +3,7 @@
 ========== ======== =====================================================================================
 key        needed   value
 ========== ======== =====================================================================================
-image      yes      path of an 8-bit image, relative to the file of lines
+image      yes      path of an image, relative to the file of lines: 8-bit RGB, or with declared bands see below
 expression yes      the text
 split      yes      name of the split, for instance ``"train"``
 mask       one of   path of a one-band mask image, relative to the file of lines; above 50 is foreground
@@ -14,6 +14,9 @@ id         no       name of the reference; the line number where it is left out
 ========== ======== =====================================================================================
 
 A target that is not there has a mask without foreground. Mask and image have one height and width.
+
+Where the bands of the images are declared, an image is a GeoTIFF (bands by their descriptions, or all of them in order
+where it describes none), an array (.npy) of height x width x bands, or a picture where there are three.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from s4eca.data.band_files import bands_size
 from s4eca.data.layouts import no_such_split, not_this_layout
 from s4eca.data.masks import MaskFile, MaskSource, RunLengths
 from s4eca.data.names import spoken_name
@@ -36,7 +41,13 @@ KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id")
 
 
 def open_jsonl(
-    root: Path, split: str, *, expect_published: bool = False, threshold: int = 50, exhaustive: bool | None = None
+    root: Path,
+    split: str,
+    *,
+    expect_published: bool = False,
+    threshold: int = 50,
+    exhaustive: bool | None = None,
+    bands: Sequence[str] = (),
 ) -> ReferringDataset:
     """One split of references in the jsonl layout.
 
@@ -46,6 +57,7 @@ def open_jsonl(
         expect_published: refused; nothing is published in this layout.
         threshold: mask file values above this are foreground.
         exhaustive: whether every class of an image is named by one of its lines; None means no.
+        bands: names of the bands of the images, in the order in which they are to be read; empty means 8-bit RGB.
 
     Raises:
         DataError: a file is missing or damaged, a key is unknown or missing, a mask does not fit its image.
@@ -58,7 +70,8 @@ def open_jsonl(
     if not chosen:
         raise no_such_split(path, split, {str(record["split"]) for _, record in records})
     sizes: dict[Path, tuple[int, int]] = {}
-    references = [_reference(path, number, record, threshold, sizes) for number, record in chosen]
+    measure = bands_size if bands else image_size
+    references = [_reference(path, number, record, threshold, sizes, measure) for number, record in chosen]
     twice = [name for name, count in Counter(reference.id for reference in references).items() if count > 1]
     if twice:
         raise DataError(f"{path}: id {twice[0]!r} occurs more than once in split {split!r}.")
@@ -76,6 +89,7 @@ def open_jsonl(
         exhaustive=bool(exhaustive),
         present={image: frozenset(classes) for image, classes in present.items()},
         findings=(f"{len(empty)} masks are empty (id {', '.join(empty[:10])}).",) if empty else (),
+        bands=tuple(bands),
     )
 
 
@@ -140,7 +154,12 @@ def _check_keys(record: Any, where: str) -> None:
 
 
 def _reference(
-    path: Path, number: int, record: dict[str, Any], threshold: int, sizes: dict[Path, tuple[int, int]]
+    path: Path,
+    number: int,
+    record: dict[str, Any],
+    threshold: int,
+    sizes: dict[Path, tuple[int, int]],
+    measure: Callable[[Path], tuple[int, int]],
 ) -> Reference:
     where = f"{path}, line {number}"
     image = path.parent / record["image"]
@@ -148,7 +167,7 @@ def _reference(
         raise DataError(f"{where}: the image {image} does not exist.")
     image = image.resolve()
     if image not in sizes:
-        sizes[image] = image_size(image)
+        sizes[image] = measure(image)
     source: MaskSource
     if "rle" in record:
         source = RunLengths.of(record["rle"], f"{where}: rle", image=sizes[image])

@@ -49,6 +49,8 @@ def open_dataset(
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known)}."
+            if name == "bands":
+                raise DataError(f"Images of layout {layout!r} are 8-bit RGB; other bands need the layout 'jsonl'.")
             raise DataError(f"The reader of layout {layout!r} has no option {name!r}; {hint}")
     return reader(Path(root), split, expect_published=expect_published, **reader_options)
 

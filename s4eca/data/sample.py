@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from s4eca.data.band_files import read_bands
 from s4eca.data.masks import Mask, MaskSource
 from s4eca.data.pixels import read_rgb
 from s4eca.errors import DataError
@@ -53,6 +54,7 @@ class ReferringDataset:
         present: classes annotated in each image, whether or not an expression names them.
         listed_images: images that the data set lists over all splits, with or without expressions; None without a list.
         findings: what is unusual about the files, in sentences.
+        bands: names of the bands of its images in the order in which they are read; empty for 8-bit RGB.
     """
 
     name: str
@@ -65,17 +67,20 @@ class ReferringDataset:
     present: Mapping[Path, frozenset[str]] = field(default_factory=dict)
     listed_images: int | None = None
     findings: tuple[str, ...] = ()
+    bands: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of references."""
         return len(self.references)
 
-    def image(self, reference: Reference) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB of the reference's image.
+    def image(self, reference: Reference) -> NDArray[Any]:
+        """(H, W, 3) uint8 RGB of the reference's image, or (H, W, n) float32 where the data set has bands.
 
         Raises:
-            DataError: the file is missing, damaged or not 8-bit.
+            DataError: the file is missing, damaged, not 8-bit, or has not the bands.
         """
+        if self.bands:
+            return read_bands(reference.image, self.bands)
         return read_rgb(reference.image)
 
     def image_bytes(self, reference: Reference) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s4eca.errors import ConfigError, RasterError
+from s4eca.geo.band_names import Declared, Given
 from s4eca.geo.outputs import check_outputs
 from s4eca.geo.prompts import check_prompts
 from s4eca.geo.scaling import check_range
@@ -30,8 +31,8 @@ class Request:
         out: mask to write (.tif), with a QGIS style (.qml) beside it.
         polygons: GeoPackage (.gpkg) to write as well.
         scores: raster of probabilities (.tif) to write as well.
-        bands: the bands shown as red, green and blue (or one, as grey), counted from 1; a band declared as alpha
-            that is named here is data. None takes what the file declares.
+        bands: the bands shown as red, green and blue (or one, as grey), counted from 1, or bands by name; a band
+            declared as alpha that is named here is data. None takes what the file declares.
         gsd: metres a pixel covers where the model works; None works on the file's own pixels.
         threshold: probability above which a pixel is marked; None takes the segmenter's own `threshold`, or 0.5.
         batch_size: windows given to the segmenter at once.
@@ -40,6 +41,7 @@ class Request:
         scale: values shown as black and white; None shows bytes as they are and stretches others over the scene.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
+        declared: the bands that the adapter takes; None means RGB, or that it is not known yet.
     """
 
     source: Path
@@ -47,7 +49,7 @@ class Request:
     out: Path
     polygons: Path | None = None
     scores: Path | None = None
-    bands: tuple[int, ...] | None = None
+    bands: tuple[int, ...] | dict[str, int] | None = None
     gsd: float | None = None
     threshold: float | None = None
     batch_size: int = 4
@@ -56,6 +58,7 @@ class Request:
     scale: tuple[float, float] | None = None
     overwrite: bool = False
     allow_ungeoreferenced: bool = False
+    declared: Declared | None = None
 
 
 def make_request(
@@ -65,7 +68,7 @@ def make_request(
     *,
     polygons: str | Path | None = None,
     scores: str | Path | None = None,
-    bands: Sequence[int] | None = None,
+    bands: Given = None,
     gsd: float | None = None,
     threshold: float | None = None,
     batch_size: int = 4,
@@ -95,10 +98,33 @@ def make_request(
     return Request(
         source=Path(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
-        bands=None if bands is None else tuple(int(b) for b in bands), gsd=gsd, threshold=threshold,
+        bands=_bands(bands), gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced,
     )  # fmt: skip
+
+
+def _bands(given: Given) -> tuple[int, ...] | dict[str, int] | None:
+    if isinstance(given, Mapping):
+        return {name: int(band) for name, band in given.items()}
+    return None if given is None else tuple(int(band) for band in given)
+
+
+def declare(request: Request, bands: Sequence[str], ranges: Sequence[Sequence[float]]) -> Request:
+    """The request to an adapter that declares these bands; the same request where it declares none.
+
+    Raises:
+        ConfigError: the request has a scaling of its own.
+    """
+    if not bands:
+        return request
+    if request.scale is not None:
+        raise ConfigError(
+            f"--scale is {request.scale[0]:g},{request.scale[1]:g}, but the adapter declares the range of each of its "
+            "bands; leave it out."
+        )
+    pairs = tuple((float(low), float(high)) for low, high in ranges)
+    return replace(request, declared=Declared(tuple(bands), pairs))
 
 
 def check(request: Request) -> SceneFacts:
@@ -117,7 +143,12 @@ def open_scene(request: Request) -> Scene:
     Raises:
         RasterError: the scene or an output cannot be used.
     """
-    scene = Scene(request.source, bands=request.bands, allow_ungeoreferenced=request.allow_ungeoreferenced)
+    scene = Scene(
+        request.source,
+        bands=request.bands,
+        allow_ungeoreferenced=request.allow_ungeoreferenced,
+        declared=request.declared,
+    )
     try:
         check_outputs(request.source, _outputs(request), overwrite=request.overwrite)
         _check_gsd(request, scene.facts)
@@ -127,13 +158,13 @@ def open_scene(request: Request) -> Scene:
     return scene
 
 
-def check_memory(plan: Plan, prompts: int, limit: int) -> None:
+def check_memory(plan: Plan, prompts: int, limit: int, channels: int = 3) -> None:
     """Refuse a strip that would not fit, with numbers.
 
     Raises:
         RasterError: one row of windows over the whole width needs more than `limit` bytes.
     """
-    needed = plan.window * plan.padded_width * (4 * (prompts + 1) + 13)
+    needed = plan.window * plan.padded_width * (4 * (prompts + 1) + 4 * channels + 1)
     if needed > limit:
         raise RasterError(
             f"A row of windows over {plan.padded_width} pixels and {prompts} prompts needs {needed / 2**30:.1f} GiB, "

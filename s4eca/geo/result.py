@@ -38,6 +38,7 @@ class SceneResult:
         windows: windows of the plan.
         encoded: windows that the model saw; the others hold no valid pixel.
         gsd: metres a pixel covered where the model worked, or None where metres are not known.
+        bands: what the model saw -> the band of the file, counted from 1.
         scaling: the radiometric scaling as JSON.
         threshold: probability above which a pixel was marked.
         seconds: time spent in ``read``, ``model``, ``write`` and in all, ``total``.
@@ -54,6 +55,7 @@ class SceneResult:
     windows: int
     encoded: int
     gsd: float | None
+    bands: dict[str, int]
     scaling: str
     threshold: float
     seconds: dict[str, float]

@@ -1,7 +1,8 @@
 """One radiometric scaling for the whole scene: the same roof looks the same in every window.
 
 Bytes are shown as they are. Other types are stretched between two percentiles per band, estimated in one seeded pass
-over sampled valid pixels, so that a second run (or another machine) finds the same numbers.
+over sampled valid pixels, so that a second run (or another machine) finds the same numbers. Where an adapter declares
+a range for each of its bands, nothing is estimated and the model does the scaling.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.errors import ConfigError
+from s4eca.geo.band_names import Declared
 from s4eca.geo.source import Scene
 from s4eca.geo.windows import Box
 
@@ -27,24 +29,30 @@ PIXELS = 4096  # pixels taken from a whole square
 
 @dataclass(frozen=True)
 class Scaling:
-    """How the values of a file become 0..255.
+    """How the values of a file become what a model takes: 0..255, or the units of the bands that it declares.
 
     Attributes:
-        kind: ``identity`` (bytes), ``percentile`` (estimated here) or ``given``.
-        low, high: per channel as the scene reads them, the values shown as 0 and 255; empty for identity.
+        kind: ``identity`` (bytes), ``percentile`` (estimated here), ``given``, or ``declared`` (by the adapter).
+        low, high: per channel as the scene reads them, the values shown as 0 and 255; empty for identity. Of declared
+            bands, in their own order, the range that the model scales by.
+        bands: names of declared bands.
     """
 
     kind: str
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    bands: tuple[str, ...] = ()
 
     def apply(self, values: NDArray[Any]) -> NDArray[Any]:
         """(C, ...) values to 0..255: bytes unchanged under identity, else float32 cut to the range.
 
-        Where low equals high (a scene of one value) the middle grey is shown.
+        Values of declared bands stay in their units, as float32. Where low equals high (a scene of one value) the
+        middle grey is shown.
         """
         if self.kind == "identity":
             return values
+        if self.kind == "declared":
+            return np.asarray(values, np.float32)
         shown = np.empty(values.shape, np.float32)
         for channel, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if high > low:
@@ -62,7 +70,15 @@ class Scaling:
             record.update(low=list(self.low), high=list(self.high))
         if self.kind == "percentile":
             record.update(percentiles=list(PERCENTILES), seed=SEED)
+        if self.kind == "declared":
+            record.update(bands=list(self.bands))
         return json.dumps(record)
+
+
+def declared_scaling(declared: Declared) -> Scaling:
+    """The scaling of bands whose ranges an adapter declares."""
+    low, high = zip(*declared.ranges, strict=True)
+    return Scaling("declared", low, high, declared.names)
 
 
 def find_scaling(scene: Scene, given: Sequence[float] | None = None) -> Scaling:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import s4eca
-from s4eca.errors import S4ECAError
+from s4eca.errors import ConfigError, S4ECAError
+from s4eca.geo.band_names import Given
 from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.grids import Grid, RowBuffer, make_grid
-from s4eca.geo.request import Request, check_memory, make_request, open_scene
-from s4eca.geo.scaling import Scaling, find_scaling
-from s4eca.geo.source import Scene, gdal_env
+from s4eca.geo.request import Request, check_memory, declare, make_request, open_scene
+from s4eca.geo.scaling import Scaling, declared_scaling, find_scaling
+from s4eca.geo.source import Scene, SceneFacts, gdal_env
 from s4eca.geo.windows import Plan
 from s4eca.geo.writers import Writers
 
@@ -38,7 +39,7 @@ Say = Callable[[str], None]
 
 def segment_geotiff(
     source: str | Path, expressions: Sequence[str] | str, segmenter: Segmenter, out: str | Path, *,
-    polygons: str | Path | None = None, scores: str | Path | None = None, bands: Sequence[int] | None = None,
+    polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None,
     gsd: float | None = None, threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25,
     window: int | None = None, scale: Sequence[float] | None = None, fill: Sequence[float] | None = None,
     overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
@@ -53,14 +54,16 @@ def segment_geotiff(
         out: mask to write (.tif), with a QGIS style (.qml) beside it.
         polygons: GeoPackage (.gpkg) to write as well.
         scores: raster of probabilities (.tif) to write as well.
-        bands: one or three bands to show, counted from 1; alpha named here is data. None: as the file declares.
+        bands: one or three bands to show, counted from 1, or name -> band for the bands that the segmenter declares;
+            alpha named here is data. None: as the file says.
         gsd: metres a pixel covers where the model works; None works on the file's own pixels.
         threshold: probability above which a pixel is marked; None takes the segmenter's `threshold`, or 0.5.
         batch_size: windows given to the segmenter at once.
         overlap: share of a window that the next one covers again.
         window: side of a window in pixels; None takes the segmenter's `image_size`.
-        scale: values shown as black and white; None shows bytes as they are, others stretched over the scene.
-        fill: RGB 0..255 shown where pixels are not valid; None takes the segmenter's `fill`, or a mean colour.
+        scale: values shown as black and white; None shows bytes as they are, others stretched over the scene. Refused
+            where the segmenter declares the ranges of its bands.
+        fill: value per channel shown where pixels are not valid; None takes the segmenter's `fill`, or a mean colour.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
         adapter_hash: written in the tags of the rasters.
@@ -101,16 +104,20 @@ def run_request(
         request = replace(request, threshold=float(getattr(segmenter, "threshold", THRESHOLD)))
     if request.window is None:
         request = replace(request, window=int(segmenter.image_size))
-    colour = np.asarray(fill if fill is not None else getattr(segmenter, "fill", FILL), np.float32)
+    if request.declared is None:
+        request = declare(request, getattr(segmenter, "bands", ()), getattr(segmenter, "band_ranges", ()))
+    colour = _fill(fill, segmenter, 3 if request.declared is None else len(request.declared.names))
     with gdal_env(), open_scene(request) as scene, gdal_env(scene.cache_bytes()):
         for note in scene.facts.notes:
             (say or _warn)(note)
         with clock.on("read"):
-            scaling = find_scaling(scene, request.scale)
+            scaling = (
+                declared_scaling(request.declared) if request.declared else find_scaling(scene, request.scale)
+            )
         grid = make_grid(scene, scaling, request.gsd)
         assert request.window is not None
         plan = Plan(grid.height, grid.width, request.window, request.overlap)
-        check_memory(plan, len(request.expressions), max_memory)
+        check_memory(plan, len(request.expressions), max_memory, len(scene.order))
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
         loop = Loop(request, segmenter, scene, grid, plan, colour, clock)
         with Writers.begin(request, scene.facts, record) as writers:
@@ -156,7 +163,7 @@ class Loop:
         scene: the open file.
         grid: rows of pixels for the model.
         plan: where the windows lie on that grid.
-        fill: (3,) colour of pixels that are not valid.
+        fill: value per channel of pixels that are not valid.
         clock: counts the time of reading and of the model.
     """
 
@@ -198,10 +205,10 @@ class Loop:
                 waiting = []
 
     def _shown(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """(P, P, 3) RGB in 0..255 with the fill colour where pixels are not valid."""
-        rgb = np.moveaxis(values[self._scene.order], 0, -1).astype(np.float32)
-        rgb[~valid] = self._fill
-        return rgb
+        """(P, P, C) as the segmenter takes it, with the fill where pixels are not valid."""
+        shown = np.moveaxis(values[self._scene.order], 0, -1).astype(np.float32)
+        shown[~valid] = self._fill
+        return shown
 
     def _batch(self, waiting: list[tuple[int, NDArray[np.float32]]], sums: StripAccumulator) -> None:
         """Some windows through the segmenter into the sums."""
@@ -229,11 +236,25 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
         "window": str(request.window),
         "overlap": repr(request.overlap),
         "blend": "gaussian, probabilities",
-        "bands": ",".join(map(str, scene.facts.bands)),
+        "bands": _spelt(scene.facts) if request.declared else ",".join(map(str, scene.facts.bands)),
         "gsd": "native" if request.gsd is None else repr(request.gsd),
         "scaling": scaling.to_json(),
         "source": request.source.name,
     }
+
+
+def _spelt(facts: SceneFacts) -> str:
+    """Bands by name, as `--bands` takes them."""
+    return ",".join(f"{name}={band}" for name, band in zip(facts.names, facts.bands, strict=True))
+
+
+def _fill(given: Sequence[float] | None, segmenter: Segmenter, channels: int) -> NDArray[np.float32]:
+    """What is shown where pixels are not valid: as given, else the segmenter's own, else a mean colour."""
+    own = getattr(segmenter, "fill", None)
+    values = np.asarray(given if given is not None else FILL if own is None else own, np.float32)
+    if values.shape != (channels,):
+        raise ConfigError(f"fill has shape {values.shape}; it needs a value for each of the {channels} channels.")
+    return values
 
 
 def _as_segmenter(given: Any) -> Segmenter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, Raster
 from rasterio.windows import Window
 
 from s4eca.errors import RasterError
+from s4eca.geo.band_names import Declared, Given, colours_given, find_bands
 from s4eca.geo.ground import Ground
 from s4eca.geo.windows import Box
 
@@ -52,13 +53,14 @@ class SceneFacts:
         height, width: size in pixels.
         count: bands in the file.
         dtype: numpy name of the type of the used bands.
-        bands: the three bands shown to the model as red, green and blue, counted from 1.
+        bands: the bands shown to the model, counted from 1: as red, green and blue, or as the adapter names them.
         alpha: bands believed as transparency, counted from 1.
         crs: the CRS object, or None.
         transform: affine transform, pixel to CRS.
         area_or_point: the file's AREA_OR_POINT tag, or None.
         pixel_size: metres (down, across) of the middle pixel, or None where metres are not known.
         notes: what a user should know about how the file was understood.
+        names: what each of `bands` is to the model.
     """
 
     path: Path
@@ -66,13 +68,14 @@ class SceneFacts:
     width: int
     count: int
     dtype: str
-    bands: tuple[int, int, int]
+    bands: tuple[int, ...]
     alpha: tuple[int, ...]
     crs: Any
     transform: Any
     area_or_point: str | None
     pixel_size: tuple[float, float] | None
     notes: tuple[str, ...]
+    names: tuple[str, ...] = ("red", "green", "blue")
 
     @property
     def gsd(self) -> float | None:
@@ -85,20 +88,26 @@ class Scene:
 
     Args:
         path: the file.
-        bands: one band (shown as grey) or three, counted from 1; None takes what the file declares.
+        bands: one band (shown as grey) or three, counted from 1, or bands by name; None takes what the file says.
         allow_ungeoreferenced: read a raster that lies nowhere on the ground.
+        declared: the bands that an adapter takes; None means red, green and blue.
 
     Raises:
         RasterError: missing, unreadable, of an unusable type, or without georeference.
     """
 
     def __init__(
-        self, path: str | Path, *, bands: Sequence[int] | None = None, allow_ungeoreferenced: bool = False
+        self,
+        path: str | Path,
+        *,
+        bands: Given = None,
+        allow_ungeoreferenced: bool = False,
+        declared: Declared | None = None,
     ) -> None:
         self._path = Path(path)
         self._file = _open(self._path)
         try:
-            self.facts = self._understand(bands, allow_ungeoreferenced)
+            self.facts = self._understand(bands, allow_ungeoreferenced, declared)
         except BaseException:
             self._file.close()
             raise
@@ -115,12 +124,18 @@ class Scene:
         """Close the file."""
         self._file.close()
 
-    def _understand(self, bands: Sequence[int] | None, allow_ungeoreferenced: bool) -> SceneFacts:
+    def _understand(self, bands: Given, allow_ungeoreferenced: bool, declared: Declared | None) -> SceneFacts:
         """Facts of the open file; every refusal that needs no pixels happens here."""
         file = self._file
         if file.count == 0:
             raise RasterError(f"{self._path} has no bands of its own; name one of the rasters that it holds.")
-        used, alpha, notes = choose_bands(self._path, file.colorinterp, bands)
+        notes: list[str] = []
+        if declared is not None:
+            used = find_bands(self._path, declared, file.descriptions, bands)
+            alpha = _alpha_bands(file.colorinterp, used, file.descriptions)
+        else:
+            shown = colours_given(bands) if isinstance(bands, Mapping) else bands
+            used, alpha, notes = choose_bands(self._path, file.colorinterp, shown)
         notes += _check_georeference(self._path, file, allow_ungeoreferenced)
         self._unique = sorted(set(used))
         self._order = [self._unique.index(band) for band in used]
@@ -129,7 +144,7 @@ class Scene:
         if self._dtype.kind not in "uif":
             raise RasterError(f"{self._path} has values of type {self._dtype}; integers or real numbers are needed.")
         self._alpha = alpha
-        self._palette = self._colours(bands)
+        self._palette = self._colours() if bands is None and declared is None else None
         self._masked = [band for band in self._unique if _has_own_mask(file.mask_flag_enums[band - 1])]
         _check_blocks(self._path, file)
         size = Ground(file.crs, file.transform).pixel_size(file.height, file.width)
@@ -137,12 +152,13 @@ class Scene:
             path=self._path, height=file.height, width=file.width, count=file.count, dtype=str(self._dtype),
             bands=used, alpha=alpha, crs=file.crs, transform=file.transform,
             area_or_point=file.tags().get("AREA_OR_POINT"), pixel_size=size, notes=tuple(notes),
+            names=SceneFacts.names if declared is None else declared.names,
         )  # fmt: skip
 
-    def _colours(self, bands: Sequence[int] | None) -> NDArray[np.uint8] | None:
+    def _colours(self) -> NDArray[np.uint8] | None:
         """The colour table (256 or more, RGBA) of a file whose one band holds indices into it."""
         band = self._unique[0]
-        if bands is not None or self._file.colorinterp[band - 1] != ColorInterp.palette:
+        if self._file.colorinterp[band - 1] != ColorInterp.palette:
             return None
         table = self._file.colormap(band)
         colours = np.zeros((max(256, max(table) + 1), 4), np.uint8)
@@ -270,9 +286,13 @@ def _grey_note(path: Path, colours: Sequence[ColorInterp], band: int) -> list[st
     return [f"{path.name} has {len(colours)} bands, of which band {band} is shown as grey; --bands names others."]
 
 
-def _alpha_bands(colours: Sequence[ColorInterp], used: Sequence[int]) -> tuple[int, ...]:
-    """Bands declared as alpha that are not used as data."""
-    return tuple(b for b, colour in enumerate(colours, 1) if colour == ColorInterp.alpha and b not in used)
+def _alpha_bands(
+    colours: Sequence[ColorInterp], used: Sequence[int], described: Sequence[str | None] = ()
+) -> tuple[int, ...]:
+    """Bands declared as alpha that are not used as data, and that the file does not describe as something else."""
+    alpha = [band for band, colour in enumerate(colours, 1) if colour == ColorInterp.alpha and band not in used]
+    texts = dict(enumerate(described, 1))
+    return tuple(band for band in alpha if "alpha" in (texts.get(band) or "alpha").lower())
 
 
 def _check_bands(path: Path, count: int, bands: Sequence[int]) -> tuple[int, int, int]:

@@ -150,6 +150,7 @@ class Writers:
         return SceneResult(
             mask=request.out, style=self._style.path, polygons=request.polygons, scores=request.scores,
             prompts=prompts, valid_pixels=self._valid, total_pixels=self._facts.height * self._facts.width,
-            windows=windows, encoded=encoded, gsd=gsd, scaling=scaling, threshold=request.threshold,
-            seconds=seconds, notes=(*self._facts.notes, *self.notes),
+            windows=windows, encoded=encoded, gsd=gsd,
+            bands=dict(zip(self._facts.names, self._facts.bands, strict=True)), scaling=scaling,
+            threshold=request.threshold, seconds=seconds, notes=(*self._facts.notes, *self.notes),
         )  # fmt: skip

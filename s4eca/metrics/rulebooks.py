@@ -75,6 +75,15 @@ class Rulebook:
         """How an image of (H, W) enters a square of side `size`."""
         return Geometry(self.fit, size, image)
 
+    def bands_in(self, image: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], Geometry]:
+        """(H, W, n) float32 of any range to (size, size, n) float32, and how it was put there.
+
+        Raises:
+            ValueError: the array is not (H, W, n) float32.
+        """
+        geometry = self.geometry((image.shape[0], image.shape[1]), size)
+        return warps.bands_in(image, geometry), geometry
+
     def image_in(self, image: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], Geometry]:
         """(H, W, 3) uint8 RGB to (size, size, 3) float32 in 0..255, and how it was put there.
 

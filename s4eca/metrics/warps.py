@@ -60,6 +60,37 @@ def image_in(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float32
     return np.asarray(warped, dtype=np.float32)
 
 
+def bands_in(image: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """(H, W, n) float32 of any range to (S, S, n) float32, as `image_in` but without rounding to 8 bits.
+
+    Around a letterboxed image nothing is known: there every band is NaN.
+
+    Raises:
+        ValueError: the array is not (H, W, n) float32, or not of the geometry's size.
+    """
+    if image.dtype != np.float32 or image.ndim != 3:
+        raise ValueError(f"an image of bands is (H, W, n) float32, not {image.shape} {image.dtype}")
+    if image.shape[:2] != geometry.image:
+        raise ValueError(f"the geometry is of an image of {geometry.image}, not {image.shape[:2]}")
+    bands = [np.ascontiguousarray(band) for band in np.moveaxis(image, 2, 0)]
+    return np.stack([_band_in(band, geometry) for band in bands], axis=2)
+
+
+def _band_in(band: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    side = (geometry.size, geometry.size)
+    if geometry.fit == "stretch":
+        from PIL import Image
+
+        resized = Image.fromarray(band).resize(side, Image.Resampling.BILINEAR)
+        return np.asarray(resized, dtype=np.float32)
+    import cv2
+
+    way = _forward(geometry, geometry.image)
+    warped = cv2.warpAffine(band, way, side, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.ones(band.shape, np.uint8), way, side, flags=cv2.INTER_NEAREST) > 0
+    return np.where(inside, warped, np.float32(np.nan)).astype(np.float32)
+
+
 def truth_in(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
     """A mask (h, w) on the square (S, S), nearest neighbour; what is outside a letterboxed image is background."""
     side = geometry.size

@@ -15,8 +15,9 @@ from s4eca.protocols import Encoded
 
 @dataclass
 class Item:
-    """One sample: either an image (S, S, 3) uint8 or cached features, an expression, and its truth.
+    """One sample: either an image or cached features, an expression, and its truth.
 
+    `image` is (S, S, 3) uint8 RGB, or (S, S, n) float32 of a data set with bands.
     `truth` is (M, M) in 0..255 for training (area-averaged), or the native (h, w) bool mask for scoring.
     """
 
@@ -29,7 +30,10 @@ class Item:
 
 @dataclass
 class Batch:
-    """B samples: `images` (B, 3, S, S) RGB in 0..255 or `encoded`, expressions, truths and indices."""
+    """B samples: `images` or `encoded`, expressions, truths and indices.
+
+    `images` are (B, 3, S, S) RGB in 0..255, or (B, n, S, S) in the units of the bands.
+    """
 
     expressions: list[str]
     truths: list[Tensor]

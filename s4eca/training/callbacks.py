@@ -12,9 +12,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from s4eca.config import S4ECAConfig
 from s4eca.losses.overlap import upsample
 from s4eca.training.batch import Batch
-from s4eca.training.pictures import draw_grid
+from s4eca.training.pictures import colours, draw_grid
 
 # Lightning runs a callback's hook for the end of a validation epoch before the module's, which logs the scores: so
 # everything here waits for `on_validation_end`.
@@ -89,11 +90,11 @@ class PictureGrid(Callback):
         if not rows or not _keeps_records(trainer):
             return
         split = trainer.datamodule.splits["val"]  # type: ignore[attr-defined]
-        threshold = float(pl_module.config.threshold)  # type: ignore[union-attr, arg-type]
-        cells = [
-            (split.image(split.references[index]), expression, truth.numpy(), (drawn > threshold).numpy())
-            for index, expression, truth, drawn in rows
-        ]
+        config: S4ECAConfig = pl_module.config  # type: ignore[assignment]
+        cells = []
+        for index, expression, truth, drawn in rows:
+            image = colours(split.image(split.references[index]), config)
+            cells.append((image, expression, truth.numpy(), (drawn > config.threshold).numpy()))
         self.folder.mkdir(parents=True, exist_ok=True)
         draw_grid(cells).save(self.folder / f"epoch-{trainer.current_epoch:03d}.png")
 

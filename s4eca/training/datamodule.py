@@ -91,7 +91,8 @@ class ReferringData(LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         for part in wanted:
             if part not in self.splits:
-                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **self.reader)
+                bands = {"bands": self.model.config.bands} if self.model.config.bands else {}
+                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **{**self.reader, **bands})
         if self.cache_place == "none":
             return
         if self.model.uncacheable:

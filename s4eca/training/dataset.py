@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from s4eca.data.absent import AbsentSampler
 from s4eca.data.augment import Turn, draw_turn, turn_array
 from s4eca.data.feature_cache import FeatureCache, entry_name
-from s4eca.data.preprocess import stretch, working_mask
+from s4eca.data.preprocess import stretch, stretch_bands, working_mask
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.training.batch import Item
 
@@ -60,9 +62,10 @@ class _Images:
             self._names[key] = entry_name(self.split.image_bytes(reference), "").rstrip("-")
         return self._names[key]
 
-    def pixels(self, reference: Reference, turn: Turn) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """(S, S, 3) uint8 of the turned image."""
-        return stretch(np.ascontiguousarray(turn_array(self.split.image(reference), turn)), self.size)
+    def pixels(self, reference: Reference, turn: Turn) -> NDArray[Any]:
+        """The turned image: (S, S, 3) uint8, or (S, S, n) float32 of a data set with bands."""
+        turned = turn_array(self.split.image(reference), turn)
+        return stretch_bands(turned, self.size) if self.split.bands else stretch(turned, self.size)
 
     def fill(self, item: Item, reference: Reference, turn: Turn) -> Item:
         """Give the item its features, or its pixels where there is no cache."""
@@ -164,7 +167,7 @@ def missing_entries(
 
 
 def to_pixels(split: ReferringDataset, size: int, wanted: Sequence[tuple[str, Reference, Turn]]) -> torch.Tensor:
-    """(B, 3, S, S) RGB in 0..255 of some missing entries."""
+    """(B, 3, S, S) RGB in 0..255, or (B, n, S, S) bands, of some missing entries."""
     images = _Images(split, size, None)
     stacked = np.stack([images.pixels(r, turn) for _, r, turn in wanted])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)

@@ -9,12 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from s4eca.adapters.bands import colour_places
+from s4eca.config import S4ECAConfig
+
 SIDE = 224
 BAR = 20
 TRUTH = (40, 200, 90)
 FOUND = (230, 40, 60)
 
 Cell = tuple[NDArray[np.uint8], str, NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def colours(image: NDArray[Any], config: S4ECAConfig) -> NDArray[np.uint8]:
+    """An image as a data set gives it, for people: (H, W, 3) uint8 of its colours, or of its first bands.
+
+    Bands are shown by their declared ranges, unknown values black.
+    """
+    if not config.bands:
+        return image
+    named = [config.bands.index(name) for name in config.chosen] or colour_places(config.bands)
+    last = len(config.bands) - 1
+    places = [min(c, last) if place is None else place for c, place in enumerate(named)]
+    low, high = (np.asarray([config.band_ranges[place][end] for place in places]) for end in (0, 1))
+    shares = np.clip(np.nan_to_num((image[..., places] - low) / (high - low), nan=0.0), 0, 1)
+    shown: NDArray[np.uint8] = (255 * shares).round().astype(np.uint8)
+    return shown
 
 
 def draw_grid(cells: Sequence[Cell], columns: int = 2) -> Image.Image:

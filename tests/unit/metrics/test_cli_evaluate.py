@@ -49,7 +49,7 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         return oracle(open_dataset(folder, "jsonl", "test"), size=112), {"folder": args.adapter.name}
 
     monkeypatch.setattr(verb, "_load", load)
-    monkeypatch.setattr("s4eca.adapter_folder.read_config", lambda folder: {})
+    monkeypatch.setattr("s4eca.adapter_folder.read_config", lambda folder: {"config": {}})
 
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
