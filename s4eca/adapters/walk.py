@@ -97,8 +97,9 @@ class Stream:
 
 def regrid(patches: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Patches (B, h*w, C) of one grid on another, bilinear with antialiasing."""
-    image = torch.unflatten(patches.transpose(1, 2), 2, old)
-    return F.interpolate(image, new, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
+    image = torch.unflatten(patches.transpose(1, 2), 2, old).float()  # torch has no antialiasing in bf16 everywhere
+    resized = F.interpolate(image, new, mode="bilinear", antialias=True)
+    return resized.flatten(2).transpose(1, 2).to(patches.dtype)
 
 
 def walk_vision(
