@@ -183,8 +183,15 @@ def licence_fields(licence: str) -> dict[str, str]:
 
 def hub_id(source: str) -> str | None:
     """The hub id behind an encoder's identifier; None for packaged ones, local copies and names of other libraries."""
-    name = source.rpartition("hf-hub:")[2] if "hf-hub:" in source else source.removeprefix("hf:")
-    name = catalog.ALIASES.get(name, name)
+    if "hf-hub:" in source:
+        # A file inside a repository may follow its id.
+        name = "/".join(source.rpartition("hf-hub:")[2].split("/")[:2])
+    elif source.startswith("timm:") and "." in source and catalog.find(source, "vision"):
+        # timm publishes its tagged weights under its own name.
+        name = f"timm/{source.removeprefix('timm:')}"
+    else:
+        name = source.removeprefix("hf:")
+        name = catalog.ALIASES.get(name, name)
     return name if _HUB_ID.fullmatch(name) and not Path(name).exists() else None
 
 

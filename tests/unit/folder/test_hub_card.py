@@ -153,6 +153,8 @@ def test_licences(said, fields):
         ("hf:facebook/dinov2-base", "facebook/dinov2-base"),
         ("bert-base-uncased", "google-bert/bert-base-uncased"),
         ("openclip:hf-hub:org/Remote-CLIP", "org/Remote-CLIP"),
+        ("openclip:ViT-B-32@hf-hub:org/Remote-CLIP/ckpt/a.pt", "org/Remote-CLIP"),
+        ("openclip:ViT-B-32@laion2b_s34b_b79k", None),
         ("packaged:dinov2-s", None),
         ("toy:vision", None),
         ("/srv/models/dino", None),
@@ -163,6 +165,16 @@ def test_licences(said, fields):
 )
 def test_which_encoders_are_on_the_hub(source, found):
     assert hub_id(source) == found
+
+
+def test_tagged_weights_of_timm_are_where_timm_says():
+    import timm
+
+    known = [entry.id for entry in catalog.ENTRIES if entry.id.startswith("timm:")]
+    assert known
+    for source in known:
+        config = timm.models.get_pretrained_cfg(source.removeprefix("timm:"))
+        assert config is not None and hub_id(source) == config.hf_hub_id
 
 
 def test_a_local_copy_is_no_hub_id(tmp_path, monkeypatch):
