@@ -230,37 +230,38 @@ def load_text(source: str) -> OpenCLIPText:
     return encoder
 
 
-def wrap_vision(module: Any, source: str = "module:open_clip") -> OpenCLIPVision:
+def wrap_vision(module: Any, source: str | None = None) -> OpenCLIPVision:
     """An open_clip model that is already loaded, or its ``visual``, as a frozen vision encoder.
 
     The module's parts are shared and frozen. Normalisation is what open_clip noted on the module, else OpenAI's.
 
     Args:
         module: a `CLIP`, `CustomTextCLIP` or `VisionTransformer` of open_clip.
-        source: what to call it in configurations and errors.
+        source: identifier to remember it by.
 
     Raises:
         EncoderError: no ViT, or one without a norm over its patches.
     """
     visual = getattr(module, "visual", module)
-    mean = getattr(visual, "image_mean", None) or CLIP_MEAN
-    return OpenCLIPVision(visual, source, mean, getattr(visual, "image_std", None) or CLIP_STD)
+    mean, std = getattr(visual, "image_mean", None), getattr(visual, "image_std", None)
+    return OpenCLIPVision(visual, source or f"module:{type(module).__name__}", mean or CLIP_MEAN, std or CLIP_STD)
 
 
-def wrap_text(module: Any, tokenizer: Any, source: str = "module:open_clip") -> OpenCLIPText:
+def wrap_text(module: Any, tokenizer: Any, source: str | None = None) -> OpenCLIPText:
     """The text tower of an open_clip model that is already loaded, as a frozen text encoder; parts are shared.
 
     Args:
         module: a `CLIP`, `CustomTextCLIP` or `TextTransformer` of open_clip.
         tokenizer: what ``open_clip.get_tokenizer`` gives for it.
-        source: what to call it in configurations and errors.
+        source: identifier to remember it by.
 
     Raises:
         EncoderError: no causal text tower, or a tokenizer of another model.
     """
+    name = source or f"module:{type(module).__name__}"
     if tokenizer is None:
-        raise EncoderError(f"{source} needs its tokenizer; pass what open_clip.get_tokenizer gives for the model.")
-    return OpenCLIPText(getattr(module, "text", module), tokenizer, source)
+        raise EncoderError(f"{name} needs its tokenizer; pass what open_clip.get_tokenizer gives for the model.")
+    return OpenCLIPText(getattr(module, "text", module), tokenizer, name)
 
 
 def meta_vision(source: str) -> OpenCLIPVision:

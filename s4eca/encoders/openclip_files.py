@@ -191,12 +191,22 @@ class _Named(Checkpoint):
         if self.tag:
             return str(fetch(lambda: open_clip.download_pretrained(self.tag), "the weights", self.source))
         if not self.place.startswith(HUB):
-            return str(Path(self.place).expanduser())
+            return str(self._local_file())
         user, repo, *path = self.place.removeprefix(HUB).split("/")
         if not path or not repo:
             raise EncoderError(f"{self.source} names no file on the hub; write hf-hub:USER/REPO/FILE after the @.")
         file = "/".join(path)
         return str(fetch(lambda: download_pretrained_from_hf(f"{user}/{repo}", filename=file), file, self.source))
+
+    def _local_file(self) -> Path:
+        path = Path(self.place).expanduser()
+        if not path.exists() and path.name == self.place and not path.suffix:
+            tags = open_clip.list_pretrained_tags_by_model(self.architecture)
+            raise EncoderError(
+                f"{self.place!r} in {self.source} is neither a file nor a tag of open_clip; its tags: "
+                f"{', '.join(tags) or 'none'}."
+            )
+        return path
 
     def tokenizer(self) -> Any:
         return fetch(lambda: open_clip.get_tokenizer(self.architecture), "the tokenizer", self.source)

@@ -240,23 +240,24 @@ def load_vision(source: str) -> TimmVision:
     return encoder
 
 
-def wrap_vision(module: Any, source: str = "module:timm") -> TimmVision:
+def wrap_vision(module: Any, source: str | None = None) -> TimmVision:
     """A timm model that is already loaded, as a frozen vision encoder.
 
     The module's parts are shared and frozen; it keeps its own classifier. Normalisation is its ``pretrained_cfg``'s.
 
     Args:
         module: a `VisionTransformer`, `Eva`, `SwinTransformer` or `SwinTransformerV2` of timm.
-        source: what to call it in configurations and errors.
+        source: identifier to remember it by.
 
     Raises:
         EncoderError: of another class.
     """
+    name = source or f"module:{type(module).__name__}"
     wrapper = next((wrapper for cls, wrapper in WRAPPERS.items() if isinstance(module, cls)), None)
     if wrapper is None:
         known = ", ".join(cls.__name__ for cls in WRAPPERS)
-        raise EncoderError(f"{source} is a {type(module).__name__} of timm; what can be stepped through: {known}.")
-    return wrapper(module, source)
+        raise EncoderError(f"{name} is a {type(module).__name__} of timm; what can be stepped through: {known}.")
+    return wrapper(module, name)
 
 
 def meta_vision(source: str) -> TimmVision:
