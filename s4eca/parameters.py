@@ -48,6 +48,7 @@ class Budget:
         r: the adapter width.
         dead: names of trainable tensors, or of slices of them, that no training can move.
         bands: of the adapters' parameters, those of the map from bands to colours; left out of tables where 0.
+        known_dead: those of `dead` that the method is known to have, being built as published.
     """
 
     adapters: int
@@ -60,10 +61,12 @@ class Budget:
     r: int
     dead: list[str]
     bands: int = 0
+    known_dead: list[str] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "bands" or value}
+        rare = ("bands", "known_dead")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in rare or value}
 
     def to_json(self) -> str:
         """The numbers as indented JSON."""
@@ -83,12 +86,17 @@ class Budget:
             ("width r", self.r, ""),
         ]
         lines = [f"{name:<16}{count:>15,}  {remark}".rstrip() for name, count, remark in rows]
-        lines.append(f"{'dead':<16}{len(self.dead):>15,}  trainable tensors or slices that no update can move")
+        known = f", {len(self.known_dead):,} of them known of the method" if self.known_dead else ""
+        lines.append(f"{'dead':<16}{len(self.dead):>15,}  trainable tensors or slices that no update can move{known}")
         return "\n".join(lines)
 
     def problems(self, max_ratio: float | None = None) -> list[str]:
-        """What is wrong with this budget, a sentence each: every dead parameter, and the excess over `max_ratio`."""
-        found = [f"{name} is trainable and dead: its gradient is zero after the first update." for name in self.dead]
+        """What is wrong with this budget, a sentence each: every dead parameter, and the excess over `max_ratio`.
+
+        A dead parameter that the method is known to have is no fault of the configuration.
+        """
+        unknown = [name for name in self.dead if name not in self.known_dead]
+        found = [f"{name} is trainable and dead: its gradient is zero after the first update." for name in unknown]
         if max_ratio is not None and self.ratio_backbone > max_ratio:
             allowed = int(max_ratio * (self.frozen_vision + self.frozen_text))
             found.append(
@@ -133,10 +141,12 @@ def budget(
     vision, text = _specs(subject, vision_spec, text_spec)
     adapters, decoder = counted or count_trainable(subject, vision, text)
     dead: list[str] = []
+    known: list[str] = []
     if check_effective:
-        from s4eca.effective import dead_parameters
+        from s4eca.effective import dead_parameters, known_dead
 
         dead = dead_parameters(subject, vision, text)
+        known = known_dead(subject, dead)
     backbone = vision.parameters + text.parameters
     return Budget(
         adapters=adapters,
@@ -149,6 +159,7 @@ def budget(
         r=subject.width,
         dead=dead,
         bands=count_bands(subject),
+        known_dead=known,
     )
 
 
