@@ -175,7 +175,10 @@ class _Listed(Checkpoint):
         return architecture, {}, self._noted()
 
     def _noted(self) -> dict[str, Any]:
-        known = get_pretrained_cfg(self.name)
+        try:
+            known = get_pretrained_cfg(self.name)
+        except RuntimeError:  # a tag that is not of this model
+            known = None
         if known is None or not known.has_weights:
             tags = timm.list_pretrained(f"{self.name.partition('.')[0]}.*")
             raise EncoderError(f"timm knows no weights {self.name}; known: {', '.join(tags) or 'none'}.")
@@ -203,9 +206,11 @@ class _File(Checkpoint):
 
     def described(self, here: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
         name = self.name.partition("@")[0]
-        self._refuse_unknown(name.partition(".")[0])
+        if "." in name:
+            return _Listed(self.source, name).described(here)
+        self._refuse_unknown(name)
         known = get_pretrained_cfg(name)
-        return name.partition(".")[0], {}, {} if known is None else known.to_dict()
+        return name, {}, {} if known is None else known.to_dict()
 
     def weights(self) -> dict[str, Tensor]:
         return read_state(Path(self.name.partition("@")[2]).expanduser())
