@@ -1,9 +1,9 @@
 """LoRA, DoRA, IA3, VeRA and LN-tuning of both encoders, by peft's own layers.
 
-Language meets vision in the decoder alone. What is adapted is told by the encoders' roles (`FrozenEncoder.roles`), never by a guess at names. Where a library fuses
-query, key and value into one linear layer, that one layer takes their place: LoRA of rank rho then costs rho (d + 3d)
-a block where three separate ones cost 3 rho (d + d), and IA3 has a vector on the queries too, which adds numbers and no
-freedom (only products of a query and a key channel are ever read).
+Language meets vision in the decoder alone. What is adapted is told by the encoders' roles (`FrozenEncoder.roles`),
+never by a guess at names. Where a library fuses query, key and value into one linear layer, that one layer takes their
+place: LoRA of rank rho then costs rho (d + 3d) a block where three separate ones cost 3 rho (d + d), and IA3 has a
+vector on the queries too, which adds numbers and no freedom (only products of a query and a key channel are ever read).
 """
 
 from __future__ import annotations
