@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from s4eca.encoders import catalog
 from s4eca.encoders.frozen import FrozenEncoder
 from s4eca.encoders.roles import TRANSFORMERS, named_roles
 from s4eca.errors import EncoderError
@@ -88,9 +89,16 @@ def tower(model: Any, role: str) -> Any:
         model: a transformers module.
         role: ``"vision"`` or ``"text"``.
     """
-    while True:
+    while not _is_tower(model):
         inner = getattr(model, "base_model", model)
         inner = getattr(inner, f"{role}_model", inner)
         if inner is model:
-            return model
+            break
         model = inner
+    return model
+
+
+def _is_tower(model: Any) -> bool:
+    """Whether the model is of its family's own class; some of these have a `base_model` inside them as well."""
+    family = catalog.FAMILIES.get(model.config.model_type)
+    return family is not None and any(cls.__name__ == family.model_class for cls in type(model).__mro__)

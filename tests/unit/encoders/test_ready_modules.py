@@ -1,0 +1,169 @@
+"""Modules that the user has loaded already: frozen in place, not copied, and the same as by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_hub import TEXT, VISION
+
+from s4eca import attach
+from s4eca.encoders.hf import load_text, load_vision, wrap_text, wrap_vision
+from s4eca.encoders.toy import toy_pair
+from s4eca.errors import ConfigError, EncoderError
+from s4eca.model import S4ECAModel
+from s4eca.registry import load_vision_encoder, wrap_text_encoder, wrap_vision_encoder
+
+SIZES = {
+    "image_size": 28,
+    "width": 8,
+    "proxies": 4,
+    "vision_sites": 3,
+    "text_sites": 2,
+    "decoder_width": 16,
+    "decoder_ffn": 16,
+    "decoder_heads": 2,
+    "decoder_layers": 1,
+}
+
+
+def library(folder, cls="AutoModel"):
+    import transformers
+
+    return getattr(transformers, cls).from_pretrained(folder)
+
+
+def tokenizer(folder):
+    return library(folder, "AutoTokenizer")
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_a_vision_module_is_what_its_name_loads(hub, name):
+    folder = str(hub(name))
+    module = library(folder).train()
+    ready, loaded = wrap_vision(module), load_vision(folder)
+    assert ready.spec == loaded.spec and ready.fingerprint == loaded.fingerprint
+    assert ready.roles() == loaded.roles()
+    given = {p.data_ptr() for p in module.parameters()}
+    assert all(p.data_ptr() in given and not p.requires_grad for p in ready.parameters())
+    assert not any(m.training for m in ready.modules())
+    assert type(ready) is type(load_vision_encoder(folder))
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_a_text_module_is_what_its_name_loads(hub, name):
+    folder = str(hub(name))
+    module = library(folder, "SiglipTextModel" if name == "siglip-text" else "AutoModel")
+    ready, loaded = wrap_text(module, tokenizer(folder)), load_text(folder)
+    assert ready.spec == loaded.spec and ready.fingerprint == loaded.fingerprint
+    batch = ready.tokenize(["the red roof", "a"], 9)
+    assert torch.equal(batch.ids, loaded.tokenize(["the red roof", "a"], 9).ids)
+    tokens, others = ready.embed(batch), loaded.embed(batch)
+    assert torch.equal(ready.block(0, tokens).values, loaded.block(0, others).values)
+
+
+@pytest.mark.parametrize(
+    ("name", "cls", "idle"),
+    [
+        ("swin", "SwinForImageClassification", ()),
+        ("dinov2", "Dinov2ForImageClassification", ()),
+        ("clip-whole", "CLIPVisionModelWithProjection", ()),
+        ("siglip-whole", "SiglipVisionModel", ("head",)),
+    ],
+)
+def test_heads_of_vision_modules_are_left_out_and_left_alone(hub, name, cls, idle):
+    folder = str(hub(name))
+    module = library(folder, cls)
+    whole = sum(p.numel() for p in module.parameters())
+    ready = wrap_vision(module, folder)
+    assert ready.spec == load_vision(folder).spec
+    assert sum(p.numel() for p in module.parameters()) == whole, "the module still has all it had"
+    assert all(getattr(module, part) is not None for part in idle)
+
+
+@pytest.mark.parametrize("cls", ["BertModel", "BertForMaskedLM"])
+def test_heads_of_text_modules_are_left_out_and_left_alone(hub, cls):
+    folder = str(hub("bert"))
+    module = library(folder, cls)
+    names = {name for name, _ in module.named_parameters()}
+    ready = wrap_text(module, tokenizer(folder), folder)
+    assert ready.spec == load_text(folder).spec and ready.fingerprint == load_text(folder).fingerprint
+    assert {name for name, _ in module.named_parameters()} == names
+
+
+def test_a_pair_of_modules_is_attached_saved_and_found_by_name(hub, tmp_path):
+    folders = {"vision": str(hub("dinov2")), "text": str(hub("bert"))}
+    torch.manual_seed(0)
+    model = attach(
+        vision=library(folders["vision"]), text=(library(folders["text"]), tokenizer(folders["text"])), **SIZES
+    ).eval()
+    assert (model.config.vision, model.config.text) == (folders["vision"], folders["text"])
+    torch.manual_seed(0)
+    named = attach(**folders, **SIZES).eval()
+    pixels, said = torch.randn(2, 3, 28, 28), ["the red roof", "a"]
+    again = S4ECAModel.from_pretrained(model.save_pretrained(tmp_path / "adapter"))
+    with torch.no_grad():
+        assert torch.equal(model(pixels, said), named(pixels, said))
+        assert torch.equal(model(pixels, said), again(pixels, said))
+
+
+def test_a_whole_clip_serves_as_both_towers(hub, tmp_path):
+    folder = str(hub("clip-whole"))
+    whole = library(folder)
+    model = attach(vision=whole, text=whole, tokenizer=tokenizer(folder), **SIZES).eval()
+    assert model.vision.backbone is whole.vision_model and model.text.backbone is whole.text_model
+    again = S4ECAModel.from_pretrained(model.save_pretrained(tmp_path / "adapter"), vision=whole)
+    assert again.vision.backbone is whole.vision_model
+
+
+def test_a_module_that_came_from_nowhere_is_asked_for_again(hub, tmp_path):
+    from transformers import Dinov2Config, Dinov2Model
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 6, "num_attention_heads": 2, "patch_size": 4, "image_size": 28}
+    module = Dinov2Model(Dinov2Config(**sizes))
+    model = attach(vision=module, text=str(hub("bert")), **SIZES).eval()
+    assert model.config.vision == "module:Dinov2Model"
+    folder = model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(EncoderError, match="'module:Dinov2Model' stands for a module .* pass it again as vision"):
+        S4ECAModel.from_pretrained(folder)
+    pixels = torch.randn(1, 3, 28, 28)
+    with torch.no_grad():
+        again = S4ECAModel.from_pretrained(folder, vision=module)
+        assert torch.equal(again(pixels, ["a"]), model(pixels, ["a"]))
+
+
+def test_adapters_go_where_the_modules_are(hub):
+    folder = str(hub("bert"))
+    vision, text = library(str(hub("dinov2"))).to("meta"), library(folder)
+    with pytest.raises(ConfigError, match=r"lie apart \(.*dinov2 on meta, .*bert on cpu\)"):
+        attach(vision=vision, text=(text, tokenizer(folder)), **SIZES)
+    model = attach(vision=vision, text=folder, **SIZES)
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+def test_a_wrapped_encoder_is_taken_as_it_is():
+    vision, text = toy_pair()
+    assert wrap_vision_encoder(vision) is vision and wrap_text_encoder(text) is text
+
+
+def test_a_module_that_nothing_wraps_is_named(hub):
+    said = "vision is a torch.nn.modules.conv.Conv2d; pass .* one of these libraries: transformers, open_clip, timm"
+    with pytest.raises(EncoderError, match=said):
+        attach(vision=torch.nn.Conv2d(3, 3, 1), text=str(hub("bert")), **SIZES)
+    with pytest.raises(EncoderError, match="text is a torch.nn.modules.linear.Linear; pass an identifier"):
+        wrap_text_encoder((torch.nn.Linear(2, 2), None))
+
+
+def test_a_family_that_nothing_steps_through_is_named():
+    from transformers import ViTConfig, ViTModel
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    with pytest.raises(EncoderError, match="module:ViTModel is of the family 'vit', .* known: dinov2"):
+        wrap_vision_encoder(ViTModel(ViTConfig(**sizes)))
+
+
+def test_a_text_module_needs_its_own_tokenizer(hub):
+    bert, roberta = str(hub("bert")), str(hub("roberta"))
+    with pytest.raises(EncoderError, match="BertModel without a tokenizer; pass text=\\(module, tokenizer\\)"):
+        wrap_text_encoder(library(bert))
+    with pytest.raises(EncoderError, match="tokenizer of .*roberta has 62 entries where the model has 261"):
+        wrap_text_encoder(library(roberta), tokenizer(bert))
