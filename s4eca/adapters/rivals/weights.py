@@ -106,6 +106,7 @@ class LoRA(PeftMethod):
     """
 
     OPTIONS: ClassVar[dict[str, Any]] = {"rank": 13, "rank_text": None, "alpha": None, "roles": list(LINEAR)}
+    KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
     DORA: ClassVar[bool] = False
 
     def settings(self, encoder: Any, tower: str) -> Any:
