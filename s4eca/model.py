@@ -202,7 +202,9 @@ class S4ECAModel(nn.Module):
         device: str | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
-        **encoders: Any,
+        vision: Any = None,
+        text: Any = None,
+        tokenizer: Any = None,
     ) -> S4ECAModel:
         """The model of an adapter folder, in eval mode.
 
@@ -211,8 +213,10 @@ class S4ECAModel(nn.Module):
             device: where the model goes; None leaves it on the CPU.
             revision: branch, tag or commit on the hub.
             token: of the hub; None takes the one of the environment or of its login.
-            encoders: ``vision`` or ``text``, an identifier or a ready encoder to use in place of the one the folder
-                names, for instance a local copy; it must hold the same weights.
+            vision: an identifier or a loaded module to use in place of the encoder that the folder names, for instance
+                a local copy; it must hold the same weights.
+            text: likewise.
+            tokenizer: that of a text module, unless `text` is the pair of both.
 
         Raises:
             AdapterFolderError: anything that does not fit, by name.
@@ -222,7 +226,7 @@ class S4ECAModel(nn.Module):
         from s4eca.adapter_folder import locate, restore
 
         folder = locate(folder, revision, token)
-        model = restore(folder, lambda config: attach(encoders.get("vision"), encoders.get("text"), config)).eval()
+        model = restore(folder, lambda config: attach(vision, text, config, tokenizer=tokenizer)).eval()
         try:
             return model if device is None else model.to(device)
         except (RuntimeError, AssertionError) as error:

@@ -40,7 +40,7 @@ class Predictor:
 
     Args:
         model: a trained `S4ECAModel`.
-        device: a torch device; None leaves the model where it is.
+        device: a torch device, or ``auto`` for an accelerator where there is one; None leaves the model where it is.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast).
         running: towers in bf16 or int8, compiled blocks (see `s4eca.running.Running`); None leaves it as it is.
 
@@ -60,6 +60,8 @@ class Predictor:
             raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
         self.dtype = PRECISIONS[precision]
         try:
+            if device == "auto":
+                device = "cuda" if torch.cuda.is_available() else "cpu"
             self.model = model.eval() if device is None else model.eval().to(device)
         except (RuntimeError, AssertionError) as error:
             first = str(error).splitlines()[0]

@@ -22,7 +22,7 @@ LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca evaluate``."""
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER_DIR", help="saved adapter folder")
+    parser.add_argument("adapter", metavar="ADAPTER", help="saved adapter folder, or a hub id user/name")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder (or a .jsonl file)")
     parser.add_argument("--layout", required=True, choices=LAYOUTS, help="how the data folder is laid out")
     parser.add_argument("--split", default="test", help="split to score (default: test)")
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.metrics import records as lines
     from s4eca.metrics.report import table
 
+    args.adapter = adapter_folder.locate(args.adapter)
     bands = adapter_folder.read_config(args.adapter)["config"].get("bands")
     reader = {"bands": bands} if bands else {}
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
@@ -127,18 +128,8 @@ def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     if args.untrained:
         model = _untrained(model)
         about["sha256"] = None
-    device = _device(args.device)
-    about |= {"device": device, "precision": args.precision}
-    return Predictor(model, device=device, precision=args.precision), about
-
-
-def _device(name: str) -> str:
-    """The device meant by ``auto``, else the name itself."""
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    predictor = Predictor(model, device=args.device, precision=args.precision)
+    return predictor, about | {"device": str(model.device), "precision": args.precision}
 
 
 def _untrained(model: Any) -> Any:

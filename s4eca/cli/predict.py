@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s4eca.errors import ConfigError
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("scene", metavar="SCENE.tif", help="raster to search: GeoTIFF, or PNG/JPEG without georeference")
     add("--prompt", action="append", required=True, metavar="TEXT", help="what to look for; repeat for more")
-    add("--adapter", required=True, metavar="DIR", help="adapter folder, as written by fit or save_pretrained")
+    add("--adapter", required=True, metavar="DIR", help="adapter folder, as written by fit, or a hub id user/name")
     add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
     add("--polygons", metavar="OUT.gpkg", help="also write polygons: prompt, score, area_m2, source")
     add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN)")
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.model import S4ECAModel
     from s4eca.predictor import Predictor
 
-    folder = Path(args.adapter)
+    folder = adapter_folder.locate(args.adapter)
     say = _silent if args.quiet else _say
     note = adapter_folder.read_config(folder)
     request = declare(request, note["config"].get("bands", ()), note["config"].get("band_ranges", ()))
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     model = S4ECAModel.from_pretrained(folder)
     result = run_request(
         request,
-        Predictor(model, device=_device(args.device), precision=args.precision),
+        Predictor(model, device=args.device, precision=args.precision),
         adapter_hash=adapter_folder.sha256(folder),
         tags={"vision": model.config.vision, "text": model.config.text},
         progress=not args.quiet,
@@ -150,15 +149,6 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[floa
     except ValueError:
         example = "1,2,3" if kind is int else "0,3000"
         raise ConfigError(f"{option} is {text!r}; it must be numbers between commas, for instance {example}.") from None
-
-
-def _device(name: str) -> str:
-    """The device meant by ``auto``, else the name itself."""
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say: Callable[[str], None]) -> None:

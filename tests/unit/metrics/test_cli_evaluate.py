@@ -54,7 +54,7 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
         verb.add_arguments(parser)
-        return verb.run(parser.parse_args(["some/adapter", "--data", str(folder), "--layout", "jsonl", *words]))
+        return verb.run(parser.parse_args(["./some/adapter", "--data", str(folder), "--layout", "jsonl", *words]))
 
     run.loads = loads  # type: ignore[attr-defined]
     return run
