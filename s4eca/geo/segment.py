@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import s4eca
 from s4eca.errors import ConfigError, S4ECAError
-from s4eca.geo.band_names import Given
+from s4eca.geo.band_names import Declared, Given
 from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.grids import Grid, RowBuffer, make_grid
 from s4eca.geo.request import Request, check_memory, declare, make_request, open_scene
@@ -106,7 +106,7 @@ def run_request(
         request = replace(request, window=int(segmenter.image_size))
     if request.declared is None:
         request = declare(request, getattr(segmenter, "bands", ()), getattr(segmenter, "band_ranges", ()))
-    colour = _fill(fill, segmenter, 3 if request.declared is None else len(request.declared.names))
+    colour = _fill(fill, segmenter, request.declared)
     with gdal_env(), open_scene(request) as scene, gdal_env(scene.cache_bytes()):
         for note in scene.facts.notes:
             (say or _warn)(note)
@@ -248,12 +248,13 @@ def _spelt(facts: SceneFacts) -> str:
     return ",".join(f"{name}={band}" for name, band in zip(facts.names, facts.bands, strict=True))
 
 
-def _fill(given: Sequence[float] | None, segmenter: Segmenter, channels: int) -> NDArray[np.float32]:
-    """What is shown where pixels are not valid: as given, else the segmenter's own, else a mean colour."""
-    own = getattr(segmenter, "fill", None)
-    values = np.asarray(given if given is not None else FILL if own is None else own, np.float32)
-    if values.shape != (channels,):
-        raise ConfigError(f"fill has shape {values.shape}; it needs a value for each of the {channels} channels.")
+def _fill(given: Sequence[float] | None, segmenter: Segmenter, declared: Declared | None) -> NDArray[np.float32]:
+    """What is shown where pixels are not valid: as given, the segmenter's own, else a mean colour or mid-range."""
+    usual = FILL if declared is None else tuple((low + high) / 2 for low, high in declared.ranges)
+    own = getattr(segmenter, "fill", None) if given is None else given
+    values = np.asarray(usual if own is None else own, np.float32)
+    if values.shape != (len(usual),):
+        raise ConfigError(f"fill has shape {values.shape}; it needs a value for each of the {len(usual)} channels.")
     return values
 
 
