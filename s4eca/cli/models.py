@@ -33,7 +33,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         "family": entry.family,
         "parameters": entry.parameters,
         "licence": entry.licence,
-        "source": entry.source if entry.source != HUB else f"hub:{entry.id}",
+        "source": f"hub:{entry.id}" if entry.source == HUB else entry.source.removesuffix("/config.json"),
         "available": available,
         "status": status,
     }
