@@ -39,9 +39,9 @@ EXPRESSIONS = ("the large white ship beside the pier", "two cars", "the road on 
 def dead_parameters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> list[str]:
     """Names of adapter and decoder tensors, or slices of them, that no training can move.
 
-    The twin keeps the number of blocks, sites, taps, mode, switches, kernels, proxies and the decoder; channels of the
-    encoders and the adapter width shrink to 8, and a hierarchical encoder becomes one stage. Its patch grid is as wide
-    as the kernels reach, at least 7 x 7, unless the configuration's own grid is smaller.
+    The twin keeps the number of blocks, stages, sites, taps, mode, switches, kernels, proxies and the decoder; channels
+    of the encoders and the adapter width shrink to 8. Its last patch grid is as wide as the kernels reach, at least
+    7 x 7, unless the configuration's own grid is smaller; larger grids of earlier stages are so across alone.
 
     Args:
         config: the configuration to ask about.
@@ -76,12 +76,21 @@ def known_dead(config: S4ECAConfig, names: Sequence[str]) -> list[str]:
 
 
 def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: int) -> list[str]:
-    side = _grid(config, vision)
-    twin_config = config.replace(image_size=PATCH * side, width=min(config.width, TWIN_WIDTH))
+    h, w, merge = _grid(config, vision)
+    stages = _stages(vision)
+    twin_config = config.replace(image_size=PATCH * max(h, w), width=min(config.width, TWIN_WIDTH))
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), _InDouble():
         torch.manual_seed(seed)
         twins = toy_pair(
-            vision.blocks, text.blocks, width=TWIN_WIDTH, patch=PATCH, prefix=vision.prefix_tokens, seed=seed
+            vision.blocks,
+            text.blocks,
+            width=TWIN_WIDTH,
+            patch=PATCH,
+            prefix=vision.prefix_tokens,
+            seed=seed,
+            stages=stages if vision.hierarchical else (),
+            widths=[TWIN_WIDTH] * len(stages),
+            merge=merge,
         )
         own = {id(parameter) for twin in twins for parameter in twin.parameters()}
         model = S4ECAModel(*twins, twin_config).double()
@@ -90,8 +99,8 @@ def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: in
             for parameter in model.adapter.parameters():
                 parameter.mul_(0.5)
         channels = 3 if model.bands is None else len(config.bands)
-        images = torch.randn(len(EXPRESSIONS), channels, PATCH * side, PATCH * side).double()
-        truth = (torch.rand(len(EXPRESSIONS), 1, 4 * side, 4 * side) < 0.3).double()
+        images = torch.randn(len(EXPRESSIONS), channels, PATCH * h, PATCH * w).double()
+        truth = (torch.rand(len(EXPRESSIONS), 1, 4 * h, 4 * w) < 0.3).double()
         update = AdamW([p for p in model.parameters() if p.requires_grad])
         for _ in range(2):
             model.zero_grad()
@@ -129,10 +138,24 @@ class _InDouble(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _grid(config: S4ECAConfig, vision: VisionSpec) -> int:
-    """Patches on a side of the twin: enough for every tap of every kernel, and no more than there really are."""
-    reach = max(dilation * (kernel // 2) for kernel, dilation in config.kernels)
-    return min(max(LEAST_GRID, reach + 1), max(1, config.image_size // vision.strides[0]))
+def _stages(vision: VisionSpec) -> list[int]:
+    """Number of blocks of every stage."""
+    return [vision.strides.count(stride) for stride in sorted(set(vision.strides))]
+
+
+def _grid(config: S4ECAConfig, vision: VisionSpec) -> tuple[int, int, tuple[int, int]]:
+    """Patches of the twin, down and across, before its first block, and how many become one between stages.
+
+    There are enough in the last stage for every tap of every kernel, and no more than there really are. Where there
+    are enough, earlier stages need not be higher than the last, which saves most of the work.
+    """
+    enough = max(LEAST_GRID, 1 + max(dilation * (kernel // 2) for kernel, dilation in config.kernels))
+    real = max(1, config.image_size // vision.strides[-1])
+    last = min(enough, real)
+    larger = 2 ** (len(_stages(vision)) - 1)
+    if real < enough or config.decoder_detail:  # the decoder's own look takes square patches for granted
+        return last * larger, last * larger, (2, 2)
+    return last, last * larger, (1, 2)
 
 
 def dead_slices(name: str, gradient: Tensor | None, noise: float = 0.0) -> list[str]:

@@ -29,6 +29,7 @@ def toy_pair(
     seed: int = 0,
     stages: Sequence[int] = (),
     widths: Sequence[int] = (),
+    merge: tuple[int, int] = (2, 2),
 ) -> tuple[ToyVision, ToyText]:
     """A tiny random pair of any depth.
 
@@ -42,12 +43,13 @@ def toy_pair(
         stages: blocks of each stage of a hierarchical vision encoder, whose stride doubles from stage to stage and
             which has no prefix tokens; `vision_blocks` and `prefix` are then not read.
         widths: channels of each stage; empty doubles `width` from stage to stage.
+        merge: patches, down and across, that become one between two stages; (1, 2) keeps large grids out of a test.
     """
     depths = tuple(stages) or (vision_blocks,)
     channels = tuple(widths) or tuple(width * 2**stage for stage in range(len(depths)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ToyVision(depths, channels, patch, 0 if stages else prefix), ToyText(text_blocks, width)
+        return ToyVision(depths, channels, patch, 0 if stages else prefix, merge), ToyText(text_blocks, width)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -91,7 +93,7 @@ class _Toy(FrozenEncoder):
 
 
 class _VisionBody(nn.Module):
-    def __init__(self, depths: Sequence[int], widths: Sequence[int], patch: int, prefix: int) -> None:
+    def __init__(self, depths: Sequence[int], widths: Sequence[int], patch: int, prefix: int, merged: int) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, widths[0], patch, stride=patch)
         self.prefix = nn.Parameter(torch.randn(1, prefix, widths[0])) if prefix else None
@@ -101,7 +103,7 @@ class _VisionBody(nn.Module):
         )
         firsts = [sum(depths[:stage]) for stage in range(1, len(depths))]
         self.merges = nn.ModuleDict(
-            {str(first): nn.Linear(4 * widths[s], widths[s + 1]) for s, first in enumerate(firsts)}
+            {str(first): nn.Linear(merged * widths[s], widths[s + 1]) for s, first in enumerate(firsts)}
         )
         self.norm = nn.LayerNorm(widths[-1])
 
@@ -109,16 +111,20 @@ class _VisionBody(nn.Module):
 class ToyVision(_Toy):
     """A random ViT of a few thousand parameters, or a random pyramid of stages."""
 
-    def __init__(self, depths: Sequence[int], widths: Sequence[int], patch: int, prefix: int) -> None:
-        body = _VisionBody(depths, widths, patch, prefix)
+    def __init__(
+        self, depths: Sequence[int], widths: Sequence[int], patch: int, prefix: int, merge: tuple[int, int]
+    ) -> None:
+        body = _VisionBody(depths, widths, patch, prefix, merge[0] * merge[1])
         super().__init__(body)
         self.body = body
+        self.merge = merge
+        self.largest = tuple(patch * factor ** (len(depths) - 1) for factor in merge)
         stages = [stage for stage, depth in enumerate(depths) for _ in range(depth)]
         self.spec = VisionSpec(
             source="toy:vision",
             family="toy",
             widths=tuple(widths[stage] for stage in stages),
-            strides=tuple(patch * 2**stage for stage in stages),
+            strides=tuple(patch * max(merge) ** stage for stage in stages),
             prefix_tokens=prefix,
             mean=(0.5, 0.5, 0.5),
             std=(0.25, 0.25, 0.25),
@@ -131,9 +137,11 @@ class ToyVision(_Toy):
         Raises:
             EncoderError: a side is not a multiple of the largest stride.
         """
-        stride, patch = self.spec.strides[-1], self.spec.strides[0]
-        if height % stride or width % stride:
-            raise EncoderError(f"The image is {height} x {width} px; toy:vision needs multiples of {stride}.")
+        down, across = self.largest
+        if height % down or width % across:
+            wanted = down if down == across else f"{down} and {across}"
+            raise EncoderError(f"The image is {height} x {width} px; toy:vision needs multiples of {wanted}.")
+        patch = self.spec.strides[0]
         return height // patch, width // patch
 
     def embed(self, pixels: Tensor) -> Tokens:
@@ -151,9 +159,10 @@ class ToyVision(_Toy):
         return tokens.with_values(self.body.layers[index](tokens.values))
 
     def _merged(self, index: int, tokens: Tokens) -> Tokens:
-        h, w = tokens.grid
-        x = torch.unflatten(tokens.values, 1, (h // 2, 2, w // 2, 2)).transpose(2, 3).flatten(3).flatten(1, 2)
-        return Tokens(self.body.merges[str(index)](x), (h // 2, w // 2), 0)
+        down, across = self.merge
+        h, w = tokens.grid[0] // down, tokens.grid[1] // across
+        x = torch.unflatten(tokens.values, 1, (h, down, w, across)).transpose(2, 3).flatten(3).flatten(1, 2)
+        return Tokens(self.body.merges[str(index)](x), (h, w), 0)
 
     def finish(self, tokens: Tokens) -> Tokens:
         """The final norm."""

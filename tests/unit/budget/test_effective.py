@@ -15,6 +15,7 @@ from s4eca.parameters import budget
 
 VISION = meta.vision_spec("facebook/dinov2-with-registers-base")
 TEXT = meta.text_spec("openai/clip-vit-base-patch16")
+SMALL = {"decoder_width": 64, "decoder_heads": 2, "decoder_ffn": 32, "decoder_layers": 1}
 MODES = [{"mode": "inject"}, {"mode": "late-inject", "late_blocks": 5}]
 SWITCHES = [
     {},
@@ -67,6 +68,20 @@ def test_every_mode_is_fully_alive(mode: dict, changes: dict) -> None:
 )
 def test_dead_settings_are_named(changes: dict, name: str) -> None:
     assert name in dead_parameters(S4ECAConfig(**changes), VISION, TEXT)
+
+
+@pytest.mark.parametrize("mode", [{}, *MODES], ids=lambda m: m.get("mode", "side"))
+def test_stages_are_alive_where_their_grids_are_wide_enough(mode: dict) -> None:
+    """At 224 px the last grid of Swin has 7 x 7 patches, as many as the widest kernel reaches."""
+    swin = meta.vision_spec("microsoft/swin-base-patch4-window7-224")
+    assert dead_parameters(S4ECAConfig(image_size=224, **SMALL, **mode), swin, TEXT) == []
+
+
+def test_a_last_stage_that_is_too_small_is_named() -> None:
+    swin = meta.vision_spec("microsoft/swin-base-patch4-window7-224")
+    dead = dead_parameters(S4ECAConfig(image_size=96, **SMALL), swin, TEXT)
+    assert "adapter.vision.23.extractor.scales.2.depthwise.weight[:, :, 0, :]" in dead
+    assert not any(name.startswith("adapter.vision.3.") for name in dead)
 
 
 class WithDeadParts(S4ECAAdapter):
@@ -126,7 +141,3 @@ def test_written_out_update_steps_by_the_sign_of_a_steady_gradient() -> None:
         expected -= LEARNING_RATE * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
     torch.testing.assert_close(parameter.detach(), expected, rtol=0, atol=1e-6)
     assert torch.equal(untouched, torch.ones(2))
-
-
-def test_hierarchical_encoder_is_asked_as_one_stage() -> None:
-    assert dead_parameters(S4ECAConfig(), meta.vision_spec("microsoft/swin-base-patch4-window7-224"), TEXT) == []

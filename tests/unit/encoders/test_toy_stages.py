@@ -37,3 +37,12 @@ def test_sizes_are_multiples_of_the_last_stride():
     assert vision.grid(32, 16) == (8, 4) and vision.spec.widths == (16, 32, 64)
     with pytest.raises(EncoderError, match="multiples of 16"):
         vision.grid(24, 32)
+
+
+def test_merging_may_shrink_one_side_alone():
+    vision = toy_pair(stages=(1, 1, 1), widths=(8, 8, 8), merge=(1, 2))[0]
+    tokens = vision.embed(torch.randn(1, 3, 12, 48))
+    grids = [(tokens := vision.block(index, tokens)).grid for index in range(3)]
+    assert grids == [(3, 12), (3, 6), (3, 3)] and vision.spec.hierarchical
+    with pytest.raises(EncoderError, match="multiples of 4 and 16"):
+        vision.grid(4, 24)
