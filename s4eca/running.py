@@ -206,14 +206,15 @@ class Stepped:
         return getattr(self._encoder, name)
 
     @property
-    def _inside(self) -> torch.dtype:
+    def inside(self) -> torch.dtype:
+        """Type of the tower's weights."""
         found: torch.dtype = next(p.dtype for p in self._encoder.backbone.parameters() if p.is_floating_point())
         return found
 
     def embed(self, given: Any) -> Any:
         """Pixels or a text batch to the hidden states before block 0."""
         if isinstance(given, Tensor):
-            given = self._cast(given, self._inside)
+            given = self._cast(given, self.inside)
         return self._out(self._encoder.embed(given))
 
     def block(self, index: int, tokens: Any) -> Any:
@@ -230,14 +231,14 @@ class Stepped:
 
     def finish(self, tokens: Any) -> Any:
         """The final norm; of a text encoder also its pooling."""
-        done = self._encoder.finish(tokens.with_values(self._cast(tokens.values, self._inside)))
+        done = self._encoder.finish(tokens.with_values(self._cast(tokens.values, self.inside)))
         for name in ("values", "pooled"):
             if hasattr(done, name):
                 setattr(done, name, self._cast(getattr(done, name), self._outside))
         return done
 
     def _step(self, block: Callable[..., Any], index: int, tokens: Any, *more: Any) -> Any:
-        tokens = tokens.with_values(self._cast(tokens.values, self._inside))
+        tokens = tokens.with_values(self._cast(tokens.values, self.inside))
         if self._checkpointed and torch.is_grad_enabled():
             return self._out(checkpoint(block, index, tokens, *more, use_reentrant=False))
         return self._out(block(index, tokens, *more))
@@ -247,12 +248,14 @@ class Stepped:
 
     def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Types are left to autocast where towers and adapters have the same."""
-        return x if self._inside == self._outside else x.to(dtype)
+        return x if self.inside == self._outside else x.to(dtype)
 
 
 def stepped(encoder: Any, running: Running, outside: torch.dtype) -> Any:
-    """The encoder as `running` steps through it; the encoder itself where that is the plain way."""
+    """The encoder as `running` steps through it; the encoder itself where that is the plain way.
+
+    A tower that was passed ready-made in half precision is stepped through as one that was rounded here.
+    """
     checkpointed = running.checkpointing in ("encoders", "all")
-    if not checkpointed and running.encoder_dtype != "bf16":
-        return encoder
-    return Stepped(encoder, outside, checkpointed)
+    found = Stepped(encoder, outside, checkpointed)
+    return encoder if not checkpointed and found.inside == outside else found

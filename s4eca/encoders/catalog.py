@@ -217,7 +217,9 @@ def _dinov3_rows() -> list[Entry]:
     ]
     count, values = sizes["vitl16"]
     satellite = "facebook/dinov3-vitl16-pretrain-sat493m"
-    rows.append(Entry(satellite, "dinov3_vit", count, "DINOv3 License", values, normalisation=SATELLITE))
+    remark = "trained on satellite imagery"
+    licence = "DINOv3 License"
+    rows.append(Entry(satellite, "dinov3_vit", count, licence, values, normalisation=SATELLITE, remark=remark))
     return rows
 
 
@@ -257,9 +259,11 @@ def _other_rows() -> list[Entry]:
     bert = _mlp(768, 12, 12, max_position_embeddings=512, vocab_size=30522)
     roberta = _mlp(768, 12, 12, max_position_embeddings=514, vocab_size=50265, type_vocab_size=1)
     swin = {**_SWIN, "window_size": 7, "image_size": 224}
+    swin384 = {**_SWIN, "window_size": 12, "image_size": 384}
     swinv2 = {**_SWIN, "window_size": 8, "image_size": 256}
     return [
         Entry("microsoft/swin-base-patch4-window7-224", "swin", 86_743_224, "Apache-2.0", swin),
+        Entry("microsoft/swin-base-patch4-window12-384", "swin", 86_878_584, "Apache-2.0", swin384),
         Entry("microsoft/swinv2-base-patch4-window8-256", "swinv2", 86_893_816, "Apache-2.0", swinv2),
         Entry("google-bert/bert-base-uncased", "bert", 108_891_648, "Apache-2.0", bert),
         Entry("FacebookAI/roberta-base", "roberta", 124_055_040, "MIT", roberta),

@@ -140,6 +140,26 @@ def test_adapters_go_where_the_modules_are(hub):
     assert {p.device.type for p in model.parameters()} == {"meta"}
 
 
+@pytest.mark.parametrize("name", VISION)
+def test_modules_in_half_precision_carry_adapters_in_full(hub, name, tmp_path):
+    """Hidden states meet adapters in fp32; blocks and their weights stay as they were given."""
+    vision, bert = library(str(hub(name))).to(torch.bfloat16), str(hub("bert"))
+    text = (library(bert).to(torch.bfloat16), tokenizer(bert))
+    model = attach(vision=vision, text=text, **{**SIZES, "image_size": 56, "mode": "inject"})
+    assert {p.dtype for p in model.vision.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.adapter.parameters()} == {torch.float32}
+    pixels, said = torch.randn(2, 3, 56, 56), ["the red roof", "a"]
+    for _ in range(2):
+        model(pixels, said).sum().backward()
+        with torch.no_grad():
+            for parameter in model.adapter.parameters():
+                assert parameter.grad is not None and parameter.grad.isfinite().all()
+                parameter -= 1e-3 * parameter.grad.sign()
+    again = S4ECAModel.from_pretrained(model.eval().save_pretrained(tmp_path / "a"), vision=vision, text=text)
+    with torch.no_grad():
+        assert torch.equal(again(pixels, said), model(pixels, said))
+
+
 def test_a_wrapped_encoder_is_taken_as_it_is():
     vision, text = toy_pair()
     assert wrap_vision_encoder(vision) is vision and wrap_text_encoder(text) is text
