@@ -179,12 +179,12 @@ def _tokenizer(source: str, family: str, vocabulary: int) -> Any:
     """The tokenizer; one without its files comes out of the library empty, so its size is compared with the model's."""
     from transformers import AutoTokenizer
 
-    folder = Path(source).expanduser()
-    if family == "siglip_text_model" and not (folder / "tokenizer.json").is_file() and _file(source, "spiece.model"):
-        needs("sentencepiece", extra="siglip", purpose=f"tokenise for {source}")
+    if family == "siglip_text_model" and _file(source, "spiece.model") and not _file(source, "tokenizer.json"):
+        for module in ("sentencepiece", "google.protobuf"):
+            needs(module, extra="siglip", purpose=f"tokenise for {source}")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(**_origin(source))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise _unreachable(source, "the tokenizer", error) from error
     _check_tokenizer(tokenizer, source, vocabulary)
     return tokenizer

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from s4eca.encoders.hf import load_text, load_vision
-from s4eca.errors import EncoderError, S4ECAError
+from s4eca.errors import EncoderError, MissingDependencyError, S4ECAError
 from s4eca.registry import load_text_encoder, load_vision_encoder
 
 
@@ -93,3 +94,22 @@ def test_an_unknown_prefix_is_named(load):
 def test_the_prefix_hf_is_optional(hub):
     folder = str(hub("dinov2"))
     assert load_vision_encoder(f"hf:{folder}").spec == load_vision_encoder(folder).spec
+
+
+def test_a_tokenizer_that_needs_another_package_says_which(hub, monkeypatch):
+    folder = str(hub("siglip-text"))
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(
+        MissingDependencyError, match=r'sentencepiece is needed to tokenise .*pip install "s4eca\[siglip\]"'
+    ):
+        load_text(folder)
+
+
+def test_a_whole_checkpoint_without_a_tower_is_named(broken):
+    folder = broken("clip-whole")
+    config = json.loads((folder / "config.json").read_text())
+    for name, value in (("model_type", "siglip2"), ("model_type", "dinov3_convnext")):
+        (folder / "config.json").write_text(json.dumps({**config, name: value}))
+        for load in (load_vision, load_text):
+            with pytest.raises(EncoderError, match=f"family '{value}', which is not a known"):
+                load(str(folder))
