@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.metrics.report import table
 
     args.adapter = adapter_folder.locate(args.adapter)
-    bands = adapter_folder.read_config(args.adapter)["config"].get("bands")
-    reader = {"bands": bands} if bands else {}
+    note = adapter_folder.read_config(args.adapter)
+    config = S4ECAConfig.from_dict(note["config"], origin=str(args.adapter / adapter_folder.CONFIG))
+    reader = {"bands": config.bands} if config.bands else {}
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
     predictor, about = _load(args)
     found: list[lines.Record] = []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     folder = adapter_folder.locate(args.adapter)
     say = _silent if args.quiet else _say
     note = adapter_folder.read_config(folder)
-    request = declare(request, note["config"].get("bands", ()), note["config"].get("band_ranges", ()))
+    config = S4ECAConfig.from_dict(note["config"], origin=str(folder / adapter_folder.CONFIG))
+    request = declare(request, config.bands, config.band_ranges)
     if request.declared is not None or not _as_colours(request):
         facts = check(request)
     _compare_gsd(note["card"].get("gsd"), facts, request, say)

@@ -20,11 +20,11 @@ from band_images import FOUR, field, write_bands  # noqa: E402
 def make_set(tmp_path: Path) -> Any:
     """Write a jsonl data set of four-band images; returns its folder."""
 
-    def make(name: str = "river", ending: str = ".tif", names: Any = FOUR, counts: dict[str, int] | None = None) -> Path:
+    def make(name: str = "river", ending: str = ".tif", names: Any = FOUR) -> Path:
         root = tmp_path / name
         root.mkdir()
         lines, seed = [], 0
-        for split, count in (counts or {"train": 4, "val": 2}).items():
+        for split, count in {"train": 4, "val": 2}.items():
             for _ in range(count):
                 image, mask = field(seed)
                 file = f"{seed}{ending}"
