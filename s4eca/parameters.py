@@ -1,4 +1,4 @@
-"""The budget: how many parameters train, beside how many frozen ones, and the width that meets a share.
+"""The budget: how many parameters train, beside how many frozen ones.
 
 Share, or ratio, always means adapters / (frozen vision encoder + frozen text encoder), the encoders as loaded: word
 and position embeddings and mask token included, projections and unused poolers dropped. The same ratio with the
@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,10 +26,7 @@ from s4eca.trainable import trainable_modules
 if TYPE_CHECKING:
     from s4eca.model import S4ECAModel
 
-SOLVER_STEPS = (16, 8, 4, 2, 1)
-SOLVER_TOLERANCE = 0.0005
-WIDEST = 1 << 16
-
+_NAMES = {"r": "width r"}
 _SCALINGS = (torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__, torch.Tensor.div, torch.Tensor.__truediv__)
 
 
@@ -45,10 +41,14 @@ class Budget:
         frozen_vision, frozen_text: parameters of the encoders.
         ratio_backbone: adapters / (frozen_vision + frozen_text), a share of one.
         ratio_with_decoder: (adapters + decoder) / (frozen_vision + frozen_text).
-        r: the adapter width.
+        r: the adapter width, which only `s4eca` and methods made from it have; `setting` says the size of the others.
         dead: names of trainable tensors, or of slices of them, that no training can move.
         bands: of the adapters' parameters, those of the map from bands to colours; left out of tables where 0.
         known_dead: those of `dead` that the method is known to have, being built as published.
+        setting: name and value of what scales the method, for instance ``{"rank": 13, "rank_text": 13}``; empty where
+            nothing does.
+        flops_forward, flops_step: floating-point operations for one image and expression (see `s4eca.flops`), of a
+            forward and of a training step; None, and left out of JSON, where they were not asked for.
     """
 
     adapters: int
@@ -62,10 +62,13 @@ class Budget:
     dead: list[str]
     bands: int = 0
     known_dead: list[str] = dataclasses.field(default_factory=list)
+    setting: dict[str, int] = dataclasses.field(default_factory=dict)
+    flops_forward: int | None = None
+    flops_step: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        rare = ("bands", "known_dead")
+        rare = ("bands", "known_dead", "flops_forward", "flops_step")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in rare or value}
 
     def to_json(self) -> str:
@@ -83,11 +86,14 @@ class Budget:
             ("frozen vision", self.frozen_vision, ""),
             ("frozen text", self.frozen_text, ""),
             ("frozen encoders", backbone, "vision + text, the denominator of both shares"),
-            ("width r", self.r, ""),
+            *((_NAMES.get(name, name), value, "") for name, value in self.setting.items()),
         ]
         lines = [f"{name:<16}{count:>15,}  {remark}".rstrip() for name, count, remark in rows]
         known = f", {len(self.known_dead):,} of them known of the method" if self.known_dead else ""
         lines.append(f"{'dead':<16}{len(self.dead):>15,}  trainable tensors or slices that no update can move{known}")
+        if self.flops_forward is not None and self.flops_step is not None:
+            lines.append(f"{'GFLOPs forward':<16}{self.flops_forward / 1e9:>15,.1f}  one image and expression")
+            lines.append(f"{'GFLOPs step':<16}{self.flops_step / 1e9:>15,.1f}  the same with its backward")
         return "\n".join(lines)
 
     def problems(self, max_ratio: float | None = None) -> list[str]:
@@ -121,6 +127,7 @@ def budget(
     vision_spec: VisionSpec | None = None,
     text_spec: TextSpec | None = None,
     check_effective: bool = True,
+    count_flops: bool = False,
 ) -> Budget:
     """Count what a configuration trains, on the meta device; neither weights nor a network are needed.
 
@@ -129,16 +136,19 @@ def budget(
         vision_spec: what is known of the vision encoder; None looks it up by its name in the configuration.
         text_spec: likewise of the text encoder.
         check_effective: whether to look for dead parameters on a tiny twin as well.
+        count_flops: whether to count floating-point operations too, which imports the encoders' libraries.
 
     Raises:
         EncoderError: an encoder is unknown.
         ConfigError: the settings do not fit the encoders.
     """
+    from s4eca.solving import setting
+
     counted: tuple[int, int] | None = None
     if not isinstance(subject, S4ECAConfig):
         counted = count_model(subject)
         vision_spec, text_spec, subject = subject.vision.spec, subject.text.spec, subject.config
-    vision, text = _specs(subject, vision_spec, text_spec)
+    vision, text = specs(subject, vision_spec, text_spec)
     adapters, decoder = counted or count_trainable(subject, vision, text)
     dead: list[str] = []
     known: list[str] = []
@@ -147,6 +157,7 @@ def budget(
 
         dead = dead_parameters(subject, vision, text)
         known = known_dead(subject, dead)
+    work = _flops(subject) if count_flops else (None, None)
     backbone = vision.parameters + text.parameters
     return Budget(
         adapters=adapters,
@@ -160,7 +171,17 @@ def budget(
         dead=dead,
         bands=count_bands(subject),
         known_dead=known,
+        setting=setting(subject),
+        flops_forward=work[0],
+        flops_step=work[1],
     )
+
+
+def _flops(config: S4ECAConfig) -> tuple[int, int]:
+    from s4eca.flops import flops
+
+    found = flops(config)
+    return found.forward, found.step
 
 
 def count_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[int, int]:
@@ -199,58 +220,6 @@ def count_model(model: S4ECAModel) -> tuple[int, int]:
     parts = {name: count(module) for name, module in trainable_modules(model)}
     decoder = parts.pop("decoder")
     return sum(parts.values()), decoder
-
-
-def solve_width(
-    target: float, config: S4ECAConfig, vision_spec: VisionSpec | None = None, text_spec: TextSpec | None = None
-) -> int:
-    """The width r at which the adapters take a share of the frozen encoders.
-
-    Of the multiples of 16, then 8, 4, 2 and 1, the one nearest to the target is looked at; the first that lies
-    within 0.05 percentage points is taken (wide steps suit the hardware), else the nearest of all (ours).
-
-    Args:
-        target: the share, between 0 and 1.
-        config: all other settings; its own width is not used.
-        vision_spec: as for `budget`.
-        text_spec: as for `budget`.
-
-    Raises:
-        ConfigError: the target is no share, or no width of this method comes near it.
-    """
-    if not 0.0 < target < 1.0:
-        raise ConfigError(f"target is {target}; it is a share of the frozen encoders and must lie between 0 and 1.")
-    vision, text = _specs(config, vision_spec, text_spec)
-    backbone = vision.parameters + text.parameters
-
-    @cache
-    def ratio(width: int) -> float:
-        return _count_adapters(config.replace(width=width), vision, text) / backbone
-
-    smallest, wider = ratio(1), ratio(64)
-    if wider <= smallest:
-        raise ConfigError(f"method {config.method!r} has no width to solve for; leave out the target.")
-    if smallest > target + SOLVER_TOLERANCE:
-        raise ConfigError(f"target is {target}; already the width 1 takes {smallest:.4%} of the frozen encoders.")
-    return _nearest_width(target, ratio)
-
-
-def _nearest_width(target: float, ratio: Callable[[int], float]) -> int:
-    low, high = 1, 64
-    while ratio(high) < target:
-        low, high = high, 2 * high
-        if high > WIDEST:
-            raise ConfigError(f"target is {target}; even the width {high} stays below it.")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if ratio(middle) < target else (low, middle)
-    best = high
-    for step in SOLVER_STEPS:
-        below = low // step * step
-        best = min((w for w in (below, below + step) if w >= 1), key=lambda w: abs(ratio(w) - target))
-        if abs(ratio(best) - target) <= SOLVER_TOLERANCE:
-            break
-    return best
 
 
 def formula_adapters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> int:
@@ -292,10 +261,6 @@ def _formula_site(config: S4ECAConfig, width: int) -> int:
     return total + (1 if config.spatial_gate else 0)
 
 
-def _count_adapters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> int:
-    return count_trainable(config, vision, text)[0]
-
-
 class _NoInitialisation(TorchFunctionMode):
     """Turns `torch.nn.init` into nothing, random tensors into empty ones, and their scaling by a number into nothing.
 
@@ -329,9 +294,14 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _specs(
-    config: S4ECAConfig, vision: VisionSpec | None, text: TextSpec | None
+def specs(
+    config: S4ECAConfig, vision: VisionSpec | None = None, text: TextSpec | None = None
 ) -> tuple[VisionSpec, TextSpec]:
+    """Both specs, looked up by the names in the configuration where they are not given.
+
+    Raises:
+        EncoderError: an encoder is unknown.
+    """
     from s4eca.encoders import meta
 
     return vision or meta.vision_spec(config.vision), text or meta.text_spec(config.text)

@@ -1,7 +1,12 @@
 """Count the parameters that train beside the frozen ones; needs neither weights nor a network for known encoders.
 
 The share is adapters / (frozen vision + frozen text); --target and --max-ratio speak of it. The line ends with exit
-code 1 if a trainable parameter is dead or the share exceeds --max-ratio.
+code 1 if a trainable parameter is dead or the share exceeds --max-ratio. What a published method is known to have dead,
+and what of a checkpoint full fine-tuning cannot move, is listed and no fault.
+
+  s4eca budget --method lora --match s4eca --target 0.024     as many parameters as s4eca has at 2.4 %
+  s4eca budget --adapter FOLDER --max-ratio 0.025             of a saved adapter, without its weights
+  s4eca budget --table --methods s4eca,lora,full              several at once, with operations, as Markdown
 """
 
 from __future__ import annotations
@@ -10,61 +15,154 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from s4eca.config import MODES, S4ECAConfig
 from s4eca.errors import ConfigError
 
 _SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+# What only a table or only a single budget understands.
+_TABLE_ALONE = ("pair", "methods", "targets")
+_SINGLE_ALONE = ("vision", "text", "method", "width", "target", "adapter")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `s4eca budget`."""
     default = S4ECAConfig()
-    parser.add_argument("--vision", default=default.vision, metavar="ID", help="vision encoder (%(default)s)")
-    parser.add_argument("--text", default=default.text, metavar="ID", help="text encoder (%(default)s)")
-    parser.add_argument("--method", default=default.method, help="adapter method (%(default)s)")
-    parser.add_argument("--mode", default=default.mode, choices=MODES, help="where residuals go (%(default)s)")
+    parser.add_argument("--vision", metavar="ID", help=f"vision encoder ({default.vision})")
+    parser.add_argument("--text", metavar="ID", help=f"text encoder ({default.text})")
+    parser.add_argument("--method", help=f"adapter method ({default.method})")
+    parser.add_argument("--mode", choices=MODES, help=f"where residuals of s4eca go ({default.mode})")
     parser.add_argument("--late-blocks", type=int, metavar="M", help="for late-inject: how many of the last blocks")
     width = parser.add_mutually_exclusive_group()
     width.add_argument("--width", type=int, metavar="R", help=f"adapter width ({default.width})")
-    width.add_argument("--target", type=float, metavar="SHARE", help="solve for the width, e.g. 0.024")
+    width.add_argument("--target", type=float, metavar="SHARE", help="solve for the size, e.g. 0.024")
+    parser.add_argument("--match", metavar="METHOD", help="solve for the count that this method has, e.g. s4eca")
     parser.add_argument("--max-ratio", type=float, metavar="SHARE", help="largest share that is accepted, e.g. 0.025")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, e.g. carry=off; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting, e.g. carry=off; options.NAME is a method's own; repeatable",
     )
+    parser.add_argument("--adapter", metavar="FOLDER", help="take all settings from a saved adapter")
+    parser.add_argument("--flops", action="store_true", help="count floating-point operations too (takes seconds)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    table = parser.add_argument_group("several at once")
+    table.add_argument("--table", action="store_true", help="pairs, methods and targets in one table, with operations")
+    table.add_argument("--pair", action="append", metavar="VISION+TEXT", help="a pair of the table; repeatable")
+    table.add_argument("--methods", metavar="NAME,...", help="methods of the table (all)")
+    table.add_argument("--targets", metavar="SHARE,...", help="shares of the table (0.024)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the budget; 1 if it has dead parameters or exceeds --max-ratio."""
     if args.max_ratio is not None and not args.max_ratio > 0:
         raise ConfigError(f"--max-ratio is {args.max_ratio}; it must be a share above 0, for instance 0.025.")
-    config = _config(args)
-    from s4eca.parameters import budget, solve_width
+    for name in _SINGLE_ALONE if args.table else _TABLE_ALONE:
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} {'does not go' if args.table else 'only goes'} with --table.")
+    return _table(args) if args.table else _single(args)
 
-    if args.target is not None:
-        config = config.replace(width=solve_width(args.target, config))
-    found = budget(config)
+
+def _single(args: argparse.Namespace) -> int:
+    config = _saved(args) if args.adapter else _config(args)
+    from s4eca.parameters import budget
+
+    found = budget(_scaled(config, args), count_flops=args.flops)
     print(found.to_json() if args.json else found.table())
-    problems = found.problems(args.max_ratio)
+    return _complain(found.problems(args.max_ratio))
+
+
+def _scaled(config: S4ECAConfig, args: argparse.Namespace) -> S4ECAConfig:
+    if args.match is not None:
+        from s4eca.budget_table import matched
+
+        return matched(config, args.match, args.target)
+    if args.target is not None:
+        from s4eca.solving import fit_to
+
+        return fit_to(config, share=args.target)
+    return config
+
+
+def _saved(args: argparse.Namespace) -> S4ECAConfig:
+    """The settings of an adapter folder; nothing else may be set beside it."""
+    for name in ("vision", "text", "method", "mode", "late_blocks", "width", "target", "match", "set"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name.replace('_', '-')} does not go with --adapter, which holds all settings.")
+    from s4eca.adapter_folder import locate, read_config
+
+    return S4ECAConfig.from_dict(read_config(locate(args.adapter))["config"], origin=args.adapter)
+
+
+def _table(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from s4eca.budget_table import PAIRS, TARGETS, excesses, markdown, plan, rows
+    from s4eca.registry import METHODS
+
+    pairs = [_pair(text) for text in args.pair] if args.pair else list(PAIRS)
+    methods = _listed(args.methods) if args.methods is not None else list(METHODS)
+    targets = [_share(text) for text in _listed(args.targets)] if args.targets is not None else list(TARGETS)
+    planned = plan(_config(args), pairs, methods, targets)
+    # The bar comes only if there is something to wait for.
+    found = list(tqdm(rows(planned, match=args.match), total=len(planned), delay=2, leave=False, file=sys.stderr))
+    print(json.dumps([row.to_dict() for row in found], indent=2) if args.json else markdown(found))
+    return _complain(excesses(found, args.max_ratio) if args.max_ratio is not None else [])
+
+
+def _complain(problems: Sequence[str]) -> int:
     for problem in problems:
         print(f"s4eca: {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 
+def _pair(text: str) -> tuple[str, str]:
+    vision, plus, words = text.partition("+")
+    if not (vision and plus and words):
+        example = "packaged:dinov2-s+packaged:minilm-l6"
+        raise ConfigError(f"--pair is {text!r}; it must be VISION+TEXT, for instance {example}.")
+    return vision, words
+
+
+def _listed(text: str) -> list[str]:
+    return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--targets has {text!r}; each must be a share, for instance 0.024.") from None
+
+
 def _config(args: argparse.Namespace) -> S4ECAConfig:
-    values: dict[str, Any] = {name: getattr(args, name) for name in ("vision", "text", "method", "mode")}
-    values.update({k: getattr(args, k) for k in ("late_blocks", "width") if getattr(args, k) is not None})
+    names = ("vision", "text", "method", "mode", "late_blocks", "width")
+    values: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     for pair in args.set:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set is {pair!r}; it must be KEY=VALUE, for instance carry=off.")
-        values[key] = _typed(key, value)
+        whole, _, option = key.partition(".")
+        if whole == "options" and option:
+            values.setdefault("options", {})[option] = _plain(value)
+        else:
+            values[key] = _typed(key, value)
     try:
         return S4ECAConfig.from_dict(values, origin="--set")
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--set {' '.join(args.set)} holds a value of a wrong kind: {error}.") from error
+
+
+def _plain(value: str) -> Any:
+    """A method's own setting: JSON where it is JSON, else the text itself; its class says what it must be."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _typed(key: str, value: str) -> Any:

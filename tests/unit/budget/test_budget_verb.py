@@ -24,6 +24,7 @@ KEYS = [
     "ratio_with_decoder",
     "r",
     "dead",
+    "setting",
 ]
 PAIR = ["--vision", "facebook/dinov2-with-registers-base", "--text", "openai/clip-vit-base-patch16"]
 

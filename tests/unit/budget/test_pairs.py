@@ -10,7 +10,8 @@ import torch
 from s4eca.config import S4ECAConfig
 from s4eca.encoders import meta
 from s4eca.errors import ConfigError
-from s4eca.parameters import budget, count_trainable, formula_adapters, solve_width
+from s4eca.parameters import budget, count_trainable, formula_adapters
+from s4eca.solving import solve_width
 
 DINO, REG = "facebook/dinov2-{}", "facebook/dinov2-with-registers-{}"
 CLIP_B, CLIP_L = "openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14"
