@@ -14,7 +14,14 @@ from s4eca.model import S4ECAModel
 from s4eca.protocols import TextBatch, Tokens
 
 MODES = [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 3}]
-PAIRS = [*((vision, "bert") for vision in VISION), *(("dinov2", text) for text in TEXT if text != "bert")]
+SEEING = [(vision, "bert") for vision in VISION]
+# The modes differ on the vision side alone.
+SAYING = [("dinov2", text) for text in TEXT if text != "bert"]
+WALKS = [(pair, mode) for pair in SEEING for mode in MODES] + [(pair, MODES[1]) for pair in SAYING]
+
+
+def named(walk):
+    return f"{' '.join(walk[0])} {walk[1]['mode']}"
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +44,17 @@ def side_of(vision):
     return 56 if vision in SWIN else 28
 
 
-@pytest.fixture(params=PAIRS, ids=" ".join)
-def make(request, loaded, toy_model):
-    vision, text = request.param
-    return lambda **settings: toy_model(pair=loaded(vision, text), **{"image_size": side_of(vision), **settings})
+@pytest.fixture
+def build(loaded, toy_model):
+    def make(pair, **settings):
+        return toy_model(pair=loaded(*pair), **{"image_size": side_of(pair[0]), **settings})
+
+    return make
 
 
-@pytest.mark.parametrize("settings", MODES, ids=lambda s: s["mode"])
-def test_levels_and_words_start_bit_equal_to_the_frozen_pair(make, settings):
-    model = make(**settings)
+@pytest.mark.parametrize("walk", WALKS, ids=named)
+def test_levels_and_words_start_bit_equal_to_the_frozen_pair(build, walk):
+    model = build(walk[0], **walk[1])
     side = model.config.image_size
     images, batch = pixels(model, side, side + 2 * model.vision.spec.strides[-1], batch=2), model.tokenize(SAID[:2])
     with torch.no_grad():
@@ -62,9 +71,9 @@ def test_levels_and_words_start_bit_equal_to_the_frozen_pair(make, settings):
     assert torch.equal(fused.words.values, words.values) and torch.equal(fused.words.pooled, words.pooled)
 
 
-@pytest.mark.parametrize("settings", MODES, ids=lambda s: s["mode"])
-def test_every_slice_of_every_adapter_learns_and_nothing_frozen_moves(make, settings):
-    model = make(**settings).train()
+@pytest.mark.parametrize("walk", WALKS, ids=named)
+def test_every_slice_of_every_adapter_learns_and_nothing_frozen_moves(build, walk):
+    model = build(walk[0], **walk[1]).train()
     before = fingerprint(model.vision), fingerprint(model.text)
     update(model)
     assert dead_slices(backward(model, seed=4)) == []
@@ -72,17 +81,19 @@ def test_every_slice_of_every_adapter_learns_and_nothing_frozen_moves(make, sett
     assert not any(m.training for part in (model.vision, model.text) for m in part.modules())
 
 
-def test_training_mode_wakes_nothing_in_the_encoders(make):
+@pytest.mark.parametrize("pair", [*SEEING, *SAYING], ids=" ".join)
+def test_training_mode_wakes_nothing_in_the_encoders(build, pair):
     """Dropout, stochastic depth and rotary jitter would make two passes differ."""
-    model = make().train()
+    model = build(pair).train()
     with torch.no_grad():
         first, second = (model.fuse(model.encode(pixels(model)), model.tokenize(SAID)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.levels, second.levels, strict=True))
     assert torch.equal(first.words.values, second.words.values)
 
 
-def test_a_saved_adapter_finds_its_encoders_again(make, tmp_path):
-    model = make(mode="inject")
+@pytest.mark.parametrize("pair", [*SEEING, *SAYING], ids=" ".join)
+def test_a_saved_adapter_finds_its_encoders_again(build, pair, tmp_path):
+    model = build(pair, mode="inject")
     update(model)
     again = S4ECAModel.from_pretrained(model.eval().save_pretrained(tmp_path / "adapter"))
     images = pixels(model)
@@ -90,8 +101,9 @@ def test_a_saved_adapter_finds_its_encoders_again(make, tmp_path):
         assert torch.equal(again(images, SAID), model(images, SAID))
 
 
-def test_bfloat16_autocast_stays_finite(make):
-    model = make(mode="inject")
+@pytest.mark.parametrize("pair", [*SEEING, *SAYING], ids=" ".join)
+def test_bfloat16_autocast_stays_finite(build, pair):
+    model = build(pair, mode="inject")
     update(model)
     with torch.autocast("cpu", torch.bfloat16):
         grads = backward(model, seed=4)
