@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from s4eca.encoders import catalog_libraries
+from s4eca.errors import EncoderError
 
 HUB = "hub"
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -131,9 +132,25 @@ TOWERS: dict[tuple[str, str], tuple[str, str]] = {
 }
 
 
+def square(side: Any) -> int:
+    """The side of a patch, which a configuration gives as one number or as two.
+
+    Raises:
+        EncoderError: the two differ.
+    """
+    both = [side] if isinstance(side, int) else list(side)
+    if len(set(both)) != 1:
+        raise EncoderError(f"patch_size is {side!r}; patches must be square.")
+    return int(both[0])
+
+
 def stages(sizes: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Width and stride after each block, from the settings of a transformers configuration."""
-    patch = int(sizes["patch_size"])
+    """Width and stride after each block, from the settings of a transformers configuration.
+
+    Raises:
+        EncoderError: patches that are not square.
+    """
+    patch = square(sizes["patch_size"])
     if "depths" not in sizes:
         blocks = int(sizes["num_hidden_layers"])
         return (int(sizes["hidden_size"]),) * blocks, (patch,) * blocks

@@ -65,7 +65,7 @@ def _rotary(model: Any, layer: Any, tokens: Tokens) -> Any:
     values = tokens.values
     table = tokens.extras.get("rotary")
     if table is None or (table[0].device, table[0].dtype) != (values.device, values.dtype):
-        patch = int(model.config.patch_size)
+        patch = catalog.square(model.config.patch_size)
         h, w = tokens.grid
         # The library reads shape, type and place of the image alone; this one takes no memory.
         image = values.new_empty(1).expand(1, 1, h * patch, w * patch)

@@ -145,6 +145,14 @@ def test_local_directory_needs_its_config_alone(tmp_path: Path) -> None:
     assert spec.parameters == _count(meta.build_on_meta("dinov2", {**values, "patch_size": 14, "image_size": 56}))
 
 
+def test_patches_may_be_given_by_two_equal_sides(tmp_path: Path) -> None:
+    values = {"model_type": "swin", "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "image_size": 56}
+    for given in (4, [4, 4]):
+        assert meta.vision_spec(_directory(tmp_path, {**values, "patch_size": given})).strides == (4, 8)
+    with pytest.raises(EncoderError, match=r"patch_size is \[4, 2\]; patches must be square"):
+        meta.vision_spec(_directory(tmp_path, {**values, "patch_size": [4, 2]}))
+
+
 def test_local_directory_of_both_towers(tmp_path: Path) -> None:
     tower = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision = {**tower, "hidden_size": 96, "patch_size": 16}
