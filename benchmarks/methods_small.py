@@ -48,6 +48,8 @@ ROWS: dict[str, dict[str, Any]] = {
     **{m: {"method": m} for m in ("lora", "dora", "ia3", "vera", "ln", "adaptformer", "detris", "etris", "full")},
     "decoder only, trained on": {"method": "decoder-only"},
 }
+# Vectors around frozen weights move little at the rate of matrices; all weights at once would break at it.
+RATES = {"ia3": 5e-3, "vera": 5e-3, "ln": 5e-3, "full": 5e-5}
 COLUMNS = ("mIoU", "oIoU", "P@0.5")
 
 
@@ -70,7 +72,7 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=1200, help="updates of the shared decoder (%(default)s)")
     parser.add_argument("--updates", type=int, default=200, help="updates of each method (%(default)s)")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=8e-4, help="of adapters (full: 3e-5); a quarter for the decoder")
+    parser.add_argument("--rate", type=float, default=8e-4, help="of adapters (or RATES); a quarter for the decoder")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), help="only these rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -114,7 +116,13 @@ def sized(args: argparse.Namespace, changes: dict[str, Any]) -> S4ECAConfig:
 def fitted(args: argparse.Namespace, config: S4ECAConfig, start: dict[str, Any] | None, updates: int) -> S4ECAModule:
     # A decoder that has learned already goes on at a quarter of the rate, else its first updates undo the start.
     rate = args.rate if start is None else args.rate / 4
-    optim = OptimConfig(lr_adapter=args.rate, lr_decoder=rate, warmup=min(50, updates // 4 or 1), average=0.99)
+    optim = OptimConfig(
+        lr_adapter=args.rate,
+        lr_decoder=rate,
+        lr_towers=RATES.get(config.method),
+        warmup=min(50, updates // 4 or 1),
+        average=0.99,
+    )
     module = prepare(config, optim, args.seed)
     if start is not None:
         begin_from(module.model, start)
