@@ -29,6 +29,8 @@ Model = TypeVar("Model", bound="Attached")
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
 FORMAT_VERSION = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# What a method that rewrites the encoders adds: plain peft folders, one an encoder, which loading does not read.
+EXTRA = tuple(f"{part}/{name}" for part in ("vision", "text") for name in (WEIGHTS, CONFIG))
 # Keys of the card that a folder may lack.
 OPTIONAL = {"datasets"}
 KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
@@ -94,6 +96,8 @@ def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype
         CONFIG: json.dumps(note, indent=2).encode(),
         CARD: write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode(),
     }
+    if hasattr(model.adapter, "extra_files"):
+        files.update(model.adapter.extra_files(model.vision, model.text, DTYPES[dtype]))
     try:
         _write_together(folder, files)
     except OSError as error:
@@ -112,12 +116,18 @@ def describe(model: Attached, card: Card) -> dict[str, Any]:
         "s4eca_version": __version__,
         "config": model.config.to_dict(),
         "encoders": {
-            part: {"source": e.spec.source, "sha256": e.fingerprint, "parameters": e.spec.parameters}
+            part: {"source": e.spec.source, "sha256": e.fingerprint, "parameters": e.spec.parameters, **_guest(e)}
             for part, e in (("vision", model.vision), ("text", model.text))
         },
         "preprocessing": preprocessing(model),
         "card": {k: v for k, v in asdict(card).items() if v or k not in OPTIONAL},
     }
+
+
+def _guest(encoder: Any) -> dict[str, Any]:
+    """What an encoder says of the peft adapter inside it; empty where there is none."""
+    guest = getattr(encoder, "guest", None)
+    return {} if guest is None else {"peft": guest.note}
 
 
 def preprocessing(model: Attached) -> dict[str, Any]:
@@ -186,7 +196,8 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if note.get("library") != "s4eca":
         kind = note.get("peft_type")
         what = f"a peft adapter of type {kind}" if kind else f"library {note.get('library')!r}"
-        raise AdapterFolderError(f"{path} describes {what}; expected library 's4eca'.")
+        hint = f" (as part of an encoder it opens with vision or text = 'peft:{folder}')" if kind else ""
+        raise AdapterFolderError(f"{path} describes {what}; expected library 's4eca'{hint}.")
     if note.get("format_version") != FORMAT_VERSION:
         raise AdapterFolderError(
             f"{path} has format_version {note.get('format_version')!r}; this version of s4eca reads {FORMAT_VERSION}."
@@ -198,16 +209,20 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     _check_card(path, note["card"])
     _same_keys(path, "encoders.", note["encoders"], {"vision", "text"})
     for part, saved in note["encoders"].items():
-        _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters"})
+        _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters", "peft"}, {"peft"})
+        if "peft" in saved:
+            _same_keys(path, f"encoders.{part}.peft.", saved["peft"], {"name", "trains", "split", "config"})
+            _an_object(path, f"encoders.{part}.peft.config", saved["peft"]["config"])
     return note
 
 
-def restore(folder: Path | str, build: Callable[[S4ECAConfig], Model]) -> Model:
+def restore(folder: Path | str, build: Callable[[S4ECAConfig, dict[str, Any]], Model]) -> Model:
     """The model of an adapter folder, with everything checked that could make it another one.
 
     Args:
         folder: the adapter folder.
-        build: makes an untrained model of the folder's configuration, its encoders loaded.
+        build: makes an untrained model of the folder's configuration, its encoders loaded; of an encoder with a peft
+            adapter inside it gets that adapter's note as well.
 
     Raises:
         AdapterFolderError: anything that does not fit, by name.
@@ -217,7 +232,7 @@ def restore(folder: Path | str, build: Callable[[S4ECAConfig], Model]) -> Model:
     note = read_config(folder)
     config = _settings(folder / CONFIG, note["config"])
     tensors = _read_tensors(folder / WEIGHTS)
-    model = build(config)
+    model = build(config, {part: saved["peft"] for part, saved in note["encoders"].items() if "peft" in saved})
     # Identifiers of local copies may differ; what must agree is the weights.
     _check_encoders(folder, note, model)
     fill(folder / WEIGHTS, model, tensors)
@@ -274,6 +289,12 @@ def _check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None
                 f"{folder / CONFIG} was made with the {part} encoder {saved['source']} "
                 f"(weights {saved['sha256'][:12]}…), but {encoder.spec.source} has weights {encoder.fingerprint[:12]}…."
             )
+        inside = _guest(encoder).get("peft", {}).get("config")
+        if inside != saved.get("peft", {}).get("config"):
+            raise AdapterFolderError(
+                f"{folder / CONFIG} was made with {_said(saved.get('peft'))} inside the {part} encoder, but "
+                f"{encoder.spec.source} has {_said(_guest(encoder).get('peft'))}."
+            )
     for key, value in preprocessing(model).items():
         found = note["preprocessing"].get(key)
         if found != value:
@@ -281,6 +302,10 @@ def _check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None
                 f"{folder / CONFIG} was made with preprocessing {key} = {found!r}, here it is {value!r}."
             )
     _same_keys(folder / CONFIG, "preprocessing.", note["preprocessing"], set(preprocessing(model)))
+
+
+def _said(note: dict[str, Any] | None) -> str:
+    return "no peft adapter" if note is None else f"{note['config'].get('peft_type')} {json.dumps(note['config'])}"
 
 
 def fill(path: Path, model: Attached, tensors: dict[str, Tensor]) -> None:
@@ -342,22 +367,27 @@ def _same_keys(path: Path, where: str, found: Any, known: set[str], optional: Se
 
 
 def _write_together(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files or, as far as the file system lets us, none; a folder made for them goes away with them."""
-    partials = {folder / f".{name}.{os.getpid()}.tmp": folder / name for name in files}
-    empty = not folder.exists()
+    """Write all files or, as far as the file system lets us, none; folders made for them go away with them."""
+    paths = {name: folder / name for name in files}
+    partials = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in paths.items()}
+    # Sub-folders of another method, if this folder holds its adapter so far, would belong to nothing.
+    stale = [folder / name for name in EXTRA if name not in files and (folder / CONFIG).exists()]
+    made = [place for place in (folder, *{path.parent for path in paths.values()} - {folder}) if not place.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for partial, data in zip(partials, files.values(), strict=True):
-            with partial.open("wb") as file:
+        for name, data in files.items():
+            partials[name].parent.mkdir(parents=True, exist_ok=True)
+            with partials[name].open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        for partial, path in partials.items():
-            os.replace(partial, path)
-            empty = False
+        for name, path in paths.items():
+            os.replace(partials[name], path)
+        for path in stale:
+            path.unlink(missing_ok=True)
     finally:
-        with contextlib.suppress(OSError):
-            for partial in partials:
+        for partial in partials.values():
+            with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            if empty:
-                folder.rmdir()
+        for place in (*(path.parent for path in stale), *reversed(made)):
+            with contextlib.suppress(OSError):
+                place.rmdir()  # succeeds on an empty one alone

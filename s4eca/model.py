@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from s4eca.adapters.bands import build_bands
 from s4eca.adapters.towers import Towers
 from s4eca.config import INTERPOLATION, S4ECAConfig
+from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError, ExpressionError
 from s4eca.protocols import Encoded, Fused, TextBatch, TextSpec, VisionSpec
 from s4eca.registry import (
     build_method,
+    carry,
     load_text_encoder,
     load_vision_encoder,
     wrap_text_encoder,
@@ -76,6 +78,8 @@ class S4ECAModel(nn.Module):
     @property
     def uncacheable(self) -> str | None:
         """Why features of this model cannot be cached, as the end of a sentence; None where they can."""
+        if self.vision.trains and getattr(self.vision, "guest", None):
+            return "the peft adapter inside the vision encoder trains"
         if self.vision.trains:
             return f"the method {self.config.method!r} trains inside the vision encoder"
         if self.bands is not None:
@@ -167,6 +171,7 @@ class S4ECAModel(nn.Module):
             "dtype": dtype,
             **self.config.band_settings(),
             **({} if rounded == "fp32" else {"encoder_dtype": rounded}),
+            **({"guest": state_fingerprint(self.vision.added())} if getattr(self.vision, "guest", None) else {}),
         }
 
     def save_pretrained(self, folder: Path | str, card: Any = None, *, dtype: str = "float32") -> Path:
@@ -226,7 +231,8 @@ class S4ECAModel(nn.Module):
         from s4eca.adapter_folder import locate, restore
 
         folder = locate(folder, revision, token)
-        model = restore(folder, lambda config: attach(vision, text, config, tokenizer=tokenizer)).eval()
+        model = restore(folder, lambda config, guests: attach(vision, text, config, tokenizer=tokenizer, guests=guests))
+        model.eval()
         try:
             return model if device is None else model.to(device)
         except (RuntimeError, AssertionError) as error:
@@ -241,6 +247,7 @@ def attach(
     running: Running | None = None,
     *,
     tokenizer: Any = None,
+    guests: Mapping[str, dict[str, Any]] | None = None,
     **settings: Any,
 ) -> S4ECAModel:
     """Attach adapters and a decoder to a pair of frozen encoders.
@@ -253,6 +260,8 @@ def attach(
         config: all settings; None takes the defaults.
         running: how the model runs; None runs it plainly.
         tokenizer: that of a text module, unless `text` is the pair of both.
+        guests: ``vision`` or ``text`` -> the peft adapter that its encoder is to carry, as an adapter folder notes it
+            (`s4eca.protocols.Guest`); one that carries an adapter already keeps its own.
         settings: single settings that override `config`, for instance ``mode="inject"``.
 
     Raises:
@@ -265,6 +274,10 @@ def attach(
     named_vision, named_text = (given is None or isinstance(given, str) for given in (vision, text))
     vision = load_vision_encoder(config.vision) if named_vision else wrap_vision_encoder(vision)
     text = load_text_encoder(config.text) if named_text else wrap_text_encoder(text, tokenizer)
+    for part, note in (guests or {}).items():
+        encoder = {"vision": vision, "text": text}[part]
+        if encoder.guest is None:
+            carry(encoder, note)
     place = _place(*([] if named_vision else [vision]), *([] if named_text else [text]))
     model = S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
     model = model if place is None else model.to(place)

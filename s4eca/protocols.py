@@ -189,6 +189,21 @@ class Encoded:
         )
 
 
+@dataclass(frozen=True)
+class Guest:
+    """An adapter of another library that lives inside an encoder, beside which ours are attached.
+
+    Attributes:
+        names: its parameters, as they are called inside the encoder's backbone.
+        own: every tensor of the backbone that is not the guest's, as it is called now -> as the checkpoint calls it.
+        note: what it takes to put the same layers there again; plain values, saved with an adapter.
+    """
+
+    names: frozenset[str]
+    own: dict[str, str]
+    note: dict[str, Any]
+
+
 class VisionEncoder(Protocol):
     """A frozen vision encoder that can be stepped through block by block.
 

@@ -17,11 +17,13 @@ VISION_SOURCES = {
     "hf": "s4eca.encoders.hf:load_vision",
     "openclip": "s4eca.encoders.openclip:load_vision",
     "timm": "s4eca.encoders.timm_models:load_vision",
+    "peft": "s4eca.adapters.rivals.peft_folders:load_vision",
     "packaged": "s4eca.encoders.packaged:load_vision",
 }
 TEXT_SOURCES = {
     "hf": "s4eca.encoders.hf:load_text",
     "openclip": "s4eca.encoders.openclip:load_text",
+    "peft": "s4eca.adapters.rivals.peft_folders:load_text",
     "packaged": "s4eca.encoders.packaged:load_text",
 }
 # Library that a module's class, or one of its bases, comes from -> what wraps it.
@@ -29,10 +31,12 @@ VISION_WRAPPERS = {
     "transformers": "s4eca.encoders.hf:wrap_vision",
     "open_clip": "s4eca.encoders.openclip:wrap_vision",
     "timm": "s4eca.encoders.timm_models:wrap_vision",
+    "peft": "s4eca.adapters.rivals.peft_folders:wrap_vision",
 }
 TEXT_WRAPPERS = {
     "transformers": "s4eca.encoders.hf:wrap_text",
     "open_clip": "s4eca.encoders.openclip:wrap_text",
+    "peft": "s4eca.adapters.rivals.peft_folders:wrap_text",
 }
 METHODS = {
     "s4eca": "s4eca.adapters.pair:S4ECAAdapter",
@@ -145,7 +149,28 @@ def wrap_text_encoder(module: Any, tokenizer: Any = None) -> Any:
     return wrap(module, tokenizer)
 
 
+def carry(encoder: Any, note: dict[str, Any]) -> None:
+    """Put the peft adapter that an adapter folder notes (`Guest.note`) into an encoder, in place.
+
+    Raises:
+        EncoderError: it does not fit.
+    """
+    resolve("s4eca.adapters.rivals.peft_folders:carry")(encoder, note)
+
+
 def _wrapper(table: dict[str, str], module: Any, role: str) -> Any:
+    # Whatever the class, a module with peft's layers inside has their settings at hand.
+    if "peft" in table and getattr(module, "peft_config", None):
+        return resolve(table["peft"])
+    return wrapper(table, module, role)
+
+
+def wrapper(table: dict[str, str], module: Any, role: str) -> Any:
+    """What wraps a module of that library.
+
+    Raises:
+        EncoderError: a module of no library in the table.
+    """
     for cls in type(module).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in table:

@@ -10,6 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from s4eca.protocols import Guest
+
 
 class FrozenEncoder(nn.Module):
     """Base of the encoder wrappers: freezes what it is given and keeps it in eval mode.
@@ -17,6 +19,8 @@ class FrozenEncoder(nn.Module):
     Dropout, stochastic depth and DINOv3's rotary jitter are active whenever ``training`` is true, so a parent's
     ``.train()`` must not reach the backbone.
     """
+
+    guest: Guest | None = None
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -30,12 +34,13 @@ class FrozenEncoder(nn.Module):
 
     @property
     def trains(self) -> bool:
-        """Whether something inside trains, because a method rewrote the encoder; then it runs with gradients."""
+        """Whether something inside trains (a method rewrote the encoder, a guest learns); it runs with gradients."""
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def added(self) -> dict[str, nn.Parameter]:
-        """Dotted name inside `backbone` -> parameter, of all that a method added to the encoder or made trainable."""
-        return {name: p for name, p in self.backbone.named_parameters() if p.requires_grad}
+        """Dotted name inside `backbone` -> parameter, of all that was added to the encoder or made trainable."""
+        guests = frozenset() if self.guest is None else self.guest.names
+        return {name: p for name, p in self.backbone.named_parameters() if p.requires_grad or name in guests}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -43,7 +48,14 @@ class FrozenEncoder(nn.Module):
 
         A method that rewrites the encoder asks for it first, so that it stays that of the checkpoint.
         """
-        return fingerprint(self.backbone)
+        return self.weigh()
+
+    def weigh(self) -> str:
+        """The fingerprint of the checkpoint's tensors as they are now; a guest's do not count."""
+        if self.guest is None:
+            return fingerprint(self.backbone)
+        own = self.guest.own
+        return state_fingerprint({own[n]: tensor for n, tensor in self.backbone.state_dict().items() if n in own})
 
     def roles(self) -> dict[str, list[str]]:
         """Role -> dotted names inside `backbone` of the modules that play it.
@@ -52,6 +64,13 @@ class FrozenEncoder(nn.Module):
         projections of a gated MLP), ``fc2`` of every block, and ``norm``, every LayerNorm of the encoder.
         """
         raise NotImplementedError
+
+    def split_projections(self) -> None:
+        """Give query, key, value and output a linear layer each, in place, where a library keeps them in one.
+
+        Called by methods that put something around these layers, once `fingerprint` is known. The result is the same up
+        to rounding; so are its weights, under other names. Here there is nothing to split.
+        """
 
     def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
         """Entry and exit of the MLP branch of a block.

@@ -1,13 +1,15 @@
 """LoRA, DoRA, IA3, VeRA and LN-tuning of both encoders, by peft's own layers.
 
 Language meets vision in the decoder alone. What is adapted is told by the encoders' roles (`FrozenEncoder.roles`),
-never by a guess at names. Where a library fuses query, key and value into one linear layer, that one layer takes their
-place: LoRA of rank rho then costs rho (d + 3d) a block where three separate ones cost 3 rho (d + d), and IA3 has a
-vector on the queries too, which adds numbers and no freedom (only products of a query and a key channel are ever read).
+never by a guess at names. Where a library fuses query, key and value, the encoder splits them first
+(`FrozenEncoder.split_projections`). An encoder that cannot, but calls one linear layer for the three, has that adapted:
+LoRA of rank rho then costs rho (d + 3d) a block where three separate ones cost 3 rho (d + d), and IA3 has a vector on
+the queries too, which adds numbers and no freedom (only products of a query and a key channel are ever read).
 """
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +34,7 @@ class PeftMethod(DecoderOnly):
 
     OPTIONS: ClassVar[dict[str, Any]] = {}
     IDENTITY: ClassVar[bool] = True
+    SPLITS: ClassVar[bool] = True  # whether query, key, value and output must be layers of their own
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__(config, vision, text)
@@ -48,6 +51,20 @@ class PeftMethod(DecoderOnly):
         for encoder, tower in ((vision, "vision"), (text, "text")):
             self._rewrite(encoder, tower)
 
+    def extra_files(self, vision: VisionEncoder, text: TextEncoder, dtype: torch.dtype) -> dict[str, bytes]:
+        """What is saved beside the adapter: per encoder a plain peft folder, so that peft alone opens it.
+
+        Returns:
+            Path inside the adapter folder (``vision/adapter_model.safetensors`` ...) -> contents.
+        """
+        from s4eca.adapters.rivals.peft_folders import folder_files
+
+        return {
+            f"{tower}/{name}": data
+            for tower, encoder in (("vision", vision), ("text", text))
+            for name, data in folder_files(encoder, ADAPTER, dtype).items()
+        }
+
     def settings(self, encoder: Any, tower: str) -> Any:
         """Peft's configuration for one encoder."""
         raise NotImplementedError
@@ -58,9 +75,11 @@ class PeftMethod(DecoderOnly):
                 f"The {tower} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
                 f"{self.method!r} takes one as its checkpoint has it."
             )
-        settings = self.settings(encoder, tower)
         if not any(parameter.is_meta for parameter in encoder.backbone.parameters()):
             _ = encoder.fingerprint  # that of the checkpoint, kept from here on
+        if self.SPLITS:
+            encoder.split_projections()
+        settings = self.settings(encoder, tower)
         with quiet_peft():
             inject(encoder.backbone, settings)
         encoder.eval()
@@ -91,8 +110,8 @@ class PeftMethod(DecoderOnly):
             if not names or any(_inside_fused_attention(encoder.backbone, name) for name in names):
                 raise ConfigError(
                     f"The method {self.method!r} adapts the role {role!r}, for which the {tower} encoder "
-                    f"{encoder.spec.source} has no linear layer of its own: its attention computes query, key, value "
-                    f"and output in one fused call."
+                    f"{encoder.spec.source} has no linear layer of its own, as its attention reads query, key, value "
+                    f"and output weights in one fused call; it has the roles {', '.join(known)}."
                 )
             found += [name for name in names if name not in found]
         return found
@@ -186,6 +205,8 @@ class VeRA(PeftMethod):
 class LNTuning(PeftMethod):
     """Scale and shift of every LayerNorm, trained as copies of the checkpoint's (Zhao et al. 2024)."""
 
+    SPLITS: ClassVar[bool] = False
+
     def settings(self, encoder: Any, tower: str) -> Any:
         """See `PeftMethod.settings`."""
         from peft import LNTuningConfig
@@ -228,7 +249,7 @@ def random_pair(rank: int, inputs: int, outputs: int, seed: int) -> tuple[Tensor
     generator = torch.Generator(device="cpu").manual_seed(seed)
     pair = []
     for rows, columns in ((rank, inputs), (outputs, rank)):
-        bound = (6 / columns) ** 0.5
+        bound = math.sqrt(3) * (math.sqrt(2) / math.sqrt(columns))  # in this order peft's own numbers come out
         pair.append(torch.empty(rows, columns, device="cpu").uniform_(-bound, bound, generator=generator))
     return pair[0], pair[1]
 
