@@ -47,6 +47,8 @@ _REFUSED: dict[tuple[str, str], str] = {
     ("encoder_dtype: int8", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
     ("compile", "adaptformer"): "it stands beside the MLP by hooks, which a compiled block does not call",
 }
+# Of torch.compile, for one function; beyond it the function would run as it is.
+RECOMPILE_LIMIT = 64
 # Tables of positions that the libraries keep, and calculate with, in fp32; and VeRA's random pair.
 _PRECISE = ("inv_freq", "periods", "bands", "vera_A", "vera_B")
 
@@ -61,7 +63,8 @@ class Running:
         encoder_dtype: of the frozen towers' weights: ``fp32``, ``bf16``, or ``int8`` (linear layers as whole numbers
             with a scale a row; the rest and all arithmetic in fp32). What trains stays in fp32. It cannot be undone
             but by loading the encoders again.
-        compile: whether blocks and sites go through ``torch.compile``, each by itself.
+        compile: whether blocks and sites go through ``torch.compile``, each by itself; raises torch's limit on
+            recompilations of one function to 64.
         backend: of ``torch.compile``.
 
     Raises:
@@ -123,12 +126,13 @@ def apply_running(model: Any, running: Running) -> None:
         for tower in towers:
             _ = tower.fingerprint  # that of the checkpoint, kept from here on
             (_to_bf16 if running.encoder_dtype == "bf16" else _to_int8)(tower.backbone, trained)
-    for tower in towers:
-        for module in blocks(tower):
-            _compile(module, running)
+    # Images of a run are all of one size; sentences are not, nor is the number of expressions for an image.
+    for module in blocks(model.vision):
+        _compile(module, running, dynamic=False)
+    for module in (*blocks(model.text), *sites(model)):
+        _compile(module, running, dynamic=None)
     for site in sites(model):
         site.checkpointed = running.checkpointing in ("adapters", "all")
-        _compile(site, running)
     model.running = running
 
 
@@ -163,11 +167,15 @@ def blocks(encoder: Any) -> list[nn.Module]:
     return found
 
 
-def _compile(module: nn.Module, running: Running) -> None:
+def _compile(module: nn.Module, running: Running, dynamic: bool | None) -> None:
+    module._compiled_call_impl = None
     if running.compile:
-        module.compile(backend=running.backend)
-    else:
-        module._compiled_call_impl = None
+        import torch._dynamo
+
+        # Blocks of one class share what is compiled, and every stage, type and use of gradients needs its own.
+        limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+        setattr(torch._dynamo.config, limit, max(RECOMPILE_LIMIT, getattr(torch._dynamo.config, limit)))
+        module.compile(backend=running.backend, dynamic=dynamic)
 
 
 def _to_bf16(backbone: nn.Module, trained: set[int]) -> None:

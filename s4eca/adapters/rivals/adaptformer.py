@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from s4eca.adapters.rivals.decoder_only import DecoderOnly
 from s4eca.adapters.rivals.settings import settings
+from s4eca.adapters.site import Site
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.protocols import (
@@ -30,7 +31,7 @@ from s4eca.protocols import (
 SCALE = 0.1
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Site):
     """0.1 * up(ReLU(down(x))), (B, M, d) to (B, M, d); zero at the start.
 
     Args:
