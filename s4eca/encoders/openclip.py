@@ -23,6 +23,7 @@ from s4eca.encoders.checkpoints import load_strictly
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.openclip_files import Checkpoint, text_part
 from s4eca.encoders.roles import named_roles
+from s4eca.encoders.split_attention import split_bare
 from s4eca.errors import EncoderError
 from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
@@ -30,9 +31,15 @@ VISION, TEXT = "openclip_vision", "openclip_text"
 CLIP_MEAN, CLIP_STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 _NO_VISION = {"layers": 1, "width": 64, "patch_size": 8, "image_size": 8}
 _NO_TEXT = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 2, "context_length": 2}
-# Ends of the names of linear layers that are called as modules. torch's attention holds query, key and value in one
-# bare parameter and reads the weights of its output layer past the layer, so nothing can be put around any of them.
-_ROLES = {"out": ("attn.out_proj",), "fc1": ("mlp.c_fc",), "fc2": ("mlp.c_proj",)}
+# Ends of the names of linear layers that are called as modules; the first three are there once they are split.
+_ROLES = {
+    "query": ("attn.q_proj",),
+    "key": ("attn.k_proj",),
+    "value": ("attn.v_proj",),
+    "out": ("attn.out_proj",),
+    "fc1": ("mlp.c_fc",),
+    "fc2": ("mlp.c_proj",),
+}
 
 
 class VisionTower(nn.Module):
@@ -69,7 +76,7 @@ class _OpenCLIPEncoder(FrozenEncoder):
     backbone: Any
 
     def roles(self) -> dict[str, list[str]]:
-        """See `FrozenEncoder.roles`; no query, key or value, and no out where attention is torch's own.
+        """See `FrozenEncoder.roles`; until they are split no query, key or value, nor out in attention of torch's own.
 
         `torch.nn.MultiheadAttention` keeps query, key and value in one bare parameter, and multiplies with the weights
         of ``out_proj`` without calling it: a LoRA layer in its place would train nothing. It is a role only in the
@@ -78,6 +85,10 @@ class _OpenCLIPEncoder(FrozenEncoder):
         roles = named_roles(self.backbone, _ROLES)
         called = [name for name in roles.pop("out", []) if not self._inside_torch_attention(name)]
         return {**({"out": called} if called else {}), **roles}
+
+    def split_projections(self) -> None:
+        """See `FrozenEncoder.split_projections`."""
+        split_bare(self.backbone)
 
     def _inside_torch_attention(self, name: str) -> bool:
         return isinstance(self.backbone.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention)

@@ -22,15 +22,16 @@ from torch import Tensor, nn
 from s4eca.encoders.checkpoints import load_strictly
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.roles import named_roles
+from s4eca.encoders.split_attention import SplitProjection, split_fused
 from s4eca.encoders.timm_files import Checkpoint
 from s4eca.errors import EncoderError
 from s4eca.protocols import Tokens, VisionSpec
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _ROLES = {
-    "query": ("attn.q_proj",),
-    "key": ("attn.k_proj",),
-    "value": ("attn.v_proj",),
+    "query": ("attn.q_proj", "attn.qkv.q_proj"),
+    "key": ("attn.k_proj", "attn.qkv.k_proj"),
+    "value": ("attn.v_proj", "attn.qkv.v_proj"),
     "qkv": ("attn.qkv",),
     "out": ("attn.proj",),
     "fc1": ("mlp.fc1", "mlp.fc1_g", "mlp.fc1_x"),
@@ -107,8 +108,14 @@ class TimmVision(FrozenEncoder):
         fused = [name for name in roles.pop("qkv", []) if self._is_called(name)]
         return {**({"qkv": fused} if fused else {}), **roles}
 
+    def split_projections(self) -> None:
+        """See `FrozenEncoder.split_projections`; the bias beside a fused layer, where there is one, moves into it."""
+        split_fused(self.backbone)
+
     def _is_called(self, name: str) -> bool:
-        attention = self.backbone.get_submodule(name.rpartition(".")[0])
+        attention: Any = self.backbone.get_submodule(name.rpartition(".")[0])
+        if isinstance(attention.qkv, SplitProjection):
+            return False
         return getattr(attention, "q_bias", None) is None or bool(getattr(attention, "qkv_bias_separate", False))
 
     def at(self, index: int) -> Any:
