@@ -68,6 +68,10 @@ class Predictor:
             raise ConfigError(f"device is {device!r}, which this machine cannot use: {first}") from error
         if running is not None:
             self.model.run_with(running)
+        if precision == "fp16" and self.model.running.encoder_dtype == "bf16":
+            raise ConfigError(
+                "precision is 'fp16', but the towers are in bf16, which it cannot be mixed with; take bf16."
+            )
         self._image: tuple[Encoded, tuple[int, int]] | None = None
 
     @property
