@@ -6,7 +6,7 @@ refused with its reason; `refusal` is the one place that knows, and docs/running
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,7 @@ def apply_running(model: Any, running: Running) -> None:
         ConfigError: something that a method of the model cannot have, or fp32 asked of encoders that were rounded.
     """
     check(model.configs(), running)
+    _check_guests((model.vision, model.text), running)
     before: Running = model.running
     if before.encoder_dtype not in ("fp32", running.encoder_dtype):
         raise ConfigError(
@@ -129,14 +130,20 @@ def apply_running(model: Any, running: Running) -> None:
     # Images of a run are all of one size; sentences are not, nor is the number of expressions for an image.
     for module in blocks(model.vision):
         _compile(module, running, dynamic=False)
-    for module in (*blocks(model.text), *sites(model)):
+    for module in blocks(model.text):
         _compile(module, running, dynamic=None)
-    for site in sites(model):
-        site.checkpointed = running.checkpointing in ("adapters", "all")
+    set_sites(model, running)
     model.running = running
 
 
-def check(configs: Iterator[S4ECAConfig] | list[S4ECAConfig], running: Running) -> None:
+def set_sites(module: nn.Module, running: Running) -> None:
+    """Make the adapter sites inside a module run as they should."""
+    for site in (site for site in module.modules() if isinstance(site, Site)):
+        site.checkpointed = running.checkpointing in ("adapters", "all")
+        _compile(site, running, dynamic=None)
+
+
+def check(configs: Iterable[S4ECAConfig], running: Running) -> None:
     """Refuse what one of some configurations cannot have.
 
     Raises:
@@ -151,9 +158,19 @@ def check(configs: Iterator[S4ECAConfig] | list[S4ECAConfig], running: Running) 
                 raise ConfigError(f"{asked}, which the method {config.method!r} cannot have: {reason}.")
 
 
-def sites(model: nn.Module) -> Iterator[Site]:
-    """All adapter sites of a model."""
-    return (module for module in model.modules() if isinstance(module, Site))
+def _check_guests(towers: tuple[Any, ...], running: Running) -> None:
+    """Refuse what a peft adapter inside an encoder cannot have, as for the method of its kind."""
+    for tower in towers:
+        guest = getattr(tower, "guest", None)
+        settings = {} if guest is None else guest.note["config"]
+        method = "dora" if settings.get("use_dora") else {"LN_TUNING": "ln"}.get(str(settings.get("peft_type")), "")
+        for feature in running.features:
+            reason = _REFUSED.get((feature, method)) if feature.startswith("encoder_dtype") else None
+            if reason is not None:
+                raise ConfigError(
+                    f"running.encoder_dtype is {running.encoder_dtype!r}, which the peft adapter inside "
+                    f"{tower.spec.source} cannot have: {reason}."
+                )
 
 
 def blocks(encoder: Any) -> list[nn.Module]:

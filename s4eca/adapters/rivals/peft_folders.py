@@ -45,6 +45,8 @@ _MORE = (
 )
 # How LoRA may begin without touching the weight that it stands beside.
 _STARTS = (True, False, "gaussian")
+# Settings that the note has even where they are default, for they say what is calculated.
+_SAID = ("r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "projection_prng_key")
 # Settings that the note leaves out: where modules are said in another way, and where the adapter came from.
 _UNSAID = (
     *("exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"),
@@ -279,7 +281,11 @@ def _noted(backbone: nn.Module, layers: Mapping[str, Any], settings: Any, name: 
     """Settings that make the same layers again, in any version of peft: what is not default, modules named exactly."""
     with quiet_peft():
         default = _as_json(type(settings)())
-    values = {k: v for k, v in _as_json(settings).items() if k not in _UNSAID and (k not in default or v != default[k])}
+    values = {
+        key: value
+        for key, value in _as_json(settings).items()
+        if key not in _UNSAID and (key in _SAID or key not in default or value != default[key])
+    }
     plain = [str(_inside(key, layers)) for key in layers]
     among = {found for key, _ in backbone.named_modules() if (found := _inside(key, layers))}
     values.update(peft_type=_type(settings), target_modules=exactly(plain, among))

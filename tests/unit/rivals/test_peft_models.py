@@ -20,7 +20,7 @@ from peft_tools import (
     update,
     words,
 )
-from transformers import AutoTokenizer, BertModel, CLIPTextModel, Dinov2Model
+from transformers import AutoTokenizer, BertModel, CLIPModel, CLIPTextModel, Dinov2Model
 
 import s4eca
 from s4eca import registry
@@ -28,6 +28,7 @@ from s4eca.encoders.hf import load_text, load_vision
 from s4eca.errors import AdapterFolderError, ConfigError, EncoderError, S4ECAError
 from s4eca.model import S4ECAModel
 from s4eca.parameters import budget
+from s4eca.running import Running
 from s4eca.trainable import trainable_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:peft")
@@ -182,3 +183,51 @@ def test_saved_by_one_text_encoder_of_peft_and_one_vision_encoder(settings, sour
     with torch.no_grad():
         assert torch.equal(again(pixels(), SAID), model.eval()(pixels(), SAID))
     assert load_text(source("clip-text")).fingerprint == model.text.fingerprint == again.text.fingerprint
+
+
+def test_a_whole_clip_with_one_in_both_towers(settings, source, tmp_path):
+    torch.manual_seed(0)
+    whole = CLIPModel.from_pretrained(source("clip-whole"))
+    wrapped = get_peft_model(whole, LoraConfig(r=2, target_modules=["q_proj", "fc1"]))
+    stir(wrapped)
+    tokenizer = AutoTokenizer.from_pretrained(source("clip-whole"))
+    with torch.no_grad():
+        expected = whole.eval().vision_model(pixel_values=pixels()).last_hidden_state
+    model = s4eca.attach(wrapped, (wrapped, tokenizer), config=settings())
+    assert len(model.vision.added()) == 24 and len(model.text.added()) == 12 and model.text.trains
+    with torch.no_grad():
+        tokens = model.vision.embed(pixels())
+        for index in range(model.vision.spec.blocks):
+            tokens = model.vision.block(index, tokens)
+    same(tokens.values, expected)
+    again = S4ECAModel.from_pretrained(model.save_pretrained(tmp_path / "adapter"))
+    with torch.no_grad():
+        assert torch.equal(again(pixels(), SAID), model.eval()(pixels(), SAID))
+
+
+@pytest.mark.parametrize(
+    "places", [{"target_modules": ["projection", "q_proj"]}, {"layers_to_transform": [1, 2], "layers_pattern": "layer"}]
+)
+def test_modules_said_by_place(places, settings, source, tmp_path):
+    torch.manual_seed(0)
+    chosen = {"target_modules": ["q_proj"], **places}
+    wrapped = get_peft_model(Dinov2Model.from_pretrained(source("dinov2")), LoraConfig(r=2, **chosen))
+    stir(wrapped)
+    model = s4eca.attach(wrapped, config=settings())
+    same(features(model.vision), plain_features(wrapped))
+    again = S4ECAModel.from_pretrained(model.save_pretrained(tmp_path / "adapter"))
+    assert torch.equal(features(again.vision), features(model.vision))
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_encoders_are_rounded_around_it_or_refused(plain, kind, dtype, settings):
+    def attach():
+        return s4eca.attach(plain(), config=settings(), running=Running(encoder_dtype=dtype))
+
+    if kind == "dora" or (kind, dtype) == ("ln", "bf16"):
+        with pytest.raises(ConfigError, match=f"is '{dtype}', which the peft adapter inside .* cannot have"):
+            attach()
+        return
+    model = attach()
+    update(model)
+    assert all(parameter.dtype == torch.float32 for parameter in model.towers.parameters())
