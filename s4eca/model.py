@@ -10,14 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4eca.adapters.bands import build_bands
-from s4eca.adapters.towers import Towers
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError, ExpressionError
-from s4eca.protocols import Encoded, Fused, TextBatch, TextSpec, VisionSpec
+from s4eca.protocols import Encoded, Fused, TextBatch
 from s4eca.registry import (
-    build_method,
     carry,
     load_text_encoder,
     load_vision_encoder,
@@ -25,12 +22,13 @@ from s4eca.registry import (
     wrap_vision_encoder,
 )
 from s4eca.running import Running, apply_running, stepped
-from s4eca.trainable import trainable_modules
+from s4eca.shelf import Parts, Shelf
+from s4eca.shelf import build_trainable as build_trainable
 
 LONGEST_EXPRESSION = 200
 
 
-class S4ECAModel(nn.Module):
+class S4ECAModel(Shelf):
     """Frozen encoders with adapters and a mask decoder.
 
     Args:
@@ -39,21 +37,16 @@ class S4ECAModel(nn.Module):
         config: all settings.
 
     The trainable parts are `adapter`, `decoder`, `towers` (what a method made trainable inside the encoders) and
-    `bands` (where a map from n bands stands in front of them), by structure; the encoders never leave eval mode.
+    `bands` (where a map from n bands stands in front of them), by structure; the encoders never leave eval mode. They
+    are those of the active adapter; others stand by on the `shelf` (see `s4eca.shelf.Shelf`).
     """
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
         super().__init__()
-        self.config = config
-        self.running = Running()
         self.vision = vision
         self.text = text
-        vision.grid(config.image_size, config.image_size)
-        self.adapter, self.decoder = build_trainable(config, vision.spec, text.spec)
-        if hasattr(self.adapter, "rewrite"):
-            self.adapter.rewrite(vision, text)
-        self.towers = Towers(vision.added(), text.added())
-        self.scaling, self.bands = build_bands(config, vision.spec.mean)
+        self._hold(Parts.build(vision, text, config))
+        self.shelf = nn.ModuleDict()
         self.register_buffer("mean", torch.tensor(vision.spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(vision.spec.std).view(3, 1, 1), persistent=False)
 
@@ -84,7 +77,7 @@ class S4ECAModel(nn.Module):
             return f"the method {self.config.method!r} trains inside the vision encoder"
         if self.bands is not None:
             return "the map from bands to colours trains in front of the vision encoder (chosen bands can be cached)"
-        return getattr(self.adapter, "uncacheable", None)
+        return getattr(self.method, "uncacheable", None)
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W) in 0..255, or (B, n, H, W) in the units of the config's bands, to normalised pixels.
@@ -104,7 +97,8 @@ class S4ECAModel(nn.Module):
         Args:
             pixels: (B, 3, H, W), normalised.
         """
-        encoded: Encoded = self.adapter.encode(self._stepped(self.vision), pixels)
+        encoded: Encoded = self.method.encode(self._stepped(self.vision), pixels)
+        encoded.origin = self.origin()
         if self.config.decoder_detail:
             size = (8 * (pixels.shape[-2] // self.stride), 8 * (pixels.shape[-1] // self.stride))
             encoded.detail = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -112,7 +106,8 @@ class S4ECAModel(nn.Module):
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
         """Adapters over both encoders: B encoded images with B tokenised expressions."""
-        fused: Fused = self.adapter(self._stepped(self.vision), self._stepped(self.text), encoded, batch)
+        encoded = self.fitting(encoded)
+        fused: Fused = self.method(self._stepped(self.vision), self._stepped(self.text), encoded, batch)
         return fused
 
     def _stepped(self, encoder: Any) -> Any:
@@ -126,14 +121,6 @@ class S4ECAModel(nn.Module):
         """
         apply_running(self, running)
         return self
-
-    def configs(self) -> list[S4ECAConfig]:
-        """Settings of every adapter."""
-        return [self.config]
-
-    def own_parameters(self) -> list[nn.Parameter]:
-        """Everything that adapters brought along, inside the encoders too."""
-        return [p for _, module in trainable_modules(self) for p in module.parameters()]
 
     def decode(self, encoded: Encoded, batch: TextBatch) -> Tensor:
         """Logits (B, 1, 4h, 4w) for B encoded images and B tokenised expressions."""
@@ -160,8 +147,8 @@ class S4ECAModel(nn.Module):
         return {
             "format": 1,
             "weights": self.vision.fingerprint,
-            "sites": list(self.adapter.sites),
-            "late_blocks": self.adapter.late_blocks,
+            "sites": list(self.method.sites),
+            "late_blocks": self.method.late_blocks,
             "image_size": self.config.image_size,
             "image_interpolation": INTERPOLATION,
             "position_interpolation": spec.interpolation,
@@ -174,11 +161,14 @@ class S4ECAModel(nn.Module):
             **({"guest": state_fingerprint(self.vision.added())} if getattr(self.vision, "guest", None) else {}),
         }
 
-    def save_pretrained(self, folder: Path | str, card: Any = None, *, dtype: str = "float32") -> Path:
-        """Write the adapter folder (see `s4eca.adapter_folder.save`)."""
+    def save_pretrained(
+        self, folder: Path | str, card: Any = None, *, dtype: str = "float32", adapter: str | None = None
+    ) -> Path:
+        """Write the adapter folder of `adapter`, else of the active one (see `s4eca.adapter_folder.save`)."""
         from s4eca.adapter_folder import save
 
-        return save(self, folder, card, dtype=dtype)
+        with self.using(adapter):
+            return save(self, folder, card, dtype=dtype)
 
     def push_to_hub(
         self, repo_id: str, card: Any = None, *, private: bool = False, dtype: str = "float32", **options: Any
@@ -295,21 +285,6 @@ def _place(*ready: Any) -> torch.device | None:
         said = ", ".join(f"{source} on {device}" for source, device in places.items())
         raise ConfigError(f"The encoders lie apart ({said}); move one to the device of the other first.")
     return next(iter(places.values()), None)
-
-
-def build_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[Any, nn.Module]:
-    """The adapter and the decoder of a configuration, from two specs alone (works on the meta device).
-
-    Raises:
-        ConfigError: the method is unknown or the settings do not fit the encoders.
-    """
-    if config.mode == "late-inject" and not 0 <= config.late_blocks <= vision.blocks:
-        raise ConfigError(f"late_blocks is {config.late_blocks}; {vision.source} has {vision.blocks} blocks.")
-    from s4eca.decoder.mask_decoder import MaskDecoder
-
-    adapter = build_method(config, vision, text)
-    widths = [vision.widths[i] for i in adapter.taps]
-    return adapter, MaskDecoder(config, widths, text, proxies=adapter.has_proxies)
 
 
 def check_expressions(expressions: Sequence[str]) -> None:

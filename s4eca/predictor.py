@@ -118,19 +118,26 @@ class Predictor:
         self._image = self.encode(square), (int(image.shape[0]), int(image.shape[1]))
         return self
 
-    def segment(self, expressions: Sequence[str]) -> Masks:
+    def segment(self, expressions: Sequence[str], adapter: str | None = None) -> Masks:
         """Masks of the image that was set, one for each expression.
+
+        Args:
+            expressions: what to look for.
+            adapter: name of one of the model's adapters to ask in place of the active one; it answers on the encoding
+                there is, as adapters in side mode with the same sites can.
 
         Raises:
             DataError: no image was set.
+            ConfigError: no such adapter, or one that needs another encoding.
             ExpressionError: an expression is empty or too long.
         """
         if self._image is None:
             raise DataError("No image is set; call set_image first.")
         encoded, size = self._image
-        logits = self.decode_logits(encoded, list(expressions))
-        found = upsample(logits[:, None], size).sigmoid()[:, 0]
-        return Masks(found.cpu().numpy(), self.threshold)
+        with self.model.using(adapter):
+            logits = self.decode_logits(encoded, list(expressions))
+            found = upsample(logits[:, None], size).sigmoid()[:, 0]
+            return Masks(found.cpu().numpy(), self.threshold)
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
         """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid.

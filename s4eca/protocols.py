@@ -166,6 +166,7 @@ class Encoded:
         resume: hidden states from which the remaining blocks go on; None when no block remains.
         detail: (B, 3, 8h, 8w) the image itself, normalised, for a decoder that draws fine edges; None when unused.
         grids: the (h, w) of each site; empty where all are `grid`.
+        origin: what it depends on beside the image, the sites and the pair (`S4ECAModel.origin`); None where not known.
     """
 
     grid: tuple[int, int]
@@ -173,6 +174,7 @@ class Encoded:
     resume: Tokens | None
     detail: Tensor | None = None
     grids: dict[int, tuple[int, int]] = field(default_factory=dict)
+    origin: dict[str, Any] | None = None
 
     def grid_at(self, site: int) -> tuple[int, int]:
         """The patch grid (h, w) at a site."""
@@ -186,6 +188,7 @@ class Encoded:
             None if self.resume is None else self.resume.with_values(change(self.resume.values)),
             None if self.detail is None else change(self.detail),
             self.grids,
+            self.origin,
         )
 
 

@@ -18,7 +18,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     4: ("cli", "demo", "__main__"),
     3: ("training", "geo", "cascade", "explain"),
     2: (
-        *("model", "running", "effective", "parameters", "solving", "flops", "budget_table"),
+        *("model", "shelf", "running", "effective", "parameters", "solving", "flops", "budget_table"),
         *("adapter_folder", "card", "hub", "predictor", "evaluate", "testing"),
     ),
     1: ("encoders", "adapters", "decoder", "losses", "metrics", "data"),

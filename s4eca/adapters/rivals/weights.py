@@ -51,6 +51,23 @@ class PeftMethod(DecoderOnly):
         for encoder, tower in ((vision, "vision"), (text, "text")):
             self._rewrite(encoder, tower)
 
+    def activate(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Let the layers speak and learn again."""
+        for _, _, layer in layers_of(vision, text):
+            layer.enable_adapters(True)
+
+    def deactivate(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Let the encoders speak as if the layers were not there; they do not learn meanwhile."""
+        for _, _, layer in layers_of(vision, text):
+            layer.enable_adapters(False)
+
+    def withdraw(self, vision: Any, text: Any) -> None:
+        """Take the layers out for good; the weights they stood around are in their places again."""
+        for parent, name, layer in layers_of(vision, text):
+            setattr(parent, name, layer.get_base_layer())
+        for encoder in (vision, text):
+            vars(encoder.backbone).pop("peft_config", None)
+
     def extra_files(self, vision: VisionEncoder, text: TextEncoder, dtype: torch.dtype) -> dict[str, bytes]:
         """What is saved beside the adapter: per encoder a plain peft folder, so that peft alone opens it.
 
@@ -235,6 +252,19 @@ def inject(backbone: nn.Module, settings: Any, name: str = ADAPTER) -> None:
     for parameter in backbone.parameters():
         if id(parameter) not in old:
             parameter.data = parameter.data.float()
+
+
+def layers_of(*encoders: Any) -> list[tuple[nn.Module, str, Any]]:
+    """Peft's layers in some encoders: the module that holds one, its name there, and itself."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [
+        (parent, name, child)
+        for encoder in encoders
+        for parent in list(encoder.backbone.modules())
+        for name, child in list(parent.named_children())
+        if isinstance(child, BaseTunerLayer)
+    ]
 
 
 def random_pair(rank: int, inputs: int, outputs: int, seed: int) -> tuple[Tensor, Tensor]:
