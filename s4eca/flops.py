@@ -8,7 +8,7 @@ two products forward and four backward, whatever a fused kernel computes anew; e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
-from s4eca.parameters import shapes_only
+from s4eca.parameters import meta_model, specs
 from s4eca.protocols import Encoded, Fused, TextBatch, Words
 
 if TYPE_CHECKING:
@@ -70,12 +71,7 @@ def flops(config: S4ECAConfig, *, batch: int = 1, cached: bool = False) -> Flops
         EncoderError: an encoder is unknown.
         ConfigError: the settings do not fit the encoders, or the method's features cannot be cached.
     """
-    from s4eca.encoders import meta
-    from s4eca.model import S4ECAModel
-
-    encoders = meta.vision_encoder(config.vision), meta.text_encoder(config.text)
-    with shapes_only():
-        model = S4ECAModel(*encoders, config)
+    model = meta_model(config, *specs(config))
     return flops_of(model, batch=batch, cached=cached, bare=_bare(config))
 
 
@@ -214,8 +210,20 @@ def counting() -> Iterator[Any]:
     aten = torch.ops.aten
     counter = FlopCounterMode(display=False, custom_mapping={aten.convolution_backward: _convolution_backward})
     assume_true = _config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
-    with sdpa_kernel(SDPBackend.MATH), assume_true, counter:
+    with sdpa_kernel(SDPBackend.MATH), assume_true, _NothingMasked(), counter:
         yield counter
+
+
+class _NothingMasked(TorchFunctionMode):
+    """Answers yes where a library asks a mask on the meta device, which knows no values, whether it is true."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Called by torch for every function while the mode is on."""
+        if func is Tensor.__bool__ and args[0].is_meta:
+            return True
+        return func(*args, **(kwargs or {}))
 
 
 def _convolution_backward(

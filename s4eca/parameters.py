@@ -144,19 +144,12 @@ def budget(
     """
     from s4eca.solving import setting
 
-    counted: tuple[int, int] | None = None
+    model = None if isinstance(subject, S4ECAConfig) else subject
     if not isinstance(subject, S4ECAConfig):
-        counted = count_model(subject)
         vision_spec, text_spec, subject = subject.vision.spec, subject.text.spec, subject.config
     vision, text = specs(subject, vision_spec, text_spec)
-    adapters, decoder = counted or count_trainable(subject, vision, text)
-    dead: list[str] = []
-    known: list[str] = []
-    if check_effective:
-        from s4eca.effective import dead_parameters, known_dead
-
-        dead = dead_parameters(subject, vision, text)
-        known = known_dead(subject, dead)
+    adapters, decoder = count_trainable(subject, vision, text) if model is None else count_model(model)
+    dead, known = _dead(subject, vision, text, model) if check_effective else ([], [])
     work = _flops(subject) if count_flops else (None, None)
     backbone = vision.parameters + text.parameters
     return Budget(
@@ -177,6 +170,25 @@ def budget(
     )
 
 
+def _dead(
+    config: S4ECAConfig, vision: VisionSpec, text: TextSpec, model: S4ECAModel | None
+) -> tuple[list[str], list[str]]:
+    """All dead parameters, and those of them that the method is known to have."""
+    from s4eca.effective import dead_parameters, known_dead
+
+    dead = dead_parameters(config, vision, text)
+    known = known_dead(config, dead)
+    inside = [name for name in known if name.startswith(("vision.", "text."))]
+    if inside:
+        # What is dead of the checkpoint itself has other names in the twin than in the encoders that are meant.
+        real = dict(trainable_modules(model or meta_model(config, vision, text)))["towers"]
+        names = [f"towers.{name}" for name, _ in real.named_parameters()]
+        named = known_dead(config, names)
+        dead = [name for name in dead if name not in inside] + named
+        known = [name for name in known if name not in inside] + named
+    return dead, known
+
+
 def _flops(config: S4ECAConfig) -> tuple[int, int]:
     from s4eca.flops import flops
 
@@ -193,19 +205,29 @@ def count_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> 
         ConfigError: the settings do not fit the encoders.
         EncoderError: the method rewrites encoders, and one is unknown.
     """
-    from s4eca.model import S4ECAModel, build_trainable
+    from s4eca.model import build_trainable
     from s4eca.registry import method_class
 
     if not hasattr(method_class(config), "rewrite"):
         with shapes_only():
             adapter, decoder = build_trainable(config, vision, text)
         return count(adapter) + count_bands(config), count(decoder)
+    return count_model(meta_model(config, vision, text))
+
+
+def meta_model(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> S4ECAModel:
+    """The whole model without memory: shapes and names.
+
+    Raises:
+        ConfigError: the settings do not fit the encoders.
+        EncoderError: an encoder is unknown.
+    """
     from s4eca.encoders import meta
+    from s4eca.model import S4ECAModel
 
     encoders = meta.vision_encoder(vision.source), meta.text_encoder(text.source)
     with shapes_only():
-        model = S4ECAModel(*encoders, config)
-    return count_model(model)
+        return S4ECAModel(*encoders, config)
 
 
 def count_bands(config: S4ECAConfig) -> int:

@@ -22,8 +22,10 @@ TOLERANCE = 0.0005
 # Of the count that is asked for: how near a rival has to come.
 NEAR = 0.02
 WIDEST = 1 << 16
-# Smallest value at which the count of a rewritten encoder is measured, and the distance to the next two.
-FIRST, APART = 4, 4
+# Knobs may have to be this large before a method takes them.
+LARGEST_LEAST = 4
+# Distance between the three values at which the count of a rewritten encoder is measured.
+APART = 8
 # Equal ranks above 50 always come within 2 %, so that unequal ones are small, and so are their differences.
 MOST_APART = 8
 
@@ -148,37 +150,37 @@ class _Counted:
     def __init__(self, config: S4ECAConfig, names: Sequence[str], vision: VisionSpec, text: TextSpec) -> None:
         self.config, self.names, self.vision, self.text = config, tuple(names), vision, text
         self.rewrites = hasattr(method_class(config), "rewrite")
+        self._kept: dict[tuple[int, ...], int] = {}
         self.least = self._least()
         self.base = self.real((self.least,) * len(names))
-        self._kept: dict[tuple[int, int], int] = {}
 
     def real(self, values: Sequence[int]) -> int:
         """Counted on the modules."""
-        options = {**self.config.options, **dict(zip(self.names, values, strict=True))}
-        return count_trainable(self.config.replace(options=options), self.vision, self.text)[0]
+        key = tuple(values)
+        if key not in self._kept:
+            options = {**self.config.options, **dict(zip(self.names, values, strict=True))}
+            self._kept[key] = count_trainable(self.config.replace(options=options), self.vision, self.text)[0]
+        return self._kept[key]
 
     def __call__(self, values: Sequence[int]) -> int:
         return self.base + sum(self._more(place, value) for place, value in enumerate(values))
 
     def _more(self, place: int, value: int) -> int:
         """What one knob adds to the count with all knobs at their least."""
-        if self.rewrites and value > FIRST + 2 * APART:
-            near = [FIRST + i * APART for i in range(3)]
+        near = [self.least + i * APART for i in range(3)]
+        if self.rewrites and value not in near:
             return _parabola(near, [self._more(place, v) for v in near], value)
-        key = (place, value)
-        if key not in self._kept:
-            others = [self.least] * len(self.names)
-            others[place] = value
-            self._kept[key] = self.real(others) - self.base
-        return self._kept[key]
+        others = [self.least] * len(self.names)
+        others[place] = value
+        return self.real(others) - self.base
 
     def _least(self) -> int:
         """The smallest value that every knob takes."""
-        for value in range(1, FIRST + 1):
+        for value in range(1, LARGEST_LEAST + 1):
             try:
                 self.real((value,) * len(self.names))
             except ConfigError:
-                if value == FIRST:
+                if value == LARGEST_LEAST:
                     raise
             else:
                 return value
