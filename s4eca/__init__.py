@@ -16,12 +16,14 @@ _HOMES = {
     "attach": "s4eca.model",
     "budget": "s4eca.parameters",
     "Predictor": "s4eca.predictor",
+    "Running": "s4eca.running",
     "open_dataset": "s4eca.data.open",
     "segment_geotiff": "s4eca.geo.segment",
 }
 
 __all__ = [
     "Predictor",
+    "Running",
     "S4ECAConfig",
     "S4ECAModel",
     "__version__",
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from s4eca.model import S4ECAModel, attach
     from s4eca.parameters import budget
     from s4eca.predictor import Predictor
+    from s4eca.running import Running
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,8 @@ from s4eca.trainable import trainable_state
 from s4eca.training.batch import Batch
 from s4eca.training.optim import OptimConfig, build_optimiser
 
+PLAIN = Running()
+
 
 class S4ECAModule(LightningModule):
     """Trains the adapters and the decoder of one configuration.
@@ -28,7 +30,7 @@ class S4ECAModule(LightningModule):
         running: checkpointing, the towers' type, compilation; not part of what is saved.
     """
 
-    def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None, running: Running | None = None) -> None:
+    def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None, running: Running = PLAIN) -> None:
         super().__init__()
         self.config = config
         self.optim = optim or OptimConfig()
