@@ -33,6 +33,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 EXTRA = tuple(f"{part}/{name}" for part in ("vision", "text") for name in (WEIGHTS, CONFIG))
 # Keys of the card that a folder may lack.
 OPTIONAL = {"datasets"}
+MAY = {"behaviour", "peft"}  # the same of an encoder: earlier versions noted no behaviour
 KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
 
 
@@ -116,7 +117,7 @@ def describe(model: Attached, card: Card) -> dict[str, Any]:
         "s4eca_version": __version__,
         "config": model.config.to_dict(),
         "encoders": {
-            part: {"source": e.spec.source, "sha256": e.fingerprint, "parameters": e.spec.parameters, **_guest(e)}
+            part: {"source": e.spec.source, "sha256": e.fingerprint, "behaviour": e.behaviour, **_inside(e)}
             for part, e in (("vision", model.vision), ("text", model.text))
         },
         "preprocessing": preprocessing(model),
@@ -124,10 +125,10 @@ def describe(model: Attached, card: Card) -> dict[str, Any]:
     }
 
 
-def _guest(encoder: Any) -> dict[str, Any]:
-    """What an encoder says of the peft adapter inside it; empty where there is none."""
+def _inside(encoder: Any) -> dict[str, Any]:
+    """What an encoder holds: its size, and the note of a peft adapter inside it where there is one."""
     guest = getattr(encoder, "guest", None)
-    return {} if guest is None else {"peft": guest.note}
+    return {"parameters": encoder.spec.parameters, **({} if guest is None else {"peft": guest.note})}
 
 
 def preprocessing(model: Attached) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     _check_card(path, note["card"])
     _same_keys(path, "encoders.", note["encoders"], {"vision", "text"})
     for part, saved in note["encoders"].items():
-        _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters", "peft"}, {"peft"})
+        _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters", *MAY}, MAY)
         if "peft" in saved:
             _same_keys(path, f"encoders.{part}.peft.", saved["peft"], {"name", "trains", "split", "config"})
             _an_object(path, f"encoders.{part}.peft.config", saved["peft"]["config"])
@@ -289,11 +290,16 @@ def _check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None
                 f"{folder / CONFIG} was made with the {part} encoder {saved['source']} "
                 f"(weights {saved['sha256'][:12]}…), but {encoder.spec.source} has weights {encoder.fingerprint[:12]}…."
             )
-        inside = _guest(encoder).get("peft", {}).get("config")
+        if saved.get("behaviour", encoder.behaviour) != encoder.behaviour:
+            raise AdapterFolderError(
+                f"{folder / CONFIG} has encoders.{part}.behaviour {saved['behaviour']!r}, but {encoder.spec.source} "
+                f"has {encoder.behaviour!r}: equal weights used with another activation, epsilon, window or head count."
+            )
+        inside = _inside(encoder).get("peft", {}).get("config")
         if inside != saved.get("peft", {}).get("config"):
             raise AdapterFolderError(
                 f"{folder / CONFIG} was made with {_said(saved.get('peft'))} inside the {part} encoder, but "
-                f"{encoder.spec.source} has {_said(_guest(encoder).get('peft'))}."
+                f"{encoder.spec.source} has {_said(_inside(encoder).get('peft'))}."
             )
     for key, value in preprocessing(model).items():
         found = note["preprocessing"].get(key)

@@ -147,6 +147,7 @@ class S4ECAModel(Shelf):
         return {
             "format": 1,
             "weights": self.vision.fingerprint,
+            "behaviour": self.vision.behaviour,
             "sites": list(self.method.sites),
             "late_blocks": self.method.late_blocks,
             "image_size": self.config.image_size,

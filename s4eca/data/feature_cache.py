@@ -23,6 +23,8 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 
 # Features at one site do not depend on which other sites were kept: a cache with more than is asked serves.
 PARTIAL = ("sites", "detail")
+# What folders of earlier versions do not say; one that says it is held to it.
+LATER = ("behaviour",)
 
 
 def _covers(found: Any, asked: Any) -> bool:
@@ -72,6 +74,8 @@ class FeatureCache:
             raise CacheError(f"{note} holds no object; delete the folder to build the cache anew.")
         for key in sorted(set(found) | set(self.recipe)):
             if key in PARTIAL and _covers(found.get(key), self.recipe.get(key)):
+                continue
+            if key in LATER and key not in found:
                 continue
             if found.get(key) != self.recipe.get(key):
                 raise CacheError(

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from s4eca.encoders import behaviour
 from s4eca.protocols import Guest
 
 
@@ -25,8 +26,14 @@ class FrozenEncoder(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
+        # Taken before a method or a guest can change the modules.
+        self.behaviour: str = behaviour.digest(self.settings())
         self.requires_grad_(False)
         super().train(False)
+
+    def settings(self) -> Any:
+        """What the encoder does with its weights that their names and shapes do not tell; `behaviour` is its hash."""
+        return behaviour.built(self.backbone)
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - the signature is torch's
         """Stay in eval mode whatever is asked."""
@@ -46,6 +53,7 @@ class FrozenEncoder(nn.Module):
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes, types and bytes of all weights (hex); independent of file format.
 
+        What is done with them (activation, heads, epsilons, windows) is told by `behaviour`.
         A method that rewrites the encoder asks for it first, so that it stays that of the checkpoint.
         """
         return self.weigh()

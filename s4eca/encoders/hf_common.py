@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from s4eca.encoders import catalog
+from s4eca.encoders import behaviour, catalog
 from s4eca.encoders.frozen import FrozenEncoder
 from s4eca.encoders.roles import TRANSFORMERS, named_roles
 from s4eca.errors import EncoderError
@@ -39,6 +39,10 @@ class HFEncoder(FrozenEncoder):
     def dtype(self) -> torch.dtype:
         """Number format of the weights that read the input."""
         return next(p.dtype for p in self.backbone.parameters() if p.is_floating_point())
+
+    def settings(self) -> Any:
+        """See `FrozenEncoder.settings`."""
+        return behaviour.configured(self.backbone.config)
 
     def roles(self) -> dict[str, list[str]]:
         """See `FrozenEncoder.roles`."""

@@ -74,6 +74,7 @@ def test_half_precision_stays_near(dtype, toy_model):
 
 CHANGES = {
     "weights": "other",
+    "behaviour": "other",
     "late_blocks": 2,
     "image_size": 64,
     "image_interpolation": "nearest",
