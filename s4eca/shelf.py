@@ -235,23 +235,16 @@ class Shelf(nn.Module):
                     f"The image was encoded with {what} = {found!r}, and the adapter {self.active!r} needs {wanted!r}; "
                     "encode it again with that adapter active."
                 )
-        frozen = self.vision.spec.blocks - self.method.late_blocks
-        reads = [site for site in self.method.sites if site < frozen]
-        if list(encoded.sites) == reads:
-            return encoded
-        missing = [site for site in reads if site not in encoded.sites]
-        if missing:
-            raise ConfigError(
-                f"The encoding keeps the blocks {_list(encoded.sites)}, and the adapter {self.active!r} reads "
-                f"{_list(reads)}; encode the image again with that adapter active."
-            )
-        sites = {site: encoded.sites[site] for site in reads}
-        return Encoded(encoded.grid, sites, encoded.resume, encoded.detail, encoded.grids, encoded.origin)
+        return _of_sites(encoded, self)
 
     def _hold(self, parts: Any) -> None:
         self.config = parts.config
         for name in PARTS:
             setattr(self, name, getattr(parts, name))
+
+    def methods(self) -> list[Any]:
+        """The methods of every adapter, the active one's first."""
+        return [self.adapter, *(parts.adapter for parts in self._shelved())]
 
     def _shelved(self) -> list[Any]:
         return list(self.shelf.values())
@@ -284,7 +277,7 @@ class Shelf(nn.Module):
     def _build(self, config: S4ECAConfig) -> Parts:
         """Untrained parts, switched off inside the encoders."""
         config = config.replace(vision=self.vision.spec.source, text=self.text.spec.source)
-        self._check_beside(config)
+        check_beside(self, config)
         check([config], self.running)
         self._let("deactivate", self.adapter)
         try:
@@ -304,31 +297,53 @@ class Shelf(nn.Module):
         if name not in self._names:
             raise ConfigError(f"There is no adapter {name!r}; the adapters are {_list(self._names)}.")
 
-    def _check_beside(self, config: S4ECAConfig) -> None:
-        """Refuse a method that cannot stand beside the others, or others that it cannot stand beside."""
-        if self._alone:
-            raise ConfigError("The adapters are disabled; leave disabled() before another is added.")
-        for encoder in (self.vision, self.text):
-            if getattr(encoder, "guest", None) is not None:
-                raise ConfigError(
-                    f"The encoder {encoder.spec.source} carries a peft adapter, which all would share; several "
-                    "adapters need encoders as their checkpoints have them."
-                )
-        added = method_class(config)
-        methods = [self.adapter, *(parts.adapter for parts in self._shelved())]
-        for method, present in ((config.method, added), *zip((c.method for c in self.configs()), methods, strict=True)):
-            if not _separable(present):
-                raise ConfigError(
-                    f"The method {method!r} trains the encoders' own weights, which no other adapter can share."
-                )
-        first = next((c.method for c, m in zip(self.configs(), methods, strict=True) if hasattr(m, "rewrite")), None)
-        if hasattr(added, "rewrite") and first is not None:
+
+def check_beside(model: Shelf, config: S4ECAConfig) -> None:
+    """Refuse a method that cannot stand beside the adapters of a model, or they beside it.
+
+    Raises:
+        ConfigError: which, and why.
+    """
+    if model._alone:
+        raise ConfigError("The adapters are disabled; leave disabled() before another is added.")
+    for encoder in (model.vision, model.text):
+        if getattr(encoder, "guest", None) is not None:
             raise ConfigError(
-                f"The method {config.method!r} puts layers into the encoders, where those of {first!r} are already; "
-                "one such adapter fits on a pair."
+                f"The encoder {encoder.spec.source} carries a peft adapter, which all would share; several "
+                "adapters need encoders as their checkpoints have them."
             )
-        if hasattr(added, "rewrite") and self.running.encoder_dtype == "int8":
-            raise ConfigError(f"The method {config.method!r} puts layers around weights, and these are int8 already.")
+    added = method_class(config)
+    present = list(zip((c.method for c in model.configs()), model.methods(), strict=True))
+    for name, method in ((config.method, added), *present):
+        if not _separable(method):
+            raise ConfigError(
+                f"The method {name!r} trains the encoders' own weights, which no other adapter can share."
+            )
+    if not hasattr(added, "rewrite"):
+        return
+    first = next((name for name, method in present if hasattr(method, "rewrite")), None)
+    if first is not None:
+        raise ConfigError(
+            f"The method {config.method!r} puts layers into the encoders, where those of {first!r} are already; "
+            "one such adapter fits on a pair."
+        )
+    if model.running.encoder_dtype == "int8":
+        raise ConfigError(f"The method {config.method!r} puts layers around weights, and these are int8 already.")
+
+
+def _of_sites(encoded: Encoded, model: Shelf) -> Encoded:
+    """The blocks of an encoding that the active adapter reads."""
+    frozen = model.vision.spec.blocks - model.method.late_blocks
+    reads = [site for site in model.method.sites if site < frozen]
+    if list(encoded.sites) == reads:
+        return encoded
+    if not set(reads) <= set(encoded.sites):
+        raise ConfigError(
+            f"The encoding keeps the blocks {_list(encoded.sites)}, and the adapter {model.active!r} reads "
+            f"{_list(reads)}; encode the image again with that adapter active."
+        )
+    sites = {site: encoded.sites[site] for site in reads}
+    return Encoded(encoded.grid, sites, encoded.resume, encoded.detail, encoded.grids, encoded.origin)
 
 
 def build_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[Any, nn.Module]:
