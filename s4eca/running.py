@@ -40,12 +40,12 @@ _REFUSED: dict[tuple[str, str], str] = {
     ("checkpointing: adapters", "detris"): _BATCH_NORM,
     ("checkpointing: adapters", "etris"): _BATCH_NORM,
     ("checkpointing: encoders", "decoder-only"): _NOTHING_KEPT,
+    ("checkpointing: encoders", "detris"): _BATCH_NORM,  # they stand inside the blocks
     ("encoder_dtype: bf16", "full"): _WHOLE,
     ("encoder_dtype: int8", "full"): _WHOLE,
     ("encoder_dtype: bf16", "ln"): "it trains norms inside the encoders, and torch's takes no bf16 beside fp32 weights",
     ("encoder_dtype: bf16", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
     ("encoder_dtype: int8", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
-    ("compile", "adaptformer"): "it stands beside the MLP by hooks, which a compiled block does not call",
 }
 # Of torch.compile, for one function; beyond it the function would run as it is.
 RECOMPILE_LIMIT = 64
@@ -171,6 +171,24 @@ def _check_guests(towers: tuple[Any, ...], running: Running) -> None:
                     f"running.encoder_dtype is {running.encoder_dtype!r}, which the peft adapter inside "
                     f"{tower.spec.source} cannot have: {reason}."
                 )
+
+
+def check_ready(config: S4ECAConfig, *towers: Any) -> None:
+    """Refuse towers that were passed ready-made in half precision where the method cannot have them.
+
+    DoRA can: the rows whose lengths it learns are those of the module as it was given.
+
+    Raises:
+        ConfigError: the first such tower, with the reason.
+    """
+    reason = None if config.method == "dora" else _REFUSED.get(("encoder_dtype: bf16", config.method))
+    for tower in towers if reason is not None else ():
+        half = {p.dtype for p in tower.parameters()} & {torch.bfloat16, torch.float16}
+        if half:
+            raise ConfigError(
+                f"The encoder {tower.spec.source} is in {str(half.pop()).removeprefix('torch.')}, which the method "
+                f"{config.method!r} cannot have: {reason}; pass it in float32."
+            )
 
 
 def blocks(encoder: Any) -> list[nn.Module]:

@@ -57,6 +57,7 @@ def test_every_method_saves_or_refuses(method, part, make):
     model = make(method=method)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     plain = step(model)
+    after = {name: buffer.clone() for name, buffer in model.named_buffers()}
     for name, buffer in model.named_buffers():
         buffer.copy_(before[name])
     reason = refusal(f"checkpointing: {part}", model.config)
@@ -67,6 +68,8 @@ def test_every_method_saves_or_refuses(method, part, make):
     found = step(model.run_with(Running(part)))
     same(plain, found)
     assert found.kept < plain.kept
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, after[name]), f"{name} counts what is computed again"
 
 
 def test_where_no_block_keeps_anything_it_is_refused(make):

@@ -68,6 +68,27 @@ def test_every_method_works_or_refuses(method, make):
     close(model, CAPTURED, lambda: make("dinov2", method=method))
 
 
+@pytest.mark.parametrize("method", ["adaptformer", "detris"])
+def test_what_hangs_on_blocks_is_called_at_every_step(method, make):
+    """The hooks are new at each call: their words, grids and weights are those of the step, not of the first."""
+    plain, compiled = make(method=method).eval(), make(method=method).eval().run_with(CAPTURED)
+    for seed, said in enumerate((["a roof", "the red ship left of it"], ["x", "blue"], ["one two three four", "a b"])):
+        size = plain.config.image_size
+        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(seed))
+        found = []
+        for model in (plain, compiled):
+            model.zero_grad(set_to_none=True)
+            logits = model(images, said)
+            logits.square().mean().backward()
+            grads = [p.grad.clone() for p in model.adapter.parameters() if p.grad is not None]
+            found.append([logits.detach(), *grads])
+            with torch.no_grad():
+                for parameter in model.adapter.parameters():
+                    parameter.mul_(1.1)
+        assert len(found[0]) == len(found[1]) > 1
+        assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("vision", "text"), QUICK)
 def test_the_compiler_itself_with_everything_else(vision, text, make):
