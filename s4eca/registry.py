@@ -12,6 +12,7 @@ from typing import Any
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.sharing import check_free
 
 VISION_SOURCES = {
     "hf": "s4eca.encoders.hf:load_vision",
@@ -124,9 +125,13 @@ def wrap_vision_encoder(module: Any) -> Any:
     """The frozen vision encoder around a module that is loaded already; a wrapped one is returned as it is.
 
     Raises:
+        ConfigError: a method of another model rewrote it.
         EncoderError: a module of no known library.
     """
-    return module if hasattr(module, "spec") else _wrapper(VISION_WRAPPERS, module, "vision")(module)
+    if hasattr(module, "spec"):
+        return module
+    check_free(module, "vision")  # wrapping freezes
+    return _wrapper(VISION_WRAPPERS, module, "vision")(module)
 
 
 def wrap_text_encoder(module: Any, tokenizer: Any = None) -> Any:
@@ -137,12 +142,14 @@ def wrap_text_encoder(module: Any, tokenizer: Any = None) -> Any:
         tokenizer: the tokenizer, unless `module` brings it.
 
     Raises:
+        ConfigError: a method of another model rewrote it.
         EncoderError: a module of no known library, or no tokenizer.
     """
     if isinstance(module, tuple | list) and len(module) == 2:
         module, tokenizer = module
     if hasattr(module, "spec"):
         return module
+    check_free(module, "text")
     wrap = _wrapper(TEXT_WRAPPERS, module, "text")
     if tokenizer is None:
         raise EncoderError(f"text is a {type(module).__name__} without a tokenizer; pass text=(module, tokenizer).")

@@ -22,7 +22,8 @@ from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.protocols import Encoded, TextSpec, VisionSpec
 from s4eca.registry import build_method, method_class
-from s4eca.running import Running, check, set_sites
+from s4eca.running import Running, check, check_ready, set_sites
+from s4eca.sharing import check_pair, enter
 
 DEFAULT = "default"
 PARTS = ("adapter", "decoder", "towers", "scaling", "bands")
@@ -46,24 +47,23 @@ class Parts(nn.Module):
             setattr(self, name, parts[name])
 
     @classmethod
-    def build(cls, vision: Any, text: Any, config: S4ECAConfig) -> Parts:
-        """Untrained parts for a pair; a method that rewrites the encoders does so here, or leaves no trace.
+    def build(cls, vision: Any, text: Any, config: S4ECAConfig, beside: Any = None) -> Parts:
+        """Untrained parts for a pair, on the model `beside` if it is there already.
+
+        A method that rewrites the encoders does so last, when nothing else can be refused, or leaves no trace.
 
         Raises:
-            ConfigError: the settings do not fit the encoders.
+            ConfigError: the settings do not fit the encoders, or another model's method changes them.
             EncoderError: nor does the image size.
         """
         vision.grid(config.image_size, config.image_size)
         adapter, decoder = build_trainable(config, vision.spec, text.spec)
-        if hasattr(adapter, "rewrite"):
-            try:
-                adapter.rewrite(vision, text)
-            except BaseException:
-                if hasattr(adapter, "withdraw"):
-                    adapter.withdraw(vision, text)
-                raise
-        towers = Towers(vision.added(), text.added())
         scaling, bands = build_bands(config, vision.spec.mean)
+        check_pair(vision, text, config, hasattr(adapter, "rewrite"), beside)
+        check_ready(config, vision, text)
+        if hasattr(adapter, "rewrite"):
+            adapter.rewrite(vision, text)
+        towers = Towers(vision.added(), text.added())
         return cls(config, adapter=adapter, decoder=decoder, towers=towers, scaling=scaling, bands=bands)
 
 
@@ -241,6 +241,12 @@ class Shelf(nn.Module):
         self.config = parts.config
         for name in PARTS:
             setattr(self, name, getattr(parts, name))
+        enter(self)
+
+    def __setstate__(self, state: Any) -> None:
+        """A copy stands on its encoders as the model it was copied from does."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        enter(self)
 
     def methods(self) -> list[Any]:
         """The methods of every adapter, the active one's first."""
@@ -281,7 +287,7 @@ class Shelf(nn.Module):
         check([config], self.running)
         self._let("deactivate", self.adapter)
         try:
-            parts = Parts.build(self.vision, self.text, config)
+            parts = Parts.build(self.vision, self.text, config, beside=self)
             self._let("deactivate", parts.adapter)
         finally:
             self._let("activate", self.adapter)

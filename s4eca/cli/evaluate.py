@@ -138,10 +138,12 @@ def _untrained(model: Any) -> Any:
     """The same encoders and settings with adapters and decoder as they are before training (seed 0)."""
     import torch
 
-    from s4eca.model import S4ECAModel
+    from s4eca.model import S4ECAModel, attach
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        if hasattr(model.adapter, "rewrite"):  # those encoders are no longer as their checkpoints have them
+            return attach(config=model.config).eval()
         return S4ECAModel(model.vision, model.text, model.config).eval()
 
 

@@ -22,7 +22,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         *("adapter_folder", "card", "hub", "predictor", "evaluate", "testing"),
     ),
     1: ("encoders", "adapters", "decoder", "losses", "metrics", "data"),
-    0: ("config", "protocols", "registry", "errors", "trainable"),
+    0: ("config", "protocols", "registry", "sharing", "errors", "trainable"),
 }
 # Layers whose members may import one another (in one direction); elsewhere neighbours are strangers.
 NEIGHBOURS = (0, 2, 4)

@@ -45,11 +45,24 @@ class PeftMethod(DecoderOnly):
     def rewrite(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Put the layers into both encoders, in place; their old weights stay as they are, and frozen.
 
+        What can be refused is refused before anything is changed; where that needs the projections split first, the
+        layers that are in already come out again.
+
         Raises:
             ConfigError: an encoder has no separate module for what the method adapts, or is rewritten already.
         """
-        for encoder, tower in ((vision, "vision"), (text, "text")):
-            self._rewrite(encoder, tower)
+        pair: tuple[tuple[Any, str], ...] = ((vision, "vision"), (text, "text"))
+        for encoder, tower in pair:
+            self._check_plain(encoder, tower)
+        for encoder, tower in pair:
+            if not (self.SPLITS and "qkv" in encoder.roles()):
+                self.settings(encoder, tower)
+        try:
+            for encoder, tower in pair:
+                self._rewrite(encoder, tower)
+        except BaseException:
+            self.withdraw(vision, text)
+            raise
 
     def activate(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Let the layers speak and learn again."""
@@ -86,12 +99,14 @@ class PeftMethod(DecoderOnly):
         """Peft's configuration for one encoder."""
         raise NotImplementedError
 
-    def _rewrite(self, encoder: Any, tower: str) -> None:
+    def _check_plain(self, encoder: Any, tower: str) -> None:
         if encoder.added():
             raise ConfigError(
                 f"The {tower} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
                 f"{self.method!r} takes one as its checkpoint has it."
             )
+
+    def _rewrite(self, encoder: Any, tower: str) -> None:
         if not any(parameter.is_meta for parameter in encoder.backbone.parameters()):
             _ = encoder.fingerprint  # that of the checkpoint, kept from here on
         if self.SPLITS:

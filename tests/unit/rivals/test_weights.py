@@ -118,6 +118,10 @@ def test_adapters_stay_in_full_precision_on_half_towers(method, pair, toy_model)
     vision, text = pair()
     for encoder in (vision, text):
         encoder.backbone.to(torch.bfloat16)
+    if method == "ln":  # torch's norms take no bf16 beside fp32 weights
+        with pytest.raises(ConfigError, match="is in bfloat16, which the method 'ln' cannot have"):
+            toy_model(pair=(vision, text), method=method, image_size=28)
+        return
     model = toy_model(pair=(vision, text), method=method, image_size=28)
     assert all(p.dtype == torch.float32 for p in model.towers.parameters())
 
