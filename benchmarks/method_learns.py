@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import record
+import table
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -53,7 +54,6 @@ from s4eca.trainable import parameter_groups, trainable_parameters
 
 SCENES = 60
 LINE = "decoder-only"
-LEAST_FALL = 0.05
 # Vectors around frozen weights move little at the rate of matrices; all weights at once would break at it.
 RATES = {"ia3": 5e-3, "vera": 5e-3, "ln": 5e-3, "full": 5e-5}
 SETTINGS = ("layout", "size", "warm", "references", "samples", "epochs", "batch", "rate", "seed")
@@ -85,7 +85,7 @@ def main() -> None:
         if method not in result["methods"]:
             result["methods"][method] = one_method(args, method, decoder, samples)
             record.write(args.out, {**result, **record.provenance()})
-    print(table(result["methods"]))
+    print(table.method_learns(result))
 
 
 def rendered(folder: Path) -> Path:
@@ -242,22 +242,6 @@ def resumed(args: argparse.Namespace) -> dict[str, Any]:
     if found["settings"] != settings:
         sys.exit(f"{args.out} holds rows made with {found['settings']}; name another file or delete it")
     return {"settings": settings, "methods": found["methods"]}
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown: losses of the first and last pass, their fall, and the last against the line of the decoder alone."""
-    line = rows[LINE]["last"]
-    lines = [
-        "| method | trained in encoders | first pass | last pass | fall % | below the line % | learns | s |",
-        "|---|" + "---:|" * 5 + "---|---:|",
-    ]
-    for name, row in rows.items():
-        learns = "line" if name == LINE else "yes" if row["fall"] >= LEAST_FALL else "no"
-        lines.append(
-            f"| {name} | {row['adapters']:,} | {row['first']:.4f} | {row['last']:.4f} | {100 * row['fall']:.1f} "
-            f"| {100 * (1 - row['last'] / line):.1f} | {learns} | {row['seconds']:.0f} |"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

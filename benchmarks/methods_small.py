@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import record
+import table
 import torch
 from lightning.pytorch import Callback
 
@@ -50,7 +51,6 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 # Vectors around frozen weights move little at the rate of matrices; all weights at once would break at it.
 RATES = {"ia3": 5e-3, "vera": 5e-3, "ln": 5e-3, "full": 5e-5}
-COLUMNS = ("mIoU", "oIoU", "P@0.5")
 
 
 class Losses(Callback):
@@ -87,7 +87,7 @@ def main() -> None:
         if name not in result["rows"]:
             result["rows"][name] = one_row(args, ROWS[name], start)
             record.write(args.out, {**result, **record.provenance()})
-    print(table(result))
+    print(table.methods_small(result))
 
 
 def base(args: argparse.Namespace) -> S4ECAConfig:
@@ -202,18 +202,6 @@ def resumed(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if found["settings"] != settings:
         sys.exit(f"{out} holds rows made with {found['settings']}; name another file or delete it")
     return found
-
-
-def table(result: dict[str, Any]) -> str:
-    """Markdown, in percent; the share is adapters / frozen encoders."""
-    head = ("method", "trained in encoders", "share", *COLUMNS, "shuffled mIoU", "loss, last quarter")
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    for name, row in {**result["rows"], **result["controls"]}.items():
-        cells = [f"{row['adapters']:,}", f"{100 * row['share']:.2f}"] if "adapters" in row else ["", ""]
-        cells += [f"{100 * row['native'][c]:.1f}" for c in COLUMNS] + [f"{100 * row['shuffled']['mIoU']:.1f}"]
-        cells.append(f"{row['loss_last_quarter']:.3f}" if "loss_last_quarter" in row else "")
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

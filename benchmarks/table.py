@@ -1,7 +1,7 @@
-"""The README's results table, made from the committed results alone.
+"""Tables of the README and of docs/methods.md, made from the committed results alone.
 
-python benchmarks/table.py            print it
-python benchmarks/table.py --write    put it into README.md between its marks
+python benchmarks/table.py            print them
+python benchmarks/table.py --write    put each into its page between its marks
 """
 
 from __future__ import annotations
@@ -12,17 +12,80 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- results: python benchmarks/table.py --write -->", "<!-- end of results -->"
+RESULTS = ROOT / "benchmarks" / "results"
 SETS = {"vhr10-ref": "vhr10-ref val (305)", "dubai-ref": "dubai-ref val (109)"}
 COLUMNS = ("mIoU", "oIoU", "P@0.5", "P@0.7", "P@0.9")
+LINE, LEAST_FALL = "decoder-only", 0.05
 
 
-def markdown() -> str:
+def read(name: str) -> dict[str, Any]:
+    """A committed result."""
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return result
+
+
+def scores() -> str:
+    """Scores with their controls on both real sets, in percent."""
     parts = []
     for name, title in SETS.items():
-        result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        result = read(name)
         parts += [*_scores(title, result), "", *_groups(result), ""]
     return "\n".join(parts).strip()
+
+
+def methods_small(result: dict[str, Any]) -> str:
+    """Every method at one budget, in percent; the share is adapters / frozen encoders."""
+    chosen = COLUMNS[:3]
+    head = ("method", "trained in encoders", "share %", *chosen, "mIoU, shuffled", "loss, last quarter")
+    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
+    for name, row in {**result["rows"], **result["controls"]}.items():
+        cells = [f"{row['adapters']:,}", f"{100 * row['share']:.2f}"] if "adapters" in row else ["", ""]
+        cells += [f"{100 * row['native'][c]:.1f}" for c in chosen] + [f"{100 * row['shuffled']['mIoU']:.1f}"]
+        cells.append(f"{row['loss_last_quarter']:.3f}" if "loss_last_quarter" in row else "")
+        lines.append(_line([name, *cells]))
+    return "\n".join(lines)
+
+
+def method_learns(result: dict[str, Any]) -> str:
+    """Losses of the first and last pass, their fall, and the last one against the line of the decoder alone."""
+    rows = result["methods"]
+    line = rows[LINE]["last"]
+    head = ("method", "trained in encoders", "first pass", "last pass", "fall %", "below the line %", "learns")
+    lines = [_line(head), "|---|" + "---:|" * 5 + "---|"]
+    for name, row in rows.items():
+        learns = "the line" if name == LINE else "yes" if row["fall"] >= LEAST_FALL else "no"
+        cells = [f"{row['adapters']:,}", f"{row['first']:.4f}", f"{row['last']:.4f}", f"{100 * row['fall']:.1f}"]
+        lines.append(_line([name, *cells, f"{100 * (1 - row['last'] / line):.1f}", learns]))
+    return "\n".join(lines)
+
+
+# Page -> mark in it -> what makes the table there.
+PAGES = {
+    "README.md": {"scores": scores},
+    "docs/methods.md": {
+        "methods_small": lambda: methods_small(read("methods_small")),
+        "method_learns": lambda: method_learns(read("method_learns")),
+    },
+}
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands in a page in front of a table and behind it."""
+    return f"<!-- {name}: python benchmarks/table.py --write -->", f"<!-- end of {name} -->"
+
+
+def written(page: str, text: str) -> str:
+    """The text of a page with its tables as the results have them."""
+    for name, make in PAGES[page].items():
+        begin, end = marks(name)
+        head, found, rest = text.partition(begin)
+        assert found and end in rest, f"{page} lacks the marks of {name}"
+        text = f"{head}{begin}\n\n{make()}\n\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _scores(title: str, result: dict[str, Any]) -> list[str]:
@@ -48,14 +111,13 @@ def _groups(result: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
-    if not parser.parse_args().write:
-        print(markdown())
-        return
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    readme.write_text(f"{head}{BEGIN}\n\n{markdown()}\n\n{END}{tail}")
+    write = parser.parse_args().write
+    for page, tables in PAGES.items():
+        path = ROOT / page
+        if write:
+            path.write_text(written(page, path.read_text()))
+        else:
+            print("\n\n".join(make() for make in tables.values()))
 
 
 if __name__ == "__main__":

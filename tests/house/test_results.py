@@ -39,10 +39,12 @@ def test_the_scored_adapter_is_the_committed_one(name):
     assert (folder / WEIGHTS).exists()
 
 
-def test_the_readme_table_is_made_from_the_results(monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
+def test_the_tables_are_made_from_the_results(page, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     sys.modules.pop("table", None)
     import table
 
-    between = (ROOT / "README.md").read_text().partition(table.BEGIN)[2].partition(table.END)[0]
-    assert between.strip() == table.markdown()
+    assert set(table.PAGES) == {"README.md", "docs/methods.md"}
+    text = (ROOT / page).read_text()
+    assert text == table.written(page, text)
