@@ -2,7 +2,8 @@
 
 Identifiers: ``openclip:/local/dir`` and ``openclip:hf-hub:USER/NAME`` (open_clip's own hub format), or an architecture
 and one file with its weights: ``openclip:ViT-B-32@/path/file.pt``, ``openclip:ViT-B-32@hf-hub:USER/REPO/FILE`` and
-``openclip:ViT-B-32@TAG`` with a tag of open_clip's own list.
+``openclip:ViT-B-32@TAG`` with a tag of open_clip's own list. A directory that holds nothing but one file of weights, or
+a repository that the catalogue knows, needs no architecture where it is plain (`openclip_plain.py`).
 
 The blocks are the library's own modules, called one at a time. Of a model only the tower that is asked for is kept.
 """

@@ -13,6 +13,7 @@ import open_clip
 from open_clip.pretrained import download_pretrained_from_hf
 from torch import Tensor
 
+from s4eca.encoders import openclip_plain
 from s4eca.encoders.checkpoints import fetch, first_line, read_state
 from s4eca.errors import EncoderError
 
@@ -45,9 +46,12 @@ class Checkpoint(ABC):
         """
         name = source.removeprefix("openclip:")
         if name.startswith(HUB):
-            return _Hub(source, name.removeprefix(HUB))
-        if Path(name).expanduser().is_dir():
-            return _Folder(source, name)
+            plain = openclip_plain.on_hub(name.removeprefix(HUB))
+            return _Hub(source, name.removeprefix(HUB)) if plain is None else _Named(source, plain)
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            described = (folder / CONFIG).is_file()
+            return _Folder(source, name) if described else _Named(source, openclip_plain.in_folder(folder))
         if "@" in name:
             return _Named(source, name)
         if open_clip.get_model_config(name) is not None:
@@ -131,7 +135,11 @@ class _Hub(_Described):
     def config(self, here: bool = False) -> dict[str, Any]:
         if here:
             return self.read_config(self._cached() / CONFIG)
-        return self.read_config(Path(self._get(CONFIG)))
+        try:
+            return self.read_config(Path(self._get(CONFIG)))
+        except EncoderError as error:
+            plain = f"openclip:ARCHITECTURE@{HUB}{self.name}/FILE"
+            raise EncoderError(f"{error} A repository of plain files opens as {plain}.") from error
 
     def _cached(self) -> Path:
         from s4eca.encoders.meta import cached_snapshot

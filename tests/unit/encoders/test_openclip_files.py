@@ -248,3 +248,84 @@ def test_a_tokenizer_of_transformers_is_read_from_the_folder(broken, no_network)
 
 def _plain(settings):
     return {key: value for key, value in settings.items() if key != "custom_text"}
+
+
+@pytest.fixture
+def plain(named, tmp_path):
+    """A folder of plain files of the tiny architecture, by their names."""
+
+    def folder(*names):
+        place = tmp_path / "plain"
+        for name in names:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(named, place / name)
+        return place
+
+    return folder
+
+
+@pytest.mark.parametrize("name", ["Remote-tiny-ViT.pt", "ckpt/RS5M_tiny-ViT.pt", "tiny-ViT.pth"])
+def test_a_folder_of_one_plain_file_says_its_architecture_by_the_files_name(plain, named, name, no_network):
+    source = f"openclip:{plain(name)}"
+    vision, text = both(source)
+    wanted = both(f"openclip:tiny-ViT@{named}")
+    assert [e.fingerprint for e in (vision, text)] == [e.fingerprint for e in wanted]
+    assert vision.spec.source == text.spec.source == source and vision.behaviour == wanted[0].behaviour
+    assert meta.vision_spec(source) == vision.spec and meta.text_spec(source) == text.spec
+
+
+def test_folders_that_do_not_say_what_they_hold_list_what_to_write(plain, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(
+        EncoderError, match="none holds neither open_clip_config.json nor a checkpoint; pass openclip:A"
+    ):
+        load_vision_encoder(f"openclip:{tmp_path / 'none'}")
+    folder = plain("weights.pt")
+    with pytest.raises(EncoderError, match=r"weights.pt, whose name .*; write openclip:ARCHITECTURE@.*/weights.pt\."):
+        load_vision_encoder(f"openclip:{folder}")
+    plain("Remote-tiny-ViT.pt")
+    with pytest.raises(
+        EncoderError, match=r"2 checkpoints; write openclip:tiny-ViT@.*Remote-tiny-ViT.pt or openclip:A"
+    ):
+        load_vision_encoder(f"openclip:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("RemoteCLIP-ViT-B-32.pt", ["ViT-B-32"]),
+        ("RemoteCLIP-ViT-L-14.pt", ["ViT-L-14"]),
+        ("RS5M_ViT-B-32.pt", ["ViT-B-32-quickgelu"]),
+        ("mine-ViT-B-32.pt", ["ViT-B-32", "ViT-B-32-quickgelu"]),
+        ("mine-ViT-B-32-quickgelu.pt", ["ViT-B-32-quickgelu"]),
+        ("mine_ViT-B-16-plus-240.safetensors", ["ViT-B-16-plus-240"]),
+        ("mine.pt", []),
+    ],
+)
+def test_what_a_files_name_says(file, names):
+    """Weights trained with and without QuickGELU look the same: a name that leaves it open is no answer."""
+    from s4eca.encoders.openclip_plain import architectures
+
+    assert architectures(file) == names
+
+
+def test_known_repositories_of_plain_files(no_network, monkeypatch):
+    from s4eca.encoders.openclip_files import Checkpoint
+
+    remote = "hf-hub:chendelong/RemoteCLIP"
+    with pytest.raises(
+        EncoderError, match=f"write openclip:ViT-B-32@{remote}/RemoteCLIP-ViT-B-32.pt or openclip:ViT-L"
+    ):
+        load_vision_encoder(f"openclip:{remote}")
+    source = "openclip:hf-hub:Zilun/GeoRSCLIP"
+    known = Checkpoint.of(source)
+    assert known.source == source and known.config()["quick_gelu"]
+    assert meta.vision_spec(source).widths == (768,) * 12
+
+
+def test_other_repositories_of_plain_files_say_what_to_write(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderError, match="opens as openclip:ARCHITECTURE@hf-hub:someone/files/FILE"):
+        load_vision_encoder("openclip:hf-hub:someone/files")
