@@ -85,9 +85,11 @@ def fetch(get: Callable[[], Any], part: str, source: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, or its kind where it says nothing."""
-    said = str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    """What an error says first, with what follows a colon at the line's end; its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _refuse(verb: str, names: Iterable[str], source: str, module: nn.Module) -> None:

@@ -5,6 +5,7 @@ What a family looks like inside is said in `hf_vision.py`, `hf_swin.py` and `hf_
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from s4eca.encoders.hf_common import form_of, tower
 from s4eca.encoders.hf_swin import SWIN_FORMS, HFSwin
 from s4eca.encoders.hf_text import TEXT_FORMS, HFText
 from s4eca.encoders.hf_vision import VISION_FORMS, HFVision
+from s4eca.encoders.meta import field_named
 from s4eca.encoders.preprocessing import read_normalisation
 from s4eca.errors import EncoderError, needs
 
@@ -124,7 +126,9 @@ def _config(source: str) -> Any:
 
     try:
         return AutoConfig.from_pretrained(**_origin(source))
-    except (OSError, ValueError) as error:
+    except EncoderError:
+        raise
+    except Exception as error:  # what a library raises on odd settings is not ours to list
         raise _unreachable(source, "config.json", error) from error
 
 
@@ -155,24 +159,41 @@ def _file(source: str, name: str) -> str | None:
 
 
 def _weights(family: str, source: str) -> Any:
-    import safetensors
     import transformers
 
     form = catalog.FAMILIES[family]
+    # Mismatched tensors are refused below, by name.
+    asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "dtype": torch.float32}
     try:
         cls = getattr(transformers, form.model_class)
         with quiet_loading():
-            model, report = cls.from_pretrained(
-                **_origin(source), output_loading_info=True, dtype=torch.float32, **form.settings, **form.build
-            )
-    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            model, report = cls.from_pretrained(**_origin(source), **asked, **form.settings, **form.build)
+    except EncoderError:
+        raise
+    except Exception as error:  # the hub, the file, the settings: each library raises its own
         raise _unreachable(source, "the weights", error) from error
+    for name, stored, wanted in sorted(report["mismatched_keys"]):
+        raise EncoderError(
+            f"{source} has {name} of shape {tuple(stored)} where its config.json asks for {tuple(wanted)}; one of the "
+            "two belongs to another checkpoint."
+        )
     missing = sorted(set(report["missing_keys"]))
     if missing:
         raise EncoderError(
             f"The checkpoint {source} lacks {len(missing)} tensors of {form.model_class}, first {missing[0]}."
         )
     return model
+
+
+def _settings(source: str) -> dict[str, Any]:
+    """Every field of a checkpoint's config.json, those of its towers in front; empty where it cannot be read."""
+    try:
+        path = _file(source, "config.json")
+        values = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    except (EncoderError, OSError, ValueError):
+        return {}
+    inner = [value for value in values.values() if isinstance(value, dict)]
+    return {name: value for found in (*inner, values) for name, value in found.items()}
 
 
 def _tokenizer(source: str, family: str, vocabulary: int) -> Any:
@@ -184,7 +205,7 @@ def _tokenizer(source: str, family: str, vocabulary: int) -> Any:
             needs(module, extra="siglip", purpose=f"tokenise for {source}")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(**_origin(source))
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # as above
         raise _unreachable(source, "the tokenizer", error) from error
     _check_tokenizer(tokenizer, source, vocabulary)
     return tokenizer
@@ -199,7 +220,7 @@ def _check_tokenizer(tokenizer: Any, source: str, vocabulary: int) -> None:
 
 
 def _unreachable(source: str, part: str, error: Exception) -> EncoderError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first = field_named(error, _settings(source) if isinstance(error, KeyError) else {})
     if Path(source).is_dir():
         return EncoderError(f"Cannot read {part} in {source}: {first}")
     return EncoderError(

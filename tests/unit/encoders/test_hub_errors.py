@@ -9,6 +9,7 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 
+from s4eca.encoders import meta
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.errors import EncoderError, MissingDependencyError, S4ECAError
 from s4eca.registry import load_text_encoder, load_vision_encoder
@@ -113,3 +114,34 @@ def test_a_whole_checkpoint_without_a_tower_is_named(broken):
         for load in (load_vision, load_text):
             with pytest.raises(EncoderError, match=f"family '{value}', which is not a known"):
                 load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "part"),
+    [
+        ("dinov2", {"hidden_size": "abc"}, "config.json in .*dinov2: .*'hidden_size'.*expected int, got str.*'abc'"),
+        ("dinov2", {"patch_size": None}, "config.json in .*dinov2: .*'patch_size'"),
+        ("dinov2", {"hidden_act": "nope"}, "dinov2: hidden_act is 'nope', which is unknown"),
+        ("dinov2", {"num_attention_heads": 0}, "Cannot read the weights in .*dinov2: "),
+        ("dinov2", {"hidden_size": 48}, r"dinov2 has \S+ of shape \(.*\) where its config.json asks for \(.*\)"),
+        ("bert", {"hidden_act": "nope"}, "bert: hidden_act is 'nope', which is unknown"),
+        ("bert", {"vocab_size": 99}, r"word_embeddings.weight of shape \(62, 24\) where .* asks for \(99, 24\)"),
+    ],
+)
+def test_damaged_values_of_a_configuration_are_one_sentence_that_names_them(broken, name, settings, part):
+    folder = broken(name)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+    with pytest.raises(EncoderError, match=part) as refused:
+        (load_text if name == "bert" else load_vision)(str(folder))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", [{"hidden_size": "abc"}, {"hidden_act": "nope"}])
+def test_without_weights_damaged_values_are_named_too(broken, settings):
+    folder = broken("dinov2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+    (field, value), *_ = settings.items()
+    with pytest.raises(EncoderError, match=f"config.json does not describe a dinov2 encoder: .*{field}.*{value}"):
+        meta.vision_spec(str(folder))
