@@ -6,6 +6,7 @@ What a family looks like inside is said in `hf_vision.py`, `hf_swin.py` and `hf_
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +65,30 @@ def wrap_vision(module: Any, source: str | None = None) -> HFVision:
     """
     inner = tower(module, "vision")
     name = source or _remembered(module)
-    folder = Path(name).expanduser()
-    normalisation = read_normalisation(lambda file: folder / file) if folder.is_dir() else None
-    entry = catalog.find(name, "vision")
     wrapper = form_of(VISION, inner.config.model_type, name, "vision")
-    return wrapper(inner, name, normalisation or (entry.normalisation if entry else None))
+    return wrapper(inner, name, _noted(name, inner.config.model_type))
+
+
+def _noted(name: str, family: str) -> catalog.Normalisation | None:
+    """Constants of a loaded module as its checkpoint's files note them, else as the catalogue does; None: the family's.
+
+    Of a hub id only the cache is looked at. A checkpoint of neither place may have been trained with other constants,
+    which is said.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return read_normalisation(lambda file: folder / file)
+    on_hub = name.count("/") == 1 and ":" not in name and not name.startswith((".", "/", "~"))
+    found = read_normalisation(lambda file: _file(name, file, here=True)) if on_hub else None
+    entry = catalog.find(name, "vision")
+    if found is None and entry is None and on_hub:
+        mean, std = catalog.FAMILIES[family].normalisation
+        warnings.warn(
+            f"{name} is not in the catalogue and its preprocessor_config.json is not on this machine: mean {mean} and "
+            f"std {std} of the family {family} are assumed; to be sure, load it by name, vision={name!r}.",
+            stacklevel=2,
+        )
+    return found or (entry.normalisation if entry else None)
 
 
 def wrap_text(module: Any, tokenizer: Any, source: str | None = None) -> HFText:
@@ -138,11 +158,17 @@ def _family(source: str, role: str) -> str:
     return catalog.TOWERS.get((found, role), (found, ""))[0]
 
 
-def _file(source: str, name: str) -> str | None:
-    """Where a small file of a checkpoint lies, or None where the checkpoint has none of that name."""
+def _file(source: str, name: str, here: bool = False) -> str | None:
+    """Where a small file of a checkpoint lies, or None where the checkpoint has none of that name.
+
+    Args:
+        source: hub id or local directory.
+        name: of the file.
+        here: look only at what is on this machine.
+    """
     from transformers.utils import cached_file
 
-    origin = _origin(source)
+    origin = {**_origin(source), **({"local_files_only": True} if here else {})}
     place = origin.pop("pretrained_model_name_or_path")
     try:
         found: str | None = cached_file(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from tiny_hub import TEXT, VISION
@@ -42,6 +45,7 @@ def test_a_vision_module_is_what_its_name_loads(hub, name):
     module = library(folder).train()
     ready, loaded = wrap_vision(module), load_vision(folder)
     assert ready.spec == loaded.spec and ready.fingerprint == loaded.fingerprint
+    assert ready.behaviour == loaded.behaviour
     assert ready.roles() == loaded.roles()
     given = {p.data_ptr() for p in module.parameters()}
     assert all(p.data_ptr() in given and not p.requires_grad for p in ready.parameters())
@@ -55,6 +59,7 @@ def test_a_text_module_is_what_its_name_loads(hub, name):
     module = library(folder, "SiglipTextModel" if name == "siglip-text" else "AutoModel")
     ready, loaded = wrap_text(module, tokenizer(folder)), load_text(folder)
     assert ready.spec == loaded.spec and ready.fingerprint == loaded.fingerprint
+    assert ready.behaviour == loaded.behaviour
     batch = ready.tokenize(["the red roof", "a"], 9)
     assert torch.equal(batch.ids, loaded.tokenize(["the red roof", "a"], 9).ids)
     tokens, others = ready.embed(batch), loaded.embed(batch)
@@ -187,3 +192,48 @@ def test_a_text_module_needs_its_own_tokenizer(hub):
         wrap_text_encoder(library(bert))
     with pytest.raises(EncoderError, match="tokenizer of .*roberta has 62 entries where the model has 261"):
         wrap_text_encoder(library(roberta), tokenizer(bert))
+
+
+@pytest.fixture
+def cached(hub, tmp_path, monkeypatch):
+    """A hub's cache with somebody's checkpoint, and a module loaded from it by its hub id."""
+    from huggingface_hub import constants
+
+    def make(*, with_constants):
+        snapshot = tmp_path / "models--someone--satellite" / "snapshots" / "abc"
+        shutil.copytree(hub("dinov3"), snapshot)
+        (tmp_path / "models--someone--satellite" / "refs").mkdir()
+        (tmp_path / "models--someone--satellite" / "refs" / "main").write_text("abc")
+        if with_constants:
+            said = {"image_mean": [0.43, 0.411, 0.296], "image_std": [0.213, 0.156, 0.143]}
+            (snapshot / "preprocessor_config.json").write_text(json.dumps(said))
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(tmp_path), raising=False)
+        module = library(str(hub("dinov3")))
+        module.config._name_or_path = "someone/satellite"
+        return module
+
+    return make
+
+
+def test_a_module_from_the_hub_gets_the_constants_of_its_checkpoint(cached, no_network, recwarn):
+    ready = wrap_vision(cached(with_constants=True))
+    assert (ready.spec.mean, ready.spec.std) == ((0.43, 0.411, 0.296), (0.213, 0.156, 0.143))
+    assert not [w for w in recwarn if "assumed" in str(w.message)]
+
+
+def test_constants_that_are_assumed_are_named(cached, no_network):
+    said = (
+        r"someone/satellite is not in the catalogue .*mean \(0.485, .* are assumed; .*load it by name, vision='someone/"
+    )
+    with pytest.warns(UserWarning, match=said):
+        ready = wrap_vision(cached(with_constants=False))
+    assert ready.spec.mean == (0.485, 0.456, 0.406)
+
+
+def test_constants_of_the_catalogue_are_not_asked_about(hub, no_network, recwarn):
+    module = library(str(hub("dinov3")))
+    module.config._name_or_path = "facebook/dinov3-vitl16-pretrain-sat493m"
+    assert wrap_vision(module).spec.mean == (0.430, 0.411, 0.296)
+    assert not [w for w in recwarn if "assumed" in str(w.message)]
