@@ -234,7 +234,22 @@ def _tokenizer(source: str, family: str, vocabulary: int) -> Any:
     except Exception as error:  # as above
         raise _unreachable(source, "the tokenizer", error) from error
     _check_tokenizer(tokenizer, source, vocabulary)
+    if family == "siglip_text_model":
+        _end_as_noted(tokenizer, source)
     return tokenizer
+
+
+def _end_as_noted(tokenizer: Any, source: str) -> None:
+    """Let a tokenizer end expressions where its files say so in ``add_eos_token`` alone.
+
+    Beside a tokenizer.json without a template for it the library's Gemma tokenizer, which SigLIP 2 has, forgets that.
+    """
+    end = tokenizer.eos_token_id
+    path = _file(source, "tokenizer_config.json")
+    if path is None or end is None or end in tokenizer(["a"])["input_ids"][0]:
+        return
+    if json.loads(Path(path).read_text(encoding="utf-8")).get("add_eos_token") is True:
+        tokenizer.add_eos_token = True
 
 
 def _check_tokenizer(tokenizer: Any, source: str, vocabulary: int) -> None:

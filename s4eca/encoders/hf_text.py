@@ -32,6 +32,7 @@ class TextForm:
         reserved: rows of the position table that no text reaches.
         whole: whether the model wants its full length, padding included.
         lower: whether expressions are put in lower case before they are tokenised.
+        ends: whether the end token is read, so that every expression must have one.
     """
 
     layers: str
@@ -41,6 +42,7 @@ class TextForm:
     reserved: Callable[[Any], int] = lambda config: 0
     whole: bool = False
     lower: bool = False
+    ends: bool = False
 
 
 def _first_end(text: HFText, values: Tensor, batch: TextBatch) -> Tensor:
@@ -67,8 +69,10 @@ def _positions_up_to_padding(config: Any) -> int:
 
 
 TEXT_FORMS: dict[str, TextForm] = {
-    "clip_text_model": TextForm("encoder.layers", "final_layer_norm", EARLIER, _first_end),
-    "siglip_text_model": TextForm("encoder.layers", "final_layer_norm", ALL, _headed_last, whole=True, lower=True),
+    "clip_text_model": TextForm("encoder.layers", "final_layer_norm", EARLIER, _first_end, ends=True),
+    "siglip_text_model": TextForm(
+        "encoder.layers", "final_layer_norm", ALL, _headed_last, whole=True, lower=True, ends=True
+    ),
     "bert": TextForm("encoder.layer", "", KEPT, _mean),
     "roberta": TextForm("encoder.layer", "", KEPT, _mean, reserved=_positions_up_to_padding),
 }
@@ -83,7 +87,7 @@ class HFText(HFEncoder):
         source: identifier it was loaded by.
 
     Raises:
-        EncoderError: a family without a form.
+        EncoderError: a family without a form, or a tokenizer that leaves out the end token that the family reads.
     """
 
     def __init__(self, model: Any, tokenizer: Any, source: str) -> None:
@@ -94,6 +98,8 @@ class HFText(HFEncoder):
         self.form = form
         self.tokenizer = tokenizer
         self.end = _end_token(config) if tokenizer is None else tokenizer.eos_token_id
+        if tokenizer is not None and form.ends:
+            _check_end(tokenizer, source)
         width = int(config.hidden_size)
         if int(getattr(config, "projection_size", width)) != width and form.pool is _headed_last:
             raise EncoderError(
@@ -136,7 +142,7 @@ class HFText(HFEncoder):
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.tensor(row)
             # Padding may be end tokens too: what counts is up to the first one.
-            mask[number, : row.index(self.end) + 1 if self.end in row else len(row)] = True
+            mask[number, : row.index(self.end) + 1] = True
         return TextBatch(ids, mask)
 
     def embed(self, batch: TextBatch) -> TextTokens:
@@ -179,3 +185,13 @@ def _end_token(config: Any) -> int:
     """The end token's id where there is no tokenizer to ask; old CLIP configurations name a wrong one."""
     end = config.eos_token_id
     return int(config.vocab_size) - 1 if end is None or end == 2 else int(end)
+
+
+def _check_end(tokenizer: Any, source: str) -> None:
+    """Refuse a tokenizer that does not end what it reads: SigLIP and CLIP were trained on expressions that end."""
+    end = tokenizer.eos_token_id
+    if end is None or end not in tokenizer(["a"])["input_ids"][0]:
+        raise EncoderError(
+            f"The tokenizer of {source} gives no end token ({tokenizer.eos_token!r}) to an expression, with which the "
+            "model was trained; set add_eos_token to true in its tokenizer_config.json, or on a tokenizer at hand."
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from tiny_hub import PLACES, SIGLIP_TEXT, TEXT, WIDTH
 
 from s4eca.encoders import meta
-from s4eca.encoders.hf import load_text
+from s4eca.encoders.hf import load_text, wrap_text
 from s4eca.encoders.hf_text import HFText
 from s4eca.errors import EncoderError
 
@@ -225,3 +227,50 @@ def test_bfloat16_words_are_finite_and_near(text):
     rough = walk(text.to(torch.bfloat16), batch)
     assert rough.values.dtype == torch.bfloat16 and rough.values[batch.mask].isfinite().all()
     assert (rough.pooled.float() - exact.pooled).abs().mean() < 0.1 * exact.pooled.abs().mean()
+
+
+@pytest.fixture
+def gemma(hub, tmp_path):
+    """SigLIP 2 with the tokenizer class of its published files, with or without the template that ends expressions."""
+
+    def make(template, **settings):
+        import shutil
+
+        folder = shutil.copytree(hub("siglip-whole"), tmp_path / "gemma")
+        path = folder / "tokenizer.json"
+        written = json.loads(path.read_text())
+        assert written["post_processor"]["type"] == "TemplateProcessing"
+        path.write_text(json.dumps(written if template else {**written, "post_processor": None}))
+        path = folder / "tokenizer_config.json"
+        said = {key: value for key, value in json.loads(path.read_text()).items() if key != "add_eos_token"}
+        path.write_text(json.dumps({**said, "tokenizer_class": "GemmaTokenizer", "add_bos_token": False, **settings}))
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("template", "settings"), [(True, {"add_eos_token": True}), (True, {}), (False, {"add_eos_token": True})]
+)
+def test_the_gemma_tokenizer_of_siglip2_ends_expressions(hub, gemma, template, settings):
+    """By a template in tokenizer.json, or by add_eos_token alone, which the library's class forgets."""
+    text, plain = load_text(gemma(template, **settings)), load_text(str(hub("siglip-whole")))
+    assert type(text.tokenizer).__name__.startswith("Gemma")
+    for length in (5, PLACES):
+        batch, wanted = text.tokenize(SAID, length), plain.tokenize(SAID, length)
+        assert torch.equal(batch.ids, wanted.ids) and torch.equal(batch.mask, wanted.mask)
+        assert ((batch.ids == text.end).sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"add_eos_token": False}])
+def test_a_tokenizer_that_does_not_end_expressions_is_refused(gemma, settings):
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = gemma(False, **settings)
+    with pytest.raises(EncoderError, match="gemma gives no end token \\('<eos>'\\) .* set add_eos_token to true"):
+        load_text(folder)
+    module, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(EncoderError, match="gives no end token"):
+        wrap_text(module, tokenizer)
+    tokenizer.add_eos_token = True
+    assert (wrap_text(module, tokenizer).tokenize(["a"], 5).ids == tokenizer.eos_token_id).sum() == 1
