@@ -65,7 +65,7 @@ class FolderWriter:
 
     def __call__(self, model: S4ECAModel, folder: Path, scores: dict[str, float]) -> None:
         """Write the folder; scores are those of the native protocol on the validation split."""
-        counted = budget(model.config, model.vision.spec, model.text.spec, check_effective=False).to_dict()
+        counted = budget(model, check_effective=False).to_dict()
         card = Card(
             name=self.run.name,
             data=self.run.data,
