@@ -88,16 +88,41 @@ class S4ECAModule(LightningModule):
         """Keep adapters and decoder; the frozen encoders come from where they came from."""
         checkpoint["state_dict"] = {f"model.{k}": v for k, v in trainable_state(self.model).items()}
         checkpoint["s4eca_config"] = self.config.to_dict()
+        checkpoint["s4eca_encoders"] = self._fingerprints()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint with a missing or an unknown tensor.
+        """Refuse a checkpoint of other settings or encoders, with a missing or an unknown tensor.
+
+        Encoders are told by their weights, for the identifier of a local copy may differ; by the identifier where the
+        checkpoint is of a version that did not note the weights.
 
         Raises:
-            AdapterFolderError: the tensors are not exactly those of this configuration.
+            AdapterFolderError: the first thing that is not exactly that of this configuration.
         """
+        noted = checkpoint.get("s4eca_encoders", {})
+        self._check_settings(checkpoint.get("s4eca_config", {}), noted)
+        for part, found in self._fingerprints().items():
+            if noted.get(part, found) != found:
+                raise AdapterFolderError(
+                    f"The checkpoint was made with another {part} encoder (weights {noted[part][:12]}…) than "
+                    f"{getattr(self.config, part)} (weights {found[:12]}…)."
+                )
         expected = {f"model.{k}" for k in trainable_state(self.model)}
-        found = set(checkpoint["state_dict"])
-        if expected != found:
-            first = sorted(expected ^ found)[0]
+        found_names = set(checkpoint["state_dict"])
+        if expected != found_names:
+            first = sorted(expected ^ found_names)[0]
             word = "lacks" if first in expected else "has an unknown tensor"
             raise AdapterFolderError(f"The checkpoint {word} {first}; it was made with another configuration.")
+
+    def _check_settings(self, saved: dict[str, Any], noted: dict[str, str]) -> None:
+        """Refuse other settings; those that a version did not have yet stand at their defaults in its checkpoints."""
+        now, default = self.config.to_dict(), S4ECAConfig().to_dict()
+        for name, value in now.items():
+            found = saved.get(name, default[name]) if saved else value
+            if found != value and name not in noted:
+                raise AdapterFolderError(
+                    f"The checkpoint was made with {name} = {found!r}, here model.config.{name} is {value!r}."
+                )
+
+    def _fingerprints(self) -> dict[str, str]:
+        return {"vision": self.model.vision.fingerprint, "text": self.model.text.fingerprint}

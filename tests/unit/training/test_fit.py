@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 
 from s4eca.adapter_folder import CONFIG, WEIGHTS
 from s4eca.cli.main import main
+from s4eca.config import S4ECAConfig
 from s4eca.encoders.frozen import fingerprint
+from s4eca.errors import AdapterFolderError
 from s4eca.model import S4ECAModel
 from s4eca.trainable import trainable_state
 from s4eca.training.module import S4ECAModule
@@ -149,11 +151,46 @@ def test_a_checkpoint_becomes_an_adapter_folder(finished, tmp_path):
     assert all(torch.equal(made[k], average[k]) for k in average) and len(made) >= len(average)
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(finished, line, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "value", "noted"),
+    [("decoder_detail", 4, 0), ("image_size", 56, 28), ("write_back", False, True), ("threshold", 0.4, 0.5)],
+)
+def test_a_checkpoint_of_other_settings_is_refused(name, value, noted, finished, line, tmp_path, capsys):
+    """Whether or not the names of the tensors tell."""
     source = str(finished[0] / "checkpoints" / "last.ckpt")
-    assert line("fit", tmp_path / "x", "--ckpt_path", source, model__config__decoder_detail=4) == 2
+    assert line("fit", tmp_path / "x", "--ckpt_path", source, **{f"model__config__{name}": value}) == 2
     said = capsys.readouterr().err
-    assert "lacks model.decoder.detail" in said and "Traceback" not in said
+    assert f"made with {name} = {noted!r}, here model.config.{name} is {value!r}" in said and "Traceback" not in said
+
+
+def test_a_checkpoint_knows_its_encoders_by_their_weights(finished, hub):
+    found = checkpoint(finished[0])
+    module = S4ECAModule(S4ECAConfig.from_dict(found["s4eca_config"]))
+    module.on_load_checkpoint(found)
+    moved = {**found["s4eca_config"], "vision": "another/place"}
+    module.on_load_checkpoint({**found, "s4eca_config": moved})
+    with pytest.raises(AdapterFolderError, match="another text encoder \\(weights 0123"):
+        module.on_load_checkpoint({**found, "s4eca_encoders": {**found["s4eca_encoders"], "text": "0123" * 16}})
+    old = {key: value for key, value in found.items() if key != "s4eca_encoders"}
+    module.on_load_checkpoint(old)
+    with pytest.raises(AdapterFolderError, match="made with vision = 'another/place'"):
+        module.on_load_checkpoint({**old, "s4eca_config": moved})
+    lacking = {key: value for key, value in found["state_dict"].items() if not key.endswith("queries")}
+    if len(lacking) < len(found["state_dict"]):
+        with pytest.raises(AdapterFolderError, match="lacks model"):
+            module.on_load_checkpoint({**found, "state_dict": lacking})
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_card_of_a_method_that_rewrites_counts_the_model(method, toy_model, tmp_path, monkeypatch):
+    from s4eca.parameters import count_model
+    from s4eca.training.lightning_cli import FolderWriter, RunConfig
+
+    model = toy_model(method=method)
+    monkeypatch.setattr("s4eca.parameters.count_trainable", lambda *_: pytest.fail("built once more to be counted"))
+    FolderWriter(RunConfig(), "s4eca fit")(model, tmp_path / "folder", {})
+    told = json.loads((tmp_path / "folder" / CONFIG).read_text())["card"]["budget"]
+    assert (told["adapters"], told["decoder"]) == count_model(model)
 
 
 def test_features_are_cached_once_with_their_turns(line, dataset, tmp_path, capsys, monkeypatch):
