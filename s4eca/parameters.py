@@ -35,7 +35,8 @@ class Budget:
     """What trains and what does not, in numbers of parameters.
 
     Attributes:
-        adapters: parameters of the adapters of both encoders.
+        adapters: parameters of the adapters of both encoders, a peft adapter that an encoder brought along among them,
+            whether it goes on training or not.
         decoder: parameters of the mask decoder.
         trainable: both together.
         frozen_vision, frozen_text: parameters of the encoders.
@@ -65,6 +66,17 @@ class Budget:
     setting: dict[str, int] = dataclasses.field(default_factory=dict)
     flops_forward: int | None = None
     flops_step: int | None = None
+
+    def with_guests(self, count: int) -> Budget:
+        """The same budget with `count` more parameters of peft adapters that the encoders brought along."""
+        backbone = self.frozen_vision + self.frozen_text
+        return dataclasses.replace(
+            self,
+            adapters=self.adapters + count,
+            trainable=self.trainable + count,
+            ratio_backbone=(self.adapters + count) / backbone,
+            ratio_with_decoder=(self.trainable + count) / backbone,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _single(args: argparse.Namespace) -> int:
-    config = _saved(args) if args.adapter else _config(args)
+    config, guests = _saved(args) if args.adapter else (_config(args), 0)
     from s4eca.parameters import budget
 
-    found = budget(_scaled(config, args), count_flops=args.flops)
+    found = budget(_scaled(config, args), count_flops=args.flops).with_guests(guests)
     print(found.to_json() if args.json else found.table())
     return _complain(found.problems(args.max_ratio))
 
@@ -88,14 +88,19 @@ def _scaled(config: S4ECAConfig, args: argparse.Namespace) -> S4ECAConfig:
     return config
 
 
-def _saved(args: argparse.Namespace) -> S4ECAConfig:
-    """The settings of an adapter folder; nothing else may be set beside it."""
+def _saved(args: argparse.Namespace) -> tuple[S4ECAConfig, int]:
+    """The settings of an adapter folder, and the parameters of peft adapters that its encoders brought along."""
     for name in ("vision", "text", "method", "mode", "late_blocks", "width", "target", "match", "set"):
         if getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')} does not go with --adapter, which holds all settings.")
-    from s4eca.adapter_folder import locate, read_config
+    from s4eca.adapter_folder import WEIGHTS, locate, read_config, tensor_table
 
-    return S4ECAConfig.from_dict(read_config(locate(args.adapter))["config"], origin=args.adapter)
+    folder = locate(args.adapter)
+    note = read_config(folder)
+    brought = tuple(f"towers.{part}." for part, saved in note["encoders"].items() if "peft" in saved)
+    sizes = tensor_table(folder / WEIGHTS) if brought else {}
+    guests = sum(size for name, size in sizes.items() if name.startswith(brought))
+    return S4ECAConfig.from_dict(note["config"], origin=args.adapter), guests
 
 
 def _table(args: argparse.Namespace) -> int:

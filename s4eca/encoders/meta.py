@@ -226,6 +226,11 @@ def field_named(error: Exception, settings: Mapping[str, Any]) -> str:
 
 
 def _unknown(source: str, role: str) -> EncoderError:
+    if source.startswith("peft:"):
+        return EncoderError(
+            f"{source} is a peft folder, which is counted with its weights: s4eca.budget(model) of a model that stands "
+            "on it, or s4eca budget --adapter FOLDER of a saved one."
+        )
     known = catalog.names(role)
     other = "text" if role == "vision" else "vision"
     if catalog.find(source, other) is not None:

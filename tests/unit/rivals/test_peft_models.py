@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, BertModel, CLIPModel, CLIPTextModel, Din
 
 import s4eca
 from s4eca import registry
+from s4eca.cli.main import main
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.errors import AdapterFolderError, ConfigError, EncoderError, S4ECAError
 from s4eca.model import S4ECAModel
@@ -80,6 +81,19 @@ def test_both_are_counted_and_both_are_saved(plain, settings, source, tmp_path):
     with torch.no_grad():
         assert torch.equal(again(pixels(), SAID), model.eval()(pixels(), SAID))
     assert again.vision.trains and set(trainable_parameters(again)) == set(trainable_parameters(model))
+
+
+def test_the_budget_of_a_saved_adapter_counts_both(settings, source, tmp_path, capsys):
+    wrapped = get_peft_model(Dinov2Model.from_pretrained(source("dinov2")), CONFIGS["lora"]())
+    model = s4eca.attach(wrapped, config=settings())
+    folder = model.save_pretrained(tmp_path / "adapter")
+    main(["budget", "--adapter", str(folder), "--json"])
+    assert json.loads(capsys.readouterr().out)["adapters"] == budget(model, check_effective=False).adapters
+
+
+def test_a_peft_folder_is_not_budgeted_by_name(capsys):
+    assert main(["budget", "--vision", "peft:somewhere"]) == 2
+    assert "s4eca.budget(model)" in capsys.readouterr().err
 
 
 def test_a_text_model_too(settings, source, tmp_path):
