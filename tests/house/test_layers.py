@@ -30,7 +30,7 @@ NEIGHBOURS = (0, 2, 4)
 HOMES: dict[str, tuple[str, ...]] = {
     "transformers": ("encoders/hf", "encoders/packaged.py", "encoders/meta.py"),
     "onnx": ("encoders/packaged.py",),
-    "open_clip": ("encoders/openclip.py", "encoders/openclip_files.py"),
+    "open_clip": ("encoders/openclip.py", "encoders/openclip_files.py", "encoders/openclip_plain.py"),
     "timm": ("encoders/timm_models.py", "encoders/timm_files.py"),
     "peft": ("adapters/rivals/weights.py", "adapters/rivals/peft_folders.py"),
     "lightning": ("training/",),
