@@ -27,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import record
+import table
 import torch
 from cost_measures import memory
 from cost_variants import (
@@ -71,7 +72,7 @@ def main() -> int:
             print(f"{variant.name}: {row['peak_mib']:,.0f} MiB", file=sys.stderr)
     timed(args, result)
     result["targets"] = verdicts(result)
-    print(table(result))
+    print(table.adapter_cost(result))
     save(args.out, result)
     return int(any(not line["met"] for line in result["targets"]))
 
@@ -209,30 +210,6 @@ def line(what: str, found: float, most: float, operations: float | None) -> dict
 def seconds(row: dict[str, Any], part: str = "encoders") -> float:
     """Median of a part of a step."""
     return float(median(row["seconds"][part]))
-
-
-def table(result: dict[str, Any]) -> str:
-    """Everything as Markdown."""
-    peak = result["settings"]["peak"]
-    head = ["step of", "size", "s", "spread", "decoder s", "GFLOPs", "GFLOP/s", "kept MiB", "peak MiB"]
-    lines = [head + (["of peak"] if peak else []), ["---"] * (len(head) + bool(peak))]
-    for name, row in result["variants"].items():
-        took, work = seconds(row), row["gflops"]["step"]
-        spread = f"{min(row['seconds']['encoders']):.3f} to {max(row['seconds']['encoders']):.3f}"
-        size = ", ".join(f"{key} {value}" for key, value in row["setting"].items()) or "-"
-        cells = [name, size, f"{took:.3f}", spread, f"{seconds(row, 'decoder'):.3f}"]
-        cells += [f"{work:.1f}", f"{work / took:.0f}"]
-        cells += [f"{row['kept_mib']:.1f}", f"{row['peak_mib']:.0f}"]
-        lines.append(cells + ([f"{work / took / peak / 1e3:.1%}"] if peak else []))
-    for name, took_all in result["forwards"].items():
-        spread = f"{min(took_all):.3f} to {max(took_all):.3f}"
-        lines.append([f"forward, {name}", "", f"{median(took_all):.3f}", spread, *[""] * (len(lines[0]) - 4)])
-    lines += [[], ["target", "found", "at most", "operations", "verdict"], ["---"] * 5]
-    for target in result["targets"]:
-        least = "-" if target["operations"] is None else f"{target['operations']:.3f}"
-        verdict = "met" if target["met"] else "MISSED"
-        lines.append([target["what"], f"{target['ratio']:.3f}", f"{target['most']:.2f}", least, verdict])
-    return "\n".join(f"| {' | '.join(cells)} |" if cells else "" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from s4eca.training.quick import prepare, train
 TARGET = 0.024
 ROWS: dict[str, dict[str, Any]] = {
     "s4eca, side": {},
+    "s4eca, side, a quarter of the rate": {"rate": 2e-4},
     "s4eca, late-inject 4": {"mode": "late-inject", "late_blocks": 4},
     "s4eca, inject": {"mode": "inject"},
     **{m: {"method": m} for m in ("lora", "dora", "ia3", "vera", "ln", "adaptformer", "detris", "etris", "full")},
@@ -85,7 +86,8 @@ def main() -> None:
     start = shared_start(args, result)
     for name in args.rows:
         if name not in result["rows"]:
-            result["rows"][name] = one_row(args, ROWS[name], start)
+            row = one_row(args, dict(ROWS[name]), start)
+            result["rows"][name] = {**row, "commit": record.commit()}
             record.write(args.out, {**result, **record.provenance()})
     print(table.methods_small(result))
 
@@ -113,11 +115,13 @@ def sized(args: argparse.Namespace, changes: dict[str, Any]) -> S4ECAConfig:
     return fit_to(ours.replace(**changes), count=count_trainable(ours, *specs(ours))[0])
 
 
-def fitted(args: argparse.Namespace, config: S4ECAConfig, start: dict[str, Any] | None, updates: int) -> S4ECAModule:
+def fitted(
+    args: argparse.Namespace, config: S4ECAConfig, start: dict[str, Any] | None, updates: int, adapter_rate: float
+) -> S4ECAModule:
     # A decoder that has learned already goes on at a quarter of the rate, else its first updates undo the start.
     rate = args.rate if start is None else args.rate / 4
     optim = OptimConfig(
-        lr_adapter=args.rate,
+        lr_adapter=adapter_rate,
         lr_decoder=rate,
         lr_towers=RATES.get(config.method),
         warmup=min(50, updates // 4 or 1),
@@ -154,21 +158,22 @@ def shared_start(args: argparse.Namespace, result: dict[str, Any]) -> dict[str, 
     path = args.work / f"start-{args.size}-{args.warm}-{args.batch}-{args.rate}-{args.seed}.pt"
     config = base(args).replace(method="decoder-only")
     if not path.exists():
-        module = fitted(args, config, None, args.warm)
+        module = fitted(args, config, None, args.warm, args.rate)
         model = train(module, data(args, cached=True), args.warm, args.work)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.decoder.state_dict(), path)
     start: dict[str, Any] = torch.load(path, weights_only=True)
     for name, state in (("the shared start", start), ("untrained", None)):
         if name not in result["controls"]:
-            model = fitted(args, config if state else base(args), state, 1).model
+            model = fitted(args, config if state else base(args), state, 1, args.rate).model
             result["controls"][name] = scored(args, model)
     return start
 
 
 def one_row(args: argparse.Namespace, changes: dict[str, Any], start: dict[str, Any]) -> dict[str, Any]:
+    adapter_rate = changes.pop("rate", args.rate)
     config = sized(args, changes)
-    module = fitted(args, config, start, args.updates)
+    module = fitted(args, config, start, args.updates, adapter_rate)
     counted = budget(module.model, check_effective=False)
     losses, began = Losses(), time.monotonic()
     cached = module.model.uncacheable is None and config.method == "s4eca" and config.mode == "side"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,12 +60,40 @@ def method_learns(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def adapter_cost(result: dict[str, Any]) -> str:
+    """Training steps and forwards, then the targets; times are medians in seconds, work in GFLOP, memory in MiB."""
+    peak = result["settings"]["peak"]
+    head = ["step of", "size", "s", "spread", "decoder s", "GFLOP", "GFLOP/s", "kept MiB", "peak MiB"]
+    lines = [head + (["of peak"] if peak else []), ["---"] * (len(head) + bool(peak))]
+    for name, row in result["variants"].items():
+        took, work = median(row["seconds"]["encoders"]), row["gflops"]["step"]
+        size = ", ".join(f"{key} {value}" for key, value in row["setting"].items()) or "-"
+        cells = [name, size, f"{took:.3f}", _spread(row["seconds"]["encoders"])]
+        cells += [f"{median(row['seconds']['decoder']):.3f}", f"{work:.1f}", f"{work / took:.0f}"]
+        cells += [f"{row['kept_mib']:.1f}", f"{row['peak_mib']:.0f}"]
+        lines.append(cells + ([f"{work / took / peak / 1e3:.1%}"] if peak else []))
+    for name, took_all in result["forwards"].items():
+        cells = [f"forward, {name}", "", f"{median(took_all):.3f}", _spread(took_all)]
+        lines.append(cells + [""] * (len(lines[0]) - len(cells)))
+    lines += [[], ["target", "found", "at most", "operations", "verdict"], ["---"] * 5]
+    for target in result["targets"]:
+        work = "-" if target["operations"] is None else f"{target['operations']:.3f}"
+        verdict = "met" if target["met"] else "MISSED"
+        lines.append([target["what"], f"{target['ratio']:.3f}", f"{target['most']:.2f}", work, verdict])
+    return "\n".join(_line(cells) if cells else "" for cells in lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
 # Page -> mark in it -> what makes the table there.
 PAGES = {
     "README.md": {"scores": scores},
     "docs/methods.md": {
         "methods_small": lambda: methods_small(read("methods_small")),
         "method_learns": lambda: method_learns(read("method_learns")),
+        "adapter_cost": lambda: adapter_cost(read("adapter_cost")),
     },
 }
 
