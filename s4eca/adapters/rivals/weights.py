@@ -55,7 +55,8 @@ class PeftMethod(DecoderOnly):
         for encoder, tower in pair:
             self._check_plain(encoder, tower)
         for encoder, tower in pair:
-            if not (self.SPLITS and "qkv" in encoder.roles()):
+            # Fused projections have these roles only once they are split.
+            if not self.SPLITS or "query" in encoder.roles():
                 self.settings(encoder, tower)
         try:
             for encoder, tower in pair:
