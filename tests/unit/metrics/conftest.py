@@ -33,6 +33,7 @@ class MemoryDataset:
     """The interface of ReferringDataset over arrays; it remembers which image was asked for last."""
 
     name, layout, root, split, exhaustive, findings = "memory", "jsonl", Path("memory"), "val", False, ("a finding",)
+    bands: tuple[str, ...] = ()
 
     def __init__(
         self, rows: Sequence[tuple[MemoryReference, np.ndarray, np.ndarray]], classes: Mapping[str, str] | None = None
