@@ -134,3 +134,15 @@ def _plain(name: str) -> str:
     for prefix in (*_PREFIXES, *_PREFIXES):
         name = name.removeprefix(prefix)
     return name
+
+
+def field_named(error: Exception, settings: Mapping[str, Any]) -> str:
+    """What a library's error on odd settings says; a bare key that it did not find is named with its field."""
+    if not isinstance(error, KeyError) or not error.args:
+        return first_line(error)
+    field = next((name for name, value in settings.items() if value == error.args[0]), None)
+    return (
+        f"nothing is known by the name {error.args[0]!r}"
+        if field is None
+        else f"{field} is {error.args[0]!r}, which is unknown"
+    )

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from s4eca.encoders import catalog
+from s4eca.encoders.checkpoints import field_named
 from s4eca.encoders.hf_common import form_of, tower
 from s4eca.encoders.hf_swin import SWIN_FORMS, HFSwin
 from s4eca.encoders.hf_text import TEXT_FORMS, HFText
 from s4eca.encoders.hf_vision import VISION_FORMS, HFVision
-from s4eca.encoders.meta import field_named
 from s4eca.encoders.preprocessing import read_normalisation
 from s4eca.errors import EncoderError, needs
 

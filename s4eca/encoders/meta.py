@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -179,6 +178,8 @@ def _described(source: str, role: str) -> _Found:
     try:
         model = build_on_meta(family, sizes)
     except Exception as error:  # what a library raises on odd settings is not ours to list
+        from s4eca.encoders.checkpoints import field_named
+
         first = field_named(error, sizes)
         raise EncoderError(f"{folder / 'config.json'} does not describe a {family} encoder: {first}") from error
     parameters = sum(p.numel() for p in model.parameters())
@@ -209,20 +210,6 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
             f"{path} has model_type {family!r}, which is no known {role} encoder; known: {', '.join(known)}."
         )
     return family, {key: value for key, value in values.items() if key not in ("model_type", "architectures")}
-
-
-def field_named(error: Exception, settings: Mapping[str, Any]) -> str:
-    """What a library's error on odd settings says; a bare key that it did not find is named with its field."""
-    from s4eca.encoders.checkpoints import first_line
-
-    if not isinstance(error, KeyError) or not error.args:
-        return first_line(error)
-    field = next((name for name, value in settings.items() if value == error.args[0]), None)
-    return (
-        f"nothing is known by the name {error.args[0]!r}"
-        if field is None
-        else f"{field} is {error.args[0]!r}, which is unknown"
-    )
 
 
 def _unknown(source: str, role: str) -> EncoderError:
