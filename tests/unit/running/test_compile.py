@@ -65,6 +65,9 @@ def test_every_method_works_or_refuses(method, make):
         with pytest.raises(ConfigError, match=f"running.compile is True, .*{method}.*: {reason}"):
             model.run_with(CAPTURED)
         return
+    if method == "detris":  # breaks its graphs where a batch norm leaves padding out
+        assert max(distance(step(make("dinov2", method=method)), step(model.run_with(CAPTURED)))) < 1e-5
+        return
     close(model, CAPTURED, lambda: make("dinov2", method=method))
 
 
