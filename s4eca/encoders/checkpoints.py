@@ -39,6 +39,19 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     return tensors
 
 
+class Identified:
+    """What an identifier leads to.
+
+    Args:
+        source: the whole identifier, as errors quote it.
+        name: what follows the library's prefix.
+    """
+
+    def __init__(self, source: str, name: str) -> None:
+        self.source = source
+        self.name = name
+
+
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Put tensors into a module, which takes them over, as float32 without a copy where they are that already.
 

@@ -14,7 +14,7 @@ from open_clip.pretrained import download_pretrained_from_hf
 from torch import Tensor
 
 from s4eca.encoders import openclip_plain
-from s4eca.encoders.checkpoints import fetch, first_line, read_state
+from s4eca.encoders.checkpoints import Identified, fetch, first_line, read_state
 from s4eca.errors import EncoderError
 
 CONFIG = "open_clip_config.json"
@@ -25,17 +25,8 @@ _APART = ("logit_scale", "logit_bias", "attn_mask", "input_resolution", "context
 _PROJECTIONS = ("text_projection", "text_projection.weight", "text_projection.bias")
 
 
-class Checkpoint(ABC):
-    """One checkpoint, named by an identifier.
-
-    Args:
-        source: the whole identifier.
-        name: what follows ``openclip:``.
-    """
-
-    def __init__(self, source: str, name: str) -> None:
-        self.source = source
-        self.name = name
+class Checkpoint(Identified, ABC):
+    """One checkpoint; its name is what follows ``openclip:``."""
 
     @staticmethod
     def of(source: str) -> Checkpoint:

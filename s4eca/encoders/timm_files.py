@@ -15,7 +15,7 @@ from timm.models import get_pretrained_cfg, is_model, is_model_in_modules, load_
 from timm.models._hub import download_from_hf
 from torch import Tensor
 
-from s4eca.encoders.checkpoints import fetch, first_line, read_state
+from s4eca.encoders.checkpoints import Identified, fetch, first_line, read_state
 from s4eca.errors import EncoderError
 
 CONFIG = "config.json"
@@ -30,17 +30,8 @@ ANY_SIZE: dict[str, dict[str, Any]] = {
 }
 
 
-class Checkpoint(ABC):
-    """One checkpoint, named by an identifier.
-
-    Args:
-        source: the whole identifier.
-        name: what follows ``timm:``.
-    """
-
-    def __init__(self, source: str, name: str) -> None:
-        self.source = source
-        self.name = name
+class Checkpoint(Identified, ABC):
+    """One checkpoint; its name is what follows ``timm:``."""
 
     @staticmethod
     def of(source: str) -> Checkpoint:
