@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import record
 
-from s4eca.adapter_folder import read_config, sha256
 from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
-from s4eca.evaluate import evaluate
-from s4eca.model import S4ECAModel, attach
-from s4eca.predictor import Predictor
+from s4eca.evaluation.run import evaluate
+from s4eca.model.model import S4ECAModel, attach
+from s4eca.model.predictor import Predictor
+from s4eca.saved.folder import read_config, sha256
 
 
 def main() -> None:

@@ -44,10 +44,10 @@ from cost_variants import (
     trials,
 )
 
+from s4eca.budgets.count import count_trainable, specs
+from s4eca.budgets.flops import flops
+from s4eca.budgets.solve import setting
 from s4eca.config import S4ECAConfig
-from s4eca.flops import flops
-from s4eca.parameters import count_trainable, specs
-from s4eca.solving import setting
 
 # What, numerator, denominator, largest ratio; a forward is compared by what it adds.
 TIMES = ((INJECT, FULL, 0.80), (SIDE, FULL, 0.50), (CACHED, FULL, 0.10))

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s4eca.budgets.flops import cut, sample_inputs
+from s4eca.budgets.solve import fit_to, knobs
 from s4eca.config import S4ECAConfig
 from s4eca.data.feature_cache import FeatureCache, stack
+from s4eca.decoder.loss import segmentation_loss
 from s4eca.encoders import catalog
-from s4eca.flops import cut, sample_inputs
-from s4eca.losses.overlap import segmentation_loss
-from s4eca.model import S4ECAModel
+from s4eca.model.model import S4ECAModel
+from s4eca.model.running import Running
 from s4eca.protocols import Encoded
-from s4eca.running import Running
-from s4eca.solving import fit_to, knobs
 
 PAIRS = {
     "base": ("facebook/dinov2-with-registers-base", "openai/clip-vit-base-patch16"),

@@ -77,8 +77,8 @@ def measure(scene: Path, prompts: int, adapter: str | None, device: str) -> dict
 
     segmenter: Any = Bright()
     if adapter:
-        from s4eca.model import S4ECAModel
-        from s4eca.predictor import Predictor
+        from s4eca.model.model import S4ECAModel
+        from s4eca.model.predictor import Predictor
 
         segmenter = Predictor(S4ECAModel.from_pretrained(adapter), device=device)
     before = peak_mib()

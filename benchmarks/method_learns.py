@@ -37,20 +37,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from s4eca.budgets.count import count_model
+from s4eca.budgets.solve import fit_to, knobs
 from s4eca.config import S4ECAConfig
 from s4eca.data.feature_cache import FeatureCache, stack
 from s4eca.data.open import open_dataset
 from s4eca.data.preprocess import stretch, working_mask
-from s4eca.data.render_layouts import write_layout
+from s4eca.data.rendered.scenes import render_scene
+from s4eca.data.rendered.write import write_layout
 from s4eca.data.sample import Reference, ReferringDataset
-from s4eca.data.scenes import render_scene
+from s4eca.decoder.loss import segmentation_loss
 from s4eca.decoder.mask_decoder import MaskDecoder
-from s4eca.losses.overlap import segmentation_loss
-from s4eca.model import S4ECAModel, attach
-from s4eca.parameters import count_model
+from s4eca.layers.trainable import parameter_groups, trainable_parameters
+from s4eca.model.model import S4ECAModel, attach
 from s4eca.registry import METHODS
-from s4eca.solving import fit_to, knobs
-from s4eca.trainable import parameter_groups, trainable_parameters
 
 SCENES = 60
 LINE = "decoder-only"
@@ -185,7 +185,7 @@ def sized(args: argparse.Namespace, method: str) -> S4ECAConfig:
     config = ours.replace(method=method)
     if method == "s4eca" or not knobs(config):
         return config
-    from s4eca.parameters import count_trainable, specs
+    from s4eca.budgets.count import count_trainable, specs
 
     return fit_to(config, count=count_trainable(ours, *specs(ours))[0])
 

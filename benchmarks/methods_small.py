@@ -29,13 +29,14 @@ import table
 import torch
 from lightning.pytorch import Callback
 
+from s4eca.budgets.count import count_trainable, specs
+from s4eca.budgets.report import budget
+from s4eca.budgets.solve import fit_to
 from s4eca.config import S4ECAConfig
 from s4eca.data.open import open_dataset
-from s4eca.evaluate import evaluate
-from s4eca.model import S4ECAModel
-from s4eca.parameters import budget, count_trainable, specs
-from s4eca.predictor import Predictor
-from s4eca.solving import fit_to
+from s4eca.evaluation.run import evaluate
+from s4eca.model.model import S4ECAModel
+from s4eca.model.predictor import Predictor
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
 from s4eca.training.optim import OptimConfig

@@ -8,15 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from s4eca._version import __version__
 
 _HOMES = {
     "S4ECAConfig": "s4eca.config",
-    "S4ECAModel": "s4eca.model",
-    "attach": "s4eca.model",
-    "budget": "s4eca.parameters",
-    "Predictor": "s4eca.predictor",
-    "Running": "s4eca.running",
+    "S4ECAModel": "s4eca.model.model",
+    "attach": "s4eca.model.model",
+    "budget": "s4eca.budgets.report",
+    "Predictor": "s4eca.model.predictor",
+    "Running": "s4eca.model.running",
     "open_dataset": "s4eca.data.open",
     "segment_geotiff": "s4eca.geo.segment",
 }
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from s4eca.budgets.report import budget
     from s4eca.config import S4ECAConfig
     from s4eca.data.open import open_dataset
     from s4eca.geo.segment import segment_geotiff
-    from s4eca.model import S4ECAModel, attach
-    from s4eca.parameters import budget
-    from s4eca.predictor import Predictor
-    from s4eca.running import Running
+    from s4eca.model.model import S4ECAModel, attach
+    from s4eca.model.predictor import Predictor
+    from s4eca.model.running import Running
 
 
 def __getattr__(name: str) -> Any:

@@ -12,19 +12,18 @@ from typing import Any
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
-from s4eca.sharing import check_free
 
 VISION_SOURCES = {
     "hf": "s4eca.encoders.hf:load_vision",
     "openclip": "s4eca.encoders.openclip:load_vision",
     "timm": "s4eca.encoders.timm_models:load_vision",
-    "peft": "s4eca.adapters.rivals.peft_folders:load_vision",
+    "peft": "s4eca.encoders.peft_folder:load_vision",
     "packaged": "s4eca.encoders.packaged:load_vision",
 }
 TEXT_SOURCES = {
     "hf": "s4eca.encoders.hf:load_text",
     "openclip": "s4eca.encoders.openclip:load_text",
-    "peft": "s4eca.adapters.rivals.peft_folders:load_text",
+    "peft": "s4eca.encoders.peft_folder:load_text",
     "packaged": "s4eca.encoders.packaged:load_text",
 }
 # Library that a module's class, or one of its bases, comes from -> what wraps it.
@@ -32,30 +31,30 @@ VISION_WRAPPERS = {
     "transformers": "s4eca.encoders.hf:wrap_vision",
     "open_clip": "s4eca.encoders.openclip:wrap_vision",
     "timm": "s4eca.encoders.timm_models:wrap_vision",
-    "peft": "s4eca.adapters.rivals.peft_folders:wrap_vision",
+    "peft": "s4eca.encoders.peft_folder:wrap_vision",
 }
 TEXT_WRAPPERS = {
     "transformers": "s4eca.encoders.hf:wrap_text",
     "open_clip": "s4eca.encoders.openclip:wrap_text",
-    "peft": "s4eca.adapters.rivals.peft_folders:wrap_text",
+    "peft": "s4eca.encoders.peft_folder:wrap_text",
 }
 METHODS = {
-    "s4eca": "s4eca.adapters.pair:S4ECAAdapter",
-    "decoder-only": "s4eca.adapters.rivals.decoder_only:DecoderOnly",
-    "lora": "s4eca.adapters.rivals.weights:LoRA",
-    "dora": "s4eca.adapters.rivals.weights:DoRA",
-    "ia3": "s4eca.adapters.rivals.weights:IA3",
-    "vera": "s4eca.adapters.rivals.weights:VeRA",
-    "ln": "s4eca.adapters.rivals.weights:LNTuning",
-    "adaptformer": "s4eca.adapters.rivals.adaptformer:AdaptFormer",
-    "detris": "s4eca.adapters.rivals.detris:DETRISStyle",
-    "etris": "s4eca.adapters.rivals.etris:ETRISStyle",
-    "full": "s4eca.adapters.rivals.full:FullFineTune",
+    "s4eca": "s4eca.adapters.s4eca.method:S4ECAAdapter",
+    "decoder-only": "s4eca.adapters.decoder_only:DecoderOnly",
+    "lora": "s4eca.adapters.peft_methods:LoRA",
+    "dora": "s4eca.adapters.peft_methods:DoRA",
+    "ia3": "s4eca.adapters.peft_methods:IA3",
+    "vera": "s4eca.adapters.peft_methods:VeRA",
+    "ln": "s4eca.adapters.peft_methods:LNTuning",
+    "adaptformer": "s4eca.adapters.adaptformer:AdaptFormer",
+    "detris": "s4eca.adapters.detris:DETRISStyle",
+    "etris": "s4eca.adapters.etris:ETRISStyle",
+    "full": "s4eca.adapters.full:FullFineTune",
 }
 # Ending of an image file -> what reads any number of bands from it (`s4eca.data.band_files.BandReader`).
 BAND_READERS = {
-    ".tif": "s4eca.geo.band_files:GeoTiffBands",
-    ".tiff": "s4eca.geo.band_files:GeoTiffBands",
+    ".tif": "s4eca.geo.read.band_files:GeoTiffBands",
+    ".tiff": "s4eca.geo.read.band_files:GeoTiffBands",
     ".npy": "s4eca.data.band_files:ArrayBands",
 }
 
@@ -125,12 +124,10 @@ def wrap_vision_encoder(module: Any) -> Any:
     """The frozen vision encoder around a module that is loaded already; a wrapped one is returned as it is.
 
     Raises:
-        ConfigError: a method of another model rewrote it.
         EncoderError: a module of no known library.
     """
     if hasattr(module, "spec"):
         return module
-    check_free(module, "vision")  # wrapping freezes
     return _wrapper(VISION_WRAPPERS, module, "vision")(module)
 
 
@@ -142,14 +139,12 @@ def wrap_text_encoder(module: Any, tokenizer: Any = None) -> Any:
         tokenizer: the tokenizer, unless `module` brings it.
 
     Raises:
-        ConfigError: a method of another model rewrote it.
         EncoderError: a module of no known library, or no tokenizer.
     """
     if isinstance(module, tuple | list) and len(module) == 2:
         module, tokenizer = module
     if hasattr(module, "spec"):
         return module
-    check_free(module, "text")
     wrap = _wrapper(TEXT_WRAPPERS, module, "text")
     if tokenizer is None:
         raise EncoderError(f"text is a {type(module).__name__} without a tokenizer; pass text=(module, tokenizer).")
@@ -162,7 +157,7 @@ def carry(encoder: Any, note: dict[str, Any]) -> None:
     Raises:
         EncoderError: it does not fit.
     """
-    resolve("s4eca.adapters.rivals.peft_folders:carry")(encoder, note)
+    resolve("s4eca.encoders.peft_folder:carry")(encoder, note)
 
 
 def _wrapper(table: dict[str, str], module: Any, role: str) -> Any:

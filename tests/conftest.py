@@ -39,7 +39,7 @@ def toy_model() -> Callable[..., Any]:
 
         from s4eca.config import S4ECAConfig
         from s4eca.encoders.toy import toy_pair
-        from s4eca.model import S4ECAModel
+        from s4eca.model.model import S4ECAModel
 
         vision, text = pair or toy_pair(blocks, 3)
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from s4eca.card import LICENCES
+from s4eca.saved.card import LICENCES
 
 Files = dict[str, bytes]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from s4eca.adapters.visual_adapter import Refined
+from s4eca.adapters.s4eca.visual_adapter import Refined
+from s4eca.layers.resize import regrid
 from s4eca.protocols import Encoded, TextBatch, TextEncoder, TextTokens, Tokens, VisionEncoder, Words
 
 VisionSite = Callable[[int, Tensor, tuple[int, int], Tensor | None], Refined]
@@ -93,13 +93,6 @@ class Stream:
         if index in self.taps:
             self.levels.append(adapted)
             self.grids.append(grid)
-
-
-def regrid(patches: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Patches (B, h*w, C) of one grid on another, bilinear with antialiasing."""
-    image = torch.unflatten(patches.transpose(1, 2), 2, old).float()  # torch has no antialiasing in bf16 everywhere
-    resized = F.interpolate(image, new, mode="bilinear", antialias=True)
-    return resized.flatten(2).transpose(1, 2).to(patches.dtype)
 
 
 def walk_vision(

@@ -50,11 +50,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from s4eca.adapter_folder import CARD, WEIGHTS, locate, on_hub, read_config, sha256, tensor_table
+    from s4eca.saved.folder import CARD, WEIGHTS, read_config, sha256, tensor_table
+    from s4eca.saved.locate import locate, on_hub
 
     commit = None
     if on_hub(args.folder):
-        from s4eca.hub import look
+        from s4eca.saved.hub import look
 
         seen = look(args.folder.removeprefix("hf:"), args.revision)
         folder, tensors, identity, commit = seen.folder, seen.tensors, seen.sha256, seen.commit
@@ -76,22 +77,23 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _push(args: argparse.Namespace) -> int:
-    from s4eca.hub import push
+    from s4eca.saved.hub import push
 
     print(push(args.folder, args.id, private=args.private, revision=args.revision))
     return 0
 
 
 def _pull(args: argparse.Namespace) -> int:
-    from s4eca.hub import pull
+    from s4eca.saved.hub import pull
 
     print(pull(args.id.removeprefix("hf:"), args.folder, args.revision))
     return 0
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from s4eca.adapter_folder import Card, locate, read_config, save
-    from s4eca.model import S4ECAModel
+    from s4eca.model.model import S4ECAModel
+    from s4eca.saved.folder import Card, read_config, save
+    from s4eca.saved.locate import locate
 
     if args.folder.exists():
         raise AdapterFolderError(f"{args.folder} exists; name a folder that does not.")
@@ -112,9 +114,9 @@ def _from_checkpoint(path: Path) -> Any:
 
     import torch
 
-    from s4eca.adapter_folder import fill
     from s4eca.config import S4ECAConfig
-    from s4eca.model import attach
+    from s4eca.model.model import attach
+    from s4eca.saved.folder import fill
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

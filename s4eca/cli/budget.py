@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _single(args: argparse.Namespace) -> int:
     config, guests = _saved(args) if args.adapter else (_config(args), 0)
-    from s4eca.parameters import budget
+    from s4eca.budgets.report import budget
 
     found = budget(_scaled(config, args), count_flops=args.flops).with_guests(guests)
     print(found.to_json() if args.json else found.table())
@@ -78,11 +78,11 @@ def _single(args: argparse.Namespace) -> int:
 
 def _scaled(config: S4ECAConfig, args: argparse.Namespace) -> S4ECAConfig:
     if args.match is not None:
-        from s4eca.budget_table import matched
+        from s4eca.budgets.table import matched
 
         return matched(config, args.match, args.target)
     if args.target is not None:
-        from s4eca.solving import fit_to
+        from s4eca.budgets.solve import fit_to
 
         return fit_to(config, share=args.target)
     return config
@@ -93,7 +93,8 @@ def _saved(args: argparse.Namespace) -> tuple[S4ECAConfig, int]:
     for name in ("vision", "text", "method", "mode", "late_blocks", "width", "target", "match", "set"):
         if getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')} does not go with --adapter, which holds all settings.")
-    from s4eca.adapter_folder import WEIGHTS, locate, read_config, tensor_table
+    from s4eca.saved.folder import WEIGHTS, read_config, tensor_table
+    from s4eca.saved.locate import locate
 
     folder = locate(args.adapter)
     note = read_config(folder)
@@ -106,7 +107,7 @@ def _saved(args: argparse.Namespace) -> tuple[S4ECAConfig, int]:
 def _table(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from s4eca.budget_table import PAIRS, TARGETS, excesses, markdown, plan, rows
+    from s4eca.budgets.table import PAIRS, TARGETS, excesses, markdown, plan, rows
     from s4eca.registry import METHODS
 
     pairs = [_pair(text) for text in args.pair] if args.pair else list(PAIRS)

@@ -98,8 +98,8 @@ def _render(args: argparse.Namespace) -> int:
     for name, least in (("scenes", 3), ("size", 96), ("seed", 0)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name} is {getattr(args, name)}; it must be at least {least}.")
-    from s4eca.data.render_layouts import write_layout
-    from s4eca.data.scenes import render_scene
+    from s4eca.data.rendered.scenes import render_scene
+    from s4eca.data.rendered.write import write_layout
 
     held = max(1, args.scenes // 6)
     sizes = {"train": args.scenes - 2 * held, "val": held, "test": held}

@@ -15,7 +15,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
 
 if TYPE_CHECKING:
-    from s4eca.metrics.rulebooks import Rulebook
+    from s4eca.evaluation.protocols import Rulebook
 
 PROTOCOLS = ("lavt", "cris", "native")
 LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
@@ -58,13 +58,14 @@ def run(args: argparse.Namespace) -> int:
     json_out = None if args.json in (None, "-") else Path(args.json)
     _check_settings(args)
     _check_outputs([path for path in (json_out, args.records) if path is not None], overwrite=args.overwrite)
-    from s4eca import adapter_folder
     from s4eca.data.open import open_dataset
-    from s4eca.evaluate import evaluate
-    from s4eca.metrics import records as lines
-    from s4eca.metrics.report import table
+    from s4eca.evaluation import records as lines
+    from s4eca.evaluation.report import table
+    from s4eca.evaluation.run import evaluate
+    from s4eca.saved import folder as adapter_folder
+    from s4eca.saved.locate import locate
 
-    args.adapter = adapter_folder.locate(args.adapter)
+    args.adapter = locate(args.adapter)
     note = adapter_folder.read_config(args.adapter)
     config = S4ECAConfig.from_dict(note["config"], origin=str(args.adapter / adapter_folder.CONFIG))
     reader = {"bands": config.bands} if config.bands else {}
@@ -119,9 +120,9 @@ def _probe(path: Path) -> None:
 
 def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The predictor, and what the report says about the adapter."""
-    from s4eca import adapter_folder
-    from s4eca.model import S4ECAModel
-    from s4eca.predictor import Predictor
+    from s4eca.model.model import S4ECAModel
+    from s4eca.model.predictor import Predictor
+    from s4eca.saved import folder as adapter_folder
 
     model = S4ECAModel.from_pretrained(args.adapter)
     config = model.config
@@ -138,7 +139,7 @@ def _untrained(model: Any) -> Any:
     """The same encoders and settings with adapters and decoder as they are before training (seed 0)."""
     import torch
 
-    from s4eca.model import S4ECAModel, attach
+    from s4eca.model.model import S4ECAModel, attach
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -149,7 +150,7 @@ def _untrained(model: Any) -> Any:
 
 def _rulebooks(args: argparse.Namespace, predictor: Any) -> list[Rulebook]:
     """The rulebooks asked for, with the flags given."""
-    from s4eca.evaluate import resolve_rulebooks
+    from s4eca.evaluation.run import resolve_rulebooks
 
     strict = None if args.cut is None else args.cut == "strict"
     books = resolve_rulebooks(args.protocol or PROTOCOLS, predictor, args.threshold)

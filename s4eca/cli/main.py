@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from s4eca import __version__
+from s4eca._version import __version__
 from s4eca.errors import S4ECAError
 
 # verb -> (module with add_arguments and run, what it does)

@@ -14,9 +14,9 @@ from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 
 if TYPE_CHECKING:
+    from s4eca.geo.read.source import SceneFacts
     from s4eca.geo.request import Request
     from s4eca.geo.result import SceneResult
-    from s4eca.geo.source import SceneFacts
 
 DESCRIPTION = """\
 Look for what a text describes in a raster and write a mask on the raster's own grid.
@@ -78,12 +78,13 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.geo.request import check, declare
 
     facts = check(replace(request, bands=request.bands if _as_colours(request) else None))
-    from s4eca import adapter_folder
     from s4eca.geo.segment import run_request
-    from s4eca.model import S4ECAModel
-    from s4eca.predictor import Predictor
+    from s4eca.model.model import S4ECAModel
+    from s4eca.model.predictor import Predictor
+    from s4eca.saved import folder as adapter_folder
+    from s4eca.saved.locate import locate
 
-    folder = adapter_folder.locate(args.adapter)
+    folder = locate(args.adapter)
     say = _silent if args.quiet else _say
     note = adapter_folder.read_config(folder)
     config = S4ECAConfig.from_dict(note["config"], origin=str(folder / adapter_folder.CONFIG))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s4eca.data.jsonl import open_jsonl, read_lines
-from s4eca.data.layouts import LAYOUTS, recognise
-from s4eca.data.refsegrs import find_folder, open_refsegrs
-from s4eca.data.rrsisd import open_rrsisd
-from s4eca.data.rrsisd_files import find_files, read_refs
+from s4eca.data.layouts.jsonl import open_jsonl, read_lines
+from s4eca.data.layouts.recognise import LAYOUTS, recognise
+from s4eca.data.layouts.refsegrs import find_folder, open_refsegrs
+from s4eca.data.layouts.rrsisd import open_rrsisd
+from s4eca.data.layouts.rrsisd_files import find_files, read_refs
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import DataError
 

@@ -13,33 +13,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
+from s4eca.layers.attention import Attention
+from s4eca.layers.coordinates import coordinates
+from s4eca.layers.resize import regrid
 from s4eca.protocols import Fused, TextSpec
 
 KERNEL = 3
 FOREGROUND_PRIOR = 0.05
-
-
-class Attention(nn.Module):
-    """Multi-head attention with no key bias (under the softmax its gradient would be zero)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens x (B, N, D) read memory (B, M, D); mask (B, M) is True where memory counts."""
-        q, k, v = (
-            rearrange(layer(source), "b n (heads d) -> b heads n d", heads=self.heads)
-            for layer, source in ((self.query, x), (self.key, memory), (self.value, memory))
-        )
-        keep = None if mask is None else mask[:, None, None, :]
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
-        result: Tensor = self.out(rearrange(read, "b heads n d -> b n (heads d)"))
-        return result
 
 
 class DecoderLayer(nn.Module):
@@ -49,8 +29,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.pool = pool
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.among = Attention(width, heads)
-        self.across = Attention(width, heads)
+        self.among = Attention(width, heads, key_bias=False)
+        self.across = Attention(width, heads, key_bias=False)
         self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(), nn.Linear(ffn, width))
 
     def forward(self, x: Tensor, grid: tuple[int, int], memory: Tensor, mask: Tensor) -> Tensor:
@@ -144,11 +124,11 @@ class MaskDecoder(nn.Module):
 
     def _patches(self, fused: Fused) -> Tensor:
         grid = finest(fused.grids)
-        total: Tensor = self.place(_coordinates(grid, fused.levels[-1]))
+        total: Tensor = self.place(coordinates(grid, fused.levels[-1]))
         for project, level, own in zip(self.level_maps, fused.levels, fused.grids, strict=True):
             # No affine parameters in this norm: the projection behind it absorbs them.
             normed = F.layer_norm(level, (level.shape[-1],))
-            total = total + _regrid(project(normed), own, grid)
+            total = total + regrid(project(normed), own, grid, antialias=False)
         return total
 
     def _language(self, fused: Fused) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,16 +165,3 @@ def _pooled(x: Tensor, grid: tuple[int, int], pool: int) -> Tensor:
     return rearrange(pooled, "b d h w -> b (h w) d")
 
 
-def _coordinates(grid: tuple[int, int], like: Tensor) -> Tensor:
-    h, w = grid
-    y = (2 * torch.arange(h, device=like.device, dtype=like.dtype) + 1) / h - 1
-    x = (2 * torch.arange(w, device=like.device, dtype=like.dtype) + 1) / w - 1
-    yy, xx = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([xx, yy, xx.square(), yy.square()], dim=-1).flatten(0, 1)
-
-
-def _regrid(x: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    if own == grid:
-        return x
-    image = torch.unflatten(x.transpose(1, 2), 2, own)
-    return F.interpolate(image, size=grid, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)

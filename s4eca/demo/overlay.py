@@ -24,7 +24,7 @@ def draw_overlay(scene: Path, mask: Path, prompts: Sequence[str], out: Path) -> 
         prompts: what the bands are.
         out: picture to write (.png).
     """
-    from s4eca.geo.pixels import read_pixels
+    from s4eca.geo.read.pixels import read_pixels
 
     image = np.moveaxis(read_pixels(scene), 0, 2)
     bands = read_pixels(mask) == 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from s4eca.config import S4ECAConfig
-from s4eca.data.render_layouts import write_layout
-from s4eca.data.scenes import CLASSES, Scene, render_scene
+from s4eca.data.rendered.scenes import CLASSES, Scene, render_scene
+from s4eca.data.rendered.write import write_layout
 
 TRAIN_SCENES, VAL_SCENES = 160, 24
 # Seeds of the held-out scene and of the validation scenes lie outside those of training.

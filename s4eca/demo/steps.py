@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s4eca.adapter_folder import Card, save, sha256
+from s4eca.budgets.report import Budget, budget
 from s4eca.data.open import open_dataset
-from s4eca.data.scenes import Scene
+from s4eca.data.rendered.scenes import Scene
 from s4eca.demo import recipe
 from s4eca.demo.overlay import draw_overlay
-from s4eca.evaluate import evaluate
-from s4eca.model import S4ECAModel
-from s4eca.parameters import Budget, budget
-from s4eca.predictor import Predictor
+from s4eca.evaluation.run import evaluate
+from s4eca.model.model import S4ECAModel
+from s4eca.model.predictor import Predictor
+from s4eca.saved.folder import Card, save, sha256
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
 from s4eca.training.optim import OptimConfig
@@ -91,8 +91,8 @@ def _save(model: S4ECAModel, folder: Path, scores: dict[str, float], counted: Bu
 
 def _segment(model: S4ECAModel, out: Path, adapter: Path, say: Say) -> dict[str, Any]:
     """Segment the held-out scene; returns paths and the wrongly marked share for the absent object."""
-    from s4eca.geo.rendered import write_scene_geotiff
     from s4eca.geo.segment import segment_geotiff
+    from s4eca.geo.write.rendered import write_scene_geotiff
 
     scene: Scene = recipe.held_out_scene()
     tif = write_scene_geotiff(out / "scene.tif", scene)

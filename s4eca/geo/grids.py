@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.geo.resample import across, down, span
-from s4eca.geo.scaling import Scaling
-from s4eca.geo.source import Scene
+from s4eca.geo.read.resample import across, down, span
+from s4eca.geo.read.scaling import Scaling
+from s4eca.geo.read.source import Scene
 from s4eca.geo.windows import Box, Plan
 
 CHUNK = 96  # most rows handed on at once

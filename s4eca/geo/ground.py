@@ -10,8 +10,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError, ProjError
-
-from s4eca.geo.polygons import oriented
+from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry.polygon import orient
 
 LONGEST_EDGE = 32.0  # pixels: longer edges get more vertices, because straight on the map is not straight on the globe
 
@@ -101,3 +101,10 @@ def _metres_per_unit(crs: CRS) -> float | None:
     """Metres in one unit of a local CRS that knows no globe."""
     units = {axis.unit_conversion_factor for axis in crs.axis_info[:2]}
     return float(units.pop()) if len(units) == 1 else None
+
+
+def oriented(outline: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    """The outline with its shells counter-clockwise and its holes clockwise."""
+    if isinstance(outline, MultiPolygon):
+        return MultiPolygon([orient(part) for part in outline.geoms])
+    return orient(outline)

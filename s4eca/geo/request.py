@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s4eca.errors import ConfigError, RasterError
-from s4eca.geo.band_names import Declared, Given
-from s4eca.geo.outputs import check_outputs
 from s4eca.geo.prompts import check_prompts
-from s4eca.geo.scaling import check_range
-from s4eca.geo.source import Scene, SceneFacts, gdal_env
-from s4eca.geo.style import style_path
+from s4eca.geo.read.band_names import Declared, Given
+from s4eca.geo.read.scaling import check_range
+from s4eca.geo.read.source import Scene, SceneFacts, gdal_env
 from s4eca.geo.windows import Plan
+from s4eca.geo.write.outputs import check_outputs
+from s4eca.geo.write.style import style_path
 
 TIFF = (".tif", ".tiff")
 SMALLEST_WINDOW = 8

@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 import s4eca
 from s4eca.errors import ConfigError, S4ECAError
-from s4eca.geo.band_names import Declared, Given
 from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.grids import Grid, RowBuffer, make_grid
+from s4eca.geo.read.band_names import Declared, Given
+from s4eca.geo.read.scaling import Scaling, declared_scaling, find_scaling
+from s4eca.geo.read.source import Scene, SceneFacts, gdal_env
 from s4eca.geo.request import Request, check_memory, declare, make_request, open_scene
-from s4eca.geo.scaling import Scaling, declared_scaling, find_scaling
-from s4eca.geo.source import Scene, SceneFacts, gdal_env
 from s4eca.geo.windows import Plan
-from s4eca.geo.writers import Writers
+from s4eca.geo.write.writers import Writers
 
 if TYPE_CHECKING:
     from s4eca.geo.result import SceneResult
@@ -262,7 +262,7 @@ def _as_segmenter(given: Any) -> Segmenter:
     """The segmenter itself, or the predictor of a bare model."""
     segmenter: Segmenter = given
     if not hasattr(given, "probabilities"):
-        from s4eca.predictor import Predictor
+        from s4eca.model.predictor import Predictor
 
         segmenter = Predictor(given)
     return segmenter

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from s4eca.model import S4ECAModel
-from s4eca.trainable import trainable_parameters
+from s4eca.layers.trainable import trainable_parameters
+from s4eca.model.model import S4ECAModel
 
 
 class MovingAverage(Callback):

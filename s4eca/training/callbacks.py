@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from s4eca.config import S4ECAConfig
-from s4eca.losses.overlap import upsample
+from s4eca.decoder.loss import upsample
 from s4eca.training.batch import Batch
 from s4eca.training.pictures import colours, draw_grid
 

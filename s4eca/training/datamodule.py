@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from s4eca.data.absent import AbsentSampler
-from s4eca.data.augment import Turn
-from s4eca.data.derangement import derange
+from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.draw import Turn
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import ConfigError
-from s4eca.model import S4ECAModel
+from s4eca.evaluation.shuffled import derange
+from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
 from s4eca.training.dataset import DrawSampler, ScoringSamples, TrainingSamples, missing_entries, to_pixels
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from s4eca.data.absent import AbsentSampler
-from s4eca.data.augment import Turn, draw_turn, turn_array
+from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.draw import Turn, draw_turn, turn_array
 from s4eca.data.feature_cache import FeatureCache, entry_name
 from s4eca.data.preprocess import stretch, stretch_bands, working_mask
 from s4eca.data.sample import Reference, ReferringDataset

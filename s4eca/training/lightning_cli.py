@@ -14,10 +14,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from s4eca.adapter_folder import Card, save
+from s4eca.budgets.report import budget
 from s4eca.errors import ConfigError
-from s4eca.model import S4ECAModel
-from s4eca.parameters import budget
+from s4eca.model.model import S4ECAModel
+from s4eca.saved.folder import Card, save
 from s4eca.training.averaging import MovingAverage
 from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
 from s4eca.training.datamodule import ReferringData

@@ -9,12 +9,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from s4eca.config import S4ECAConfig
+from s4eca.decoder.loss import segmentation_loss, upsample
 from s4eca.errors import AdapterFolderError
-from s4eca.losses.overlap import segmentation_loss, upsample
-from s4eca.metrics.referring import ReferringScores
-from s4eca.model import S4ECAModel, attach
-from s4eca.running import Running
-from s4eca.trainable import trainable_state
+from s4eca.evaluation.referring_metric import ReferringScores
+from s4eca.layers.trainable import trainable_state
+from s4eca.model.model import S4ECAModel, attach
+from s4eca.model.running import Running
 from s4eca.training.batch import Batch
 from s4eca.training.optim import OptimConfig, build_optimiser
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from s4eca.trainable import parameter_groups
+from s4eca.layers.trainable import parameter_groups
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from s4eca.config import S4ECAConfig
-from s4eca.model import S4ECAModel
+from s4eca.model.model import S4ECAModel
 from s4eca.training.averaging import MovingAverage
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from s4eca.losses.overlap import segmentation_loss
+from s4eca.decoder.loss import segmentation_loss
+from s4eca.layers.trainable import parameter_groups, trainable_parameters
 from s4eca.registry import METHODS, resolve
-from s4eca.trainable import parameter_groups, trainable_parameters
 
 # Every method of the registry, with sizes that suit encoders of a few dozen channels.
 SMALL: dict[str, dict[str, Any]] = {

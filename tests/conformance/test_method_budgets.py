@@ -8,11 +8,11 @@ import json
 import pytest
 from conforming import SMALL, declared
 
-from s4eca import effective
+from s4eca.budgets import effective
+from s4eca.budgets.count import count_trainable
 from s4eca.cli import budget as verb
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.toy import toy_pair
-from s4eca.parameters import count_trainable
 
 # Method, options, parameters that train in the encoders of the default pair, of 149,749,504 frozen ones.
 TABLE = (
@@ -72,7 +72,7 @@ def test_the_dead_are_those_declared(method: str) -> None:
 @pytest.mark.parametrize("pair", [{}, {**PACKAGED, "width": 86}], ids=["default", "packaged"])
 @pytest.mark.parametrize("name", SCALABLE)
 def test_scaled_to_the_same_count(name: str, pair: dict) -> None:
-    from s4eca.solving import fit_to, specs
+    from s4eca.budgets.solve import fit_to, specs
 
     ours = S4ECAConfig(**pair)
     wanted = count_trainable(ours, *specs(ours))[0]

@@ -6,12 +6,12 @@ import pytest
 import torch
 from conforming import SAID, SMALL, UNCACHEABLE, declared, frozen_tensors, known_dead, pixels, train
 
+from s4eca.budgets.count import count_model, count_trainable
 from s4eca.data.feature_cache import FeatureCache, stack
 from s4eca.errors import AdapterFolderError, ConfigError
-from s4eca.model import S4ECAModel
-from s4eca.parameters import count_model, count_trainable
+from s4eca.layers.trainable import parameter_groups, trainable_parameters
+from s4eca.model.model import S4ECAModel
 from s4eca.registry import METHODS
-from s4eca.trainable import parameter_groups, trainable_parameters
 
 
 def test_the_suite_knows_every_method() -> None:

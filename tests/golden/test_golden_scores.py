@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s4eca.metrics.overlap import count
-from s4eca.metrics.rulebooks import RULEBOOKS, rulebook
+from s4eca.evaluation.overlap import count
+from s4eca.evaluation.protocols import RULEBOOKS, rulebook
 
 GOLDEN = json.loads((Path(__file__).parent / "referring_scores.json").read_text(encoding="utf-8"))
 

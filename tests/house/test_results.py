@@ -30,7 +30,7 @@ def test_results_keep_what_is_promised(name):
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_the_scored_adapter_is_the_committed_one(name):
-    from s4eca.adapter_folder import WEIGHTS, read_config, sha256
+    from s4eca.saved.folder import WEIGHTS, read_config, sha256
 
     folder = ROOT / "benchmarks" / "adapters" / name
     assert sha256(folder) == json.loads((RESULTS / f"{name}.json").read_text())["adapter_sha256"]

@@ -1,4 +1,4 @@
-"""docs/running.md prints what `s4eca.running.refusal` says, of every family, mode and method."""
+"""docs/running.md prints what `s4eca.model.running.refusal` says, of every family, mode and method."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.catalog import FAMILIES
+from s4eca.model.running import FEATURES, Running, refusal
 from s4eca.registry import METHODS
-from s4eca.running import FEATURES, Running, refusal
 
 PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 MODES: dict[str, dict[str, Any]] = {

@@ -68,8 +68,8 @@ def tiny_adapter(tmp_path_factory: pytest.TempPathFactory, hub: Callable[[str], 
     import torch
     from tiny_hub import stir
 
-    from s4eca.adapter_folder import Card, save
-    from s4eca.model import attach
+    from s4eca.model.model import attach
+    from s4eca.saved.folder import Card, save
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)

@@ -117,7 +117,7 @@ class Place:
 
     def references(self, *, mask_size: tuple[int, int] = (48, 64), suffix: str = "png", **changes: Any) -> Path:
         """A data folder in the jsonl layout: two images, four expressions; `changes` go into the second line."""
-        from s4eca.data.render_layouts import run_lengths
+        from s4eca.data.rendered.write import run_lengths
 
         folder = self.tmp / "data"
         folder.mkdir()
@@ -137,8 +137,8 @@ class Place:
 
     def rendered(self, layout: str) -> Path:
         """A rendered data folder with two scenes in its split test."""
-        from s4eca.data.render_layouts import write_layout
-        from s4eca.data.scenes import render_scene
+        from s4eca.data.rendered.scenes import render_scene
+        from s4eca.data.rendered.write import write_layout
 
         write_layout(self.tmp / "data", layout, {"test": [render_scene(seed, (96, 96)) for seed in (1, 2)]})
         return self.tmp / "data"

@@ -30,7 +30,7 @@ COMMANDS = sorted({found for text in PAGES.values() for found in re.findall(r"`(
 @pytest.fixture
 def objects(toy_model: Callable[..., Any]) -> dict[str, Any]:
     """What the pages' names stand for; an instance, for some attributes are not on the class."""
-    from s4eca.predictor import Predictor
+    from s4eca.model.predictor import Predictor
 
     model = toy_model()
     return {"s4eca": importlib.import_module("s4eca"), "model": model, "predictor": Predictor(model)}

@@ -43,8 +43,8 @@ def quietly(*words: Any) -> str:
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory, tiny_adapter: Path) -> SimpleNamespace:
     """A scene of 96 x 120 px, and everything that the verb writes for two prompts."""
-    from s4eca.data.scenes import render_scene
-    from s4eca.geo.rendered import write_scene_geotiff
+    from s4eca.data.rendered.scenes import render_scene
+    from s4eca.geo.write.rendered import write_scene_geotiff
 
     folder = tmp_path_factory.mktemp("job")
     scene = write_scene_geotiff(folder / "scene.tif", render_scene(3, (96, 120)))
@@ -76,7 +76,7 @@ def test_the_grid_is_the_scenes(job: Any) -> None:
 
 
 def test_tags_say_how_it_was_made(job: Any, tiny_adapter: Path) -> None:
-    from s4eca.adapter_folder import sha256
+    from s4eca.saved.folder import sha256
 
     note = json.loads((tiny_adapter / "adapter_config.json").read_text())
     for path in (job.out, job.scores):

@@ -121,7 +121,7 @@ def check_keywords(call: ast.Call, modules: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [body for language, body in FENCES if language == "json"])
 def test_json_lines_are_in_the_layout_that_is_read(body: str) -> None:
-    from s4eca.data.jsonl import KEYS, NEEDED
+    from s4eca.data.layouts.jsonl import KEYS, NEEDED
 
     for line in body.splitlines():
         assert set(NEEDED) <= set(json.loads(line)) <= set(KEYS)

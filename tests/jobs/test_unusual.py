@@ -112,8 +112,8 @@ TABLE = {
 @pytest.fixture(scope="module")
 def answer(tiny_adapter: Path) -> Callable[[Pixels, str], Pixels]:
     """Probabilities (h, w) of the tiny model for a picture (h, w, 3) no larger than its window."""
-    from s4eca.model import S4ECAModel
-    from s4eca.predictor import Predictor
+    from s4eca.model.model import S4ECAModel
+    from s4eca.model.predictor import Predictor
 
     predictor = Predictor(S4ECAModel.from_pretrained(tiny_adapter))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from s4eca.losses.overlap import segmentation_loss
-from s4eca.trainable import trainable_parameters
+from s4eca.decoder.loss import segmentation_loss
+from s4eca.layers.trainable import trainable_parameters
 
 SAID = ["the red roof", "a ship left of the long pier in the upper half", "field"]
 

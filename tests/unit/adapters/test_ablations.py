@@ -6,7 +6,7 @@ import pytest
 import torch
 from method import SAID, backward, dead_slices, pixels, update
 
-from s4eca.trainable import trainable_state
+from s4eca.layers.trainable import trainable_state
 
 SWITCHES = {
     "scale_selection": "scale.",

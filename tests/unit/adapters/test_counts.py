@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s4eca.adapters.pair import S4ECAAdapter
-from s4eca.adapters.text_proxies import TextAdapter
-from s4eca.adapters.visual_adapter import VisualAdapter
+from s4eca.adapters.s4eca.method import S4ECAAdapter
+from s4eca.adapters.s4eca.text_proxies import TextAdapter
+from s4eca.adapters.s4eca.visual_adapter import VisualAdapter
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.frozen import parameter_count
 from s4eca.protocols import TextSpec, VisionSpec

@@ -8,11 +8,11 @@ from band_images import FOUR, field, write_bands
 from PIL import Image
 
 from s4eca.data.audit import audit
+from s4eca.data.augment.symmetries import Turn, turn_array
 from s4eca.data.band_files import bands_size, read_bands
 from s4eca.data.open import open_dataset
-from s4eca.data.turns import Turn, turn_array
 from s4eca.errors import DataError
-from s4eca.metrics.rulebooks import RULEBOOKS
+from s4eca.evaluation.protocols import RULEBOOKS
 
 
 def noise(kind=np.uint16, bands=4, shape=(9, 7)):

@@ -9,14 +9,14 @@ import pytest
 import torch
 from band_images import FOUR, SENTINEL, settings
 
-from s4eca.adapter_folder import CONFIG
-from s4eca.effective import dead_parameters
+from s4eca.budgets.effective import dead_parameters
+from s4eca.budgets.report import budget
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import AdapterFolderError, DataError
-from s4eca.model import S4ECAModel
-from s4eca.parameters import budget
-from s4eca.predictor import Predictor
-from s4eca.trainable import parameter_groups, trainable_state
+from s4eca.layers.trainable import parameter_groups, trainable_state
+from s4eca.model.model import S4ECAModel
+from s4eca.model.predictor import Predictor
+from s4eca.saved.folder import CONFIG
 
 SAID = ["the red roof", "field"]
 MODES = [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 2}]

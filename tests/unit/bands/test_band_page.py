@@ -13,11 +13,11 @@ import yaml
 from band_images import FOUR, field, write_bands
 from PIL import Image
 
-from s4eca.adapters.bands import BandAdapter
 from s4eca.cli.main import main
 from s4eca.config import S4ECAConfig
-from s4eca.model import S4ECAModel
-from s4eca.predictor import Predictor
+from s4eca.layers.band_map import BandAdapter
+from s4eca.model.model import S4ECAModel
+from s4eca.model.predictor import Predictor
 
 PAGE = (Path(__file__).parents[3] / "docs" / "bands.md").read_text(encoding="utf-8")
 FENCES = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)

@@ -15,8 +15,8 @@ from s4eca.cli.main import main
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.segment import segment_geotiff
-from s4eca.model import S4ECAModel
-from s4eca.predictor import Predictor
+from s4eca.model.model import S4ECAModel
+from s4eca.model.predictor import Predictor
 
 NEWEST = "m.tif"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from minisets import MiniRRSISD, blob, realdata
 
-from s4eca.data.absent import AbsentSampler
+from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import DataError

@@ -11,7 +11,7 @@ import pytest
 from minisets import blob, cut, picture, rle
 from PIL import Image
 
-from s4eca.data import jsonl
+from s4eca.data.layouts import jsonl
 from s4eca.data.open import open_dataset, splits_of
 from s4eca.errors import DataError
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s4eca.data.pickles import load_plain
+from s4eca.data.layouts.pickles import load_plain
 from s4eca.errors import DataError
 
 PLAIN = st.recursive(

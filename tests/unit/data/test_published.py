@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from minisets import MiniRRSISD, realdata
 
-from s4eca.data.names import longest_class, spoken_name
+from s4eca.data.layouts.class_names import longest_class, spoken_name
+from s4eca.data.layouts.published import RRSISD_COUNTS, expect_rrsisd
 from s4eca.data.open import open_dataset
-from s4eca.data.published import RRSISD_COUNTS, expect_rrsisd
 from s4eca.errors import DataError
 
 

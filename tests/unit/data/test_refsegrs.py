@@ -10,9 +10,9 @@ from minisets import MiniRRSISD, RefSegRSWriter, blob, cut, picture, realdata
 from PIL import Image
 
 from s4eca.data.audit import audit
+from s4eca.data.layouts.published import REFSEGRS_COUNTS
 from s4eca.data.masks import MaskValueWarning
 from s4eca.data.open import open_dataset, splits_of
-from s4eca.data.published import REFSEGRS_COUNTS
 from s4eca.errors import DataError
 
 MASK = blob((20, 24))

@@ -11,17 +11,17 @@ import rasterio
 from minisets import MiniRRSISD, RefSegRSWriter
 from PIL import Image
 
-from s4eca.data.absent import AbsentSampler
-from s4eca.data.expressions import directions, turn_expression
+from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.direction_words import directions, turn_expression
+from s4eca.data.augment.symmetries import Turn
 from s4eca.data.masks import Mask
 from s4eca.data.open import open_dataset, splits_of
-from s4eca.data.render_layouts import write_layout
-from s4eca.data.scene_paint import coverage, disc, rectangle
-from s4eca.data.scene_words import plural
-from s4eca.data.scenes import CLASSES, Scene, render_scene
-from s4eca.data.turns import Turn
+from s4eca.data.rendered.paint import coverage, disc, rectangle
+from s4eca.data.rendered.scenes import CLASSES, Scene, render_scene
+from s4eca.data.rendered.words import plural
+from s4eca.data.rendered.write import write_layout
 from s4eca.errors import DataError, RasterError
-from s4eca.geo.rendered import write_scene_geotiff
+from s4eca.geo.write.rendered import write_scene_geotiff
 
 
 @pytest.fixture(scope="module")

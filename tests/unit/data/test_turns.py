@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minisets import realdata
 
-from s4eca.data.augment import FLIPS, draw_turn, possible_turns
-from s4eca.data.expressions import directions, turn_expression
-from s4eca.data.turns import Turn, turn_array
+from s4eca.data.augment.direction_words import directions, turn_expression
+from s4eca.data.augment.draw import FLIPS, draw_turn, possible_turns
+from s4eca.data.augment.symmetries import Turn, turn_array
 
 ALL = list(Turn)
 T = Turn

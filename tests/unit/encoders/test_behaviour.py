@@ -19,7 +19,7 @@ from s4eca.encoders.behaviour import digest
 from s4eca.encoders.openclip import wrap_text, wrap_vision
 from s4eca.encoders.timm_models import wrap_vision as wrap_timm
 from s4eca.errors import AdapterFolderError, CacheError
-from s4eca.model import S4ECAModel
+from s4eca.model.model import S4ECAModel
 from s4eca.registry import load_text_encoder, load_vision_encoder
 
 SIZES = {

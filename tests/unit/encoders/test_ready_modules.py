@@ -13,7 +13,7 @@ from s4eca import attach
 from s4eca.encoders.hf import load_text, load_vision, wrap_text, wrap_vision
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import ConfigError, EncoderError
-from s4eca.model import S4ECAModel
+from s4eca.model.model import S4ECAModel
 from s4eca.registry import load_vision_encoder, wrap_text_encoder, wrap_vision_encoder
 
 SIZES = {

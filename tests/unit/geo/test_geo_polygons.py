@@ -16,7 +16,7 @@ from rasterio.features import shapes
 from shapely.geometry import Polygon, box, shape
 
 from s4eca.geo.ground import Ground
-from s4eca.geo.polygons import Tracer, merge
+from s4eca.geo.write.polygons import Tracer, merge
 
 HALF, ROOT = 0.25, 0.4330127018922193
 TURNED = Affine(ROOT, HALF, 500000, HALF, -ROOT, 5000000)  # pixels of half a metre, turned by 30 degrees
@@ -222,7 +222,7 @@ def test_without_crs_areas_are_empty(raster, predict, tmp_path):
 
 @pytest.mark.parametrize("bound", [("BATCH", 30), ("VERTICES", 200)])
 def test_many_features_are_written_in_batches(raster, predict, tmp_path, monkeypatch, bound):
-    monkeypatch.setattr(f"s4eca.geo.geopackage.{bound[0]}", bound[1])
+    monkeypatch.setattr(f"s4eca.geo.write.geopackage.{bound[0]}", bound[1])
     picture = np.zeros((3, 30, 30), np.uint8)
     picture[:, ::3, ::3] = 255
     run = predict(raster(picture), polygons=tmp_path / "p.gpkg", segmenter=None)

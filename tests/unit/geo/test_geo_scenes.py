@@ -123,7 +123,7 @@ def test_scene(name, root, tmp_path, careful):
 
 def ground_area(path):
     """Square metres of the middle pixel."""
-    from s4eca.geo.source import Scene, gdal_env
+    from s4eca.geo.read.source import Scene, gdal_env
 
     with gdal_env(), Scene(path) as scene:
         down, across = scene.facts.pixel_size

@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from s4eca.errors import RasterError
-from s4eca.geo.source import Scene, choose_bands, gdal_env
+from s4eca.geo.read.source import Scene, choose_bands, gdal_env
 from s4eca.geo.windows import Box
 
 RED, GREEN, BLUE, ALPHA, GREY, NONE = (

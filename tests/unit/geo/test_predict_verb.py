@@ -19,10 +19,10 @@ def adapter(tmp_path_factory):
     """A saved adapter and the loader that joins it to the toy pair (which no name leads to)."""
     import torch
 
-    from s4eca import adapter_folder
     from s4eca.config import S4ECAConfig
     from s4eca.encoders.toy import toy_pair
-    from s4eca.model import S4ECAModel
+    from s4eca.model.model import S4ECAModel
+    from s4eca.saved import folder as adapter_folder
 
     vision, text = toy_pair(6, 3)
     torch.manual_seed(0)
@@ -39,7 +39,7 @@ def adapter(tmp_path_factory):
 @pytest.fixture
 def verb(adapter, monkeypatch, tmp_path, capsys):
     """Runs the verb in a folder of its own: `verb("scene.tif", "--prompt", ...)` -> (code, stdout, stderr)."""
-    from s4eca.model import S4ECAModel
+    from s4eca.model.model import S4ECAModel
 
     monkeypatch.setattr(S4ECAModel, "from_pretrained", adapter[1])
     monkeypatch.chdir(tmp_path)
@@ -52,7 +52,7 @@ def verb(adapter, monkeypatch, tmp_path, capsys):
 
 
 def test_masks_polygons_scores(verb, raster, rgb, adapter):
-    from s4eca import adapter_folder
+    from s4eca.saved import folder as adapter_folder
 
     raster(rgb(50, 60))
     code, out, err = verb(

@@ -11,8 +11,8 @@ import families
 import torch
 from torch import Tensor
 
-from s4eca.losses.overlap import segmentation_loss
-from s4eca.trainable import trainable_parameters
+from s4eca.decoder.loss import segmentation_loss
+from s4eca.layers.trainable import trainable_parameters
 
 SAID = ["the red roof", "a ship left of the long pier"]
 METHODS = ("s4eca", "lora", "dora", "ia3", "vera", "ln", "adaptformer", "detris", "etris", "decoder-only", "full")

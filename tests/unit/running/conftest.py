@@ -9,7 +9,7 @@ import families
 import pytest
 from cheap import SMALL, Pairs, stirred
 
-from s4eca.running import Running
+from s4eca.model.running import Running
 
 
 @pytest.fixture(scope="session")

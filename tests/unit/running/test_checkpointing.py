@@ -9,7 +9,7 @@ from cheap import METHODS, MODES, step
 
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
-from s4eca.running import Running, blocks, refusal
+from s4eca.model.running import Running, blocks, refusal
 
 PARTS = ("adapters", "encoders")
 

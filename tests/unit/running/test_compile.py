@@ -9,9 +9,9 @@ import pytest
 import torch
 from cheap import METHODS, MODES, distance, step
 
-from s4eca.adapters.site import Site
 from s4eca.errors import ConfigError
-from s4eca.running import RECOMPILE_LIMIT, Running, blocks, refusal
+from s4eca.layers.checkpointed import Site
+from s4eca.model.running import RECOMPILE_LIMIT, Running, blocks, refusal
 
 # Captures graphs, and runs them as they are: quick, and breaks where the real compiler breaks.
 CAPTURED = Running(compile=True, backend="eager")

@@ -14,9 +14,9 @@ from torch import nn
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.encoders.int8 import Int8Linear
 from s4eca.errors import CacheError, ConfigError
-from s4eca.predictor import Predictor
-from s4eca.running import Running, refusal
-from s4eca.trainable import trainable_parameters
+from s4eca.layers.trainable import trainable_parameters
+from s4eca.model.predictor import Predictor
+from s4eca.model.running import Running, refusal
 
 ROUNDED = ("bf16", "int8")
 NEAR = 0.15  # of random weights with a wide range; what is wrong altogether is off by 1

@@ -15,7 +15,7 @@ SPLITS = {"train": (0, 4), "val": (10, 4), "test": (20, 1)}
 @pytest.fixture(scope="session")
 def scenes():
     """Rendered scenes by split."""
-    from s4eca.data.scenes import render_scene
+    from s4eca.data.rendered.scenes import render_scene
 
     return {s: [render_scene(first + i, (112, 112)) for i in range(count)] for s, (first, count) in SPLITS.items()}
 
@@ -23,7 +23,7 @@ def scenes():
 @pytest.fixture(scope="session")
 def dataset(scenes, tmp_path_factory):
     """Folder of the scenes in a layout, by its name."""
-    from s4eca.data.render_layouts import write_layout
+    from s4eca.data.rendered.write import write_layout
 
     root = tmp_path_factory.mktemp("sets")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from s4eca.data.feature_cache import FeatureCache, entry_name, stack
+from s4eca.decoder.loss import segmentation_loss
 from s4eca.errors import CacheError
-from s4eca.losses.overlap import segmentation_loss
-from s4eca.trainable import trainable_parameters
+from s4eca.layers.trainable import trainable_parameters
 
 SAID = ["the red roof", "a ship left of the pier", "field", "the small tank in the upper half"]
 MODES = [

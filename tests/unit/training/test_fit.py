@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from s4eca.adapter_folder import CONFIG, WEIGHTS
 from s4eca.cli.main import main
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.frozen import fingerprint
 from s4eca.errors import AdapterFolderError
-from s4eca.model import S4ECAModel
-from s4eca.trainable import trainable_state
+from s4eca.layers.trainable import trainable_state
+from s4eca.model.model import S4ECAModel
+from s4eca.saved.folder import CONFIG, WEIGHTS
 from s4eca.training.module import S4ECAModule
 
 
@@ -183,11 +183,11 @@ def test_a_checkpoint_knows_its_encoders_by_their_weights(finished, hub):
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_card_of_a_method_that_rewrites_counts_the_model(method, toy_model, tmp_path, monkeypatch):
-    from s4eca.parameters import count_model
+    from s4eca.budgets.count import count_model
     from s4eca.training.lightning_cli import FolderWriter, RunConfig
 
     model = toy_model(method=method)
-    monkeypatch.setattr("s4eca.parameters.count_trainable", lambda *_: pytest.fail("built once more to be counted"))
+    monkeypatch.setattr("s4eca.budgets.count.count_trainable", lambda *_: pytest.fail("built once more to be counted"))
     FolderWriter(RunConfig(), "s4eca fit")(model, tmp_path / "folder", {})
     told = json.loads((tmp_path / "folder" / CONFIG).read_text())["card"]["budget"]
     assert (told["adapters"], told["decoder"]) == count_model(model)
@@ -195,7 +195,7 @@ def test_the_card_of_a_method_that_rewrites_counts_the_model(method, toy_model, 
 
 def test_features_are_cached_once_with_their_turns(line, dataset, tmp_path, capsys, monkeypatch):
     """Late injection, from a cache on disk: the second run encodes nothing, another size is refused."""
-    from s4eca.model import S4ECAModel
+    from s4eca.model.model import S4ECAModel
 
     cache = tmp_path / "cache"
     same = {

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from s4eca.trainable import trainable_parameters
+from s4eca.layers.trainable import trainable_parameters
 from s4eca.training.averaging import MovingAverage
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s4eca.trainable import parameter_groups, trainable_parameters, trainable_state
+from s4eca.layers.trainable import parameter_groups, trainable_parameters, trainable_state
 from s4eca.training.optim import OptimConfig, build_optimiser, rate
 
 

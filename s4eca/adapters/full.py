@@ -1,0 +1,29 @@
+"""Full fine-tuning: every parameter of both encoders trains."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from s4eca.adapters.decoder_only import DecoderOnly
+
+
+class FullFineTune(DecoderOnly):
+    """Nothing is added; all weights of both encoders train, at a rate of their own.
+
+    All of them count (149,749,504 of the default pair). Some never learn, as in any full fine-tuning of these
+    checkpoints: biases of the keys, which the softmax cancels; the mask token, which only pre-training reads; rows of
+    the word and position tables that no expression touches.
+    """
+
+    IDENTITY: ClassVar[bool] = True
+    # Trainable tensors that cannot learn, as regular expressions on their names.
+    DEAD: ClassVar[tuple[str, ...]] = (r"\.(key|k_proj)\.bias$", r"mask_token$")
+    # METHOD's range is 1e-5 to 5e-5 (RMSIN 3e-5, LAVT 5e-5).
+    towers_rate = 3e-5
+
+    def rewrite(self, vision: Any, text: Any) -> None:
+        """Free every weight of both encoders; the checkpoint's fingerprint is taken before anything can move."""
+        for encoder in (vision, text):
+            if not any(parameter.is_meta for parameter in encoder.parameters()):
+                _ = encoder.fingerprint
+            encoder.backbone.requires_grad_(True)

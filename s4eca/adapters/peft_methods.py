@@ -1,0 +1,250 @@
+"""LoRA, DoRA, IA3, VeRA and LN-tuning of both encoders, by peft's own layers.
+
+Language meets vision in the decoder alone. What is adapted is told by the encoders' roles (`FrozenEncoder.roles`),
+never by a guess at names. Where a library fuses query, key and value, the encoder splits them first
+(`FrozenEncoder.split_projections`). An encoder that cannot, but calls one linear layer for the three, has that adapted:
+LoRA of rank rho then costs rho (d + 3d) a block where three separate ones cost 3 rho (d + d), and IA3 has a vector on
+the queries too, which adds numbers and no freedom (only products of a query and a key channel are ever read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from s4eca.adapters.decoder_only import DecoderOnly
+from s4eca.config import S4ECAConfig
+from s4eca.errors import ConfigError
+from s4eca.layers.peft_layers import ADAPTER, exactly, folder_files, inject, layers_of, quiet_peft
+from s4eca.protocols import TextEncoder, TextSpec, VisionEncoder, VisionSpec
+
+LINEAR = ("query", "key", "value", "out", "fc1", "fc2")
+FUSED = ("query", "key", "value")
+
+
+class PeftMethod(DecoderOnly):
+    """What the five share: the frame without language in the vision encoder, and the rewriting of both encoders."""
+
+    OPTIONS: ClassVar[dict[str, Any]] = {}
+    IDENTITY: ClassVar[bool] = True
+    SPLITS: ClassVar[bool] = True  # whether query, key, value and output must be layers of their own
+
+    def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
+        super().__init__(config, vision, text)
+        self.method = config.method
+        self.options = {**self.OPTIONS, **config.options}
+        self._check()
+
+    def rewrite(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Put the layers into both encoders, in place; their old weights stay as they are, and frozen.
+
+        What can be refused is refused before anything is changed; where that needs the projections split first, the
+        layers that are in already come out again.
+
+        Raises:
+            ConfigError: an encoder has no separate module for what the method adapts, or is rewritten already.
+        """
+        pair: tuple[tuple[Any, str], ...] = ((vision, "vision"), (text, "text"))
+        for encoder, tower in pair:
+            self._check_plain(encoder, tower)
+        for encoder, tower in pair:
+            # Fused projections have these roles only once they are split.
+            if not self.SPLITS or "query" in encoder.roles():
+                self.settings(encoder, tower)
+        try:
+            for encoder, tower in pair:
+                self._rewrite(encoder, tower)
+        except BaseException:
+            self.withdraw(vision, text)
+            raise
+
+    def activate(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Let the layers speak and learn again."""
+        for _, _, layer in layers_of(vision, text):
+            layer.enable_adapters(True)
+
+    def deactivate(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Let the encoders speak as if the layers were not there; they do not learn meanwhile."""
+        for _, _, layer in layers_of(vision, text):
+            layer.enable_adapters(False)
+
+    def withdraw(self, vision: Any, text: Any) -> None:
+        """Take the layers out for good; the weights they stood around are in their places again."""
+        for parent, name, layer in layers_of(vision, text):
+            setattr(parent, name, layer.get_base_layer())
+        for encoder in (vision, text):
+            vars(encoder.backbone).pop("peft_config", None)
+
+    def extra_files(self, vision: VisionEncoder, text: TextEncoder, dtype: torch.dtype) -> dict[str, bytes]:
+        """What is saved beside the adapter: per encoder a plain peft folder, so that peft alone opens it.
+
+        Returns:
+            Path inside the adapter folder (``vision/adapter_model.safetensors`` ...) -> contents.
+        """
+        return {
+            f"{tower}/{name}": data
+            for tower, encoder in (("vision", vision), ("text", text))
+            for name, data in folder_files(encoder, ADAPTER, dtype).items()
+        }
+
+    def settings(self, encoder: Any, tower: str) -> Any:
+        """Peft's configuration for one encoder."""
+        raise NotImplementedError
+
+    def _check_plain(self, encoder: Any, tower: str) -> None:
+        if encoder.added():
+            raise ConfigError(
+                f"The {tower} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
+                f"{self.method!r} takes one as its checkpoint has it."
+            )
+
+    def _rewrite(self, encoder: Any, tower: str) -> None:
+        if not any(parameter.is_meta for parameter in encoder.backbone.parameters()):
+            _ = encoder.fingerprint  # that of the checkpoint, kept from here on
+        if self.SPLITS:
+            encoder.split_projections()
+        settings = self.settings(encoder, tower)
+        with quiet_peft():
+            inject(encoder.backbone, settings)
+        encoder.eval()
+
+    def _check(self) -> None:
+        """Refuse options of an impossible value."""
+        for name in ("rank", "rank_text"):
+            value = self.options.get(name)
+            if name in self.options and not (value is None and name == "rank_text") and not _whole(value):
+                raise ConfigError(f"options.{name} is {value!r}; it must be a whole number of at least 1.")
+        roles = self.options.get("roles", LINEAR)
+        if not isinstance(roles, list | tuple) or not roles or not all(role in LINEAR for role in roles):
+            raise ConfigError(f"options.roles is {roles!r}; it must be a list of some of {', '.join(LINEAR)}.")
+
+    def _rank(self, tower: str) -> int:
+        own = self.options.get("rank_text") if tower == "text" else None
+        return int(self.options["rank"] if own is None else own)
+
+    def _targets(self, encoder: Any, tower: str, roles: Sequence[str]) -> str:
+        """A pattern that fits exactly the modules of the encoder that play these roles."""
+        return exactly(self._names(encoder, tower, roles), (name for name, _ in encoder.backbone.named_modules()))
+
+    def _names(self, encoder: Any, tower: str, roles: Sequence[str]) -> list[str]:
+        found: list[str] = []
+        known = encoder.roles()
+        for role in roles:
+            names = known.get(role) or (known.get("qkv", []) if role in FUSED else [])
+            if not names or any(_inside_fused_attention(encoder.backbone, name) for name in names):
+                raise ConfigError(
+                    f"The method {self.method!r} adapts the role {role!r}, for which the {tower} encoder "
+                    f"{encoder.spec.source} has no linear layer of its own, as its attention reads query, key, value "
+                    f"and output weights in one fused call; it has the roles {', '.join(known)}."
+                )
+            found += [name for name in names if name not in found]
+        return found
+
+
+class LoRA(PeftMethod):
+    """Low-rank updates W + (alpha / rank) B A of linear layers (Hu et al. 2022); B starts at zero, so nothing changes.
+
+    Options: `rank` of both encoders, `rank_text` where the text encoder's differs, `alpha` (None means twice the
+    rank), `roles` (which linear layers).
+    """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 13, "rank_text": None, "alpha": None, "roles": list(LINEAR)}
+    KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
+    DORA: ClassVar[bool] = False
+
+    def settings(self, encoder: Any, tower: str) -> Any:
+        """See `PeftMethod.settings`."""
+        from peft import LoraConfig
+
+        rank, alpha = self._rank(tower), self.options["alpha"]
+        return LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank if alpha is None else alpha,
+            target_modules=self._targets(encoder, tower, self.options["roles"]),
+            use_dora=self.DORA,
+        )
+
+    def _check(self) -> None:
+        super()._check()
+        alpha = self.options["alpha"]
+        if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha > 0):
+            raise ConfigError(f"options.alpha is {alpha!r}; it must be a number above 0, or null for twice the rank.")
+
+
+class DoRA(LoRA):
+    """LoRA with the length of every row of the weight as a parameter of its own (Liu et al. 2024), the norm detached.
+
+    Peft adds (m / norm - 1) W x + (m / norm) (alpha / rank) B A x to the plain output. At the start m and norm come
+    from the same computation, so the factor is exactly 1 and the output is the plain one to the last bit, as long as
+    the model stays on the device and in the type it was made with; elsewhere it is so up to rounding.
+    """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 13, "rank_text": 12, "alpha": None, "roles": list(LINEAR)}
+    DORA: ClassVar[bool] = True
+
+
+class IA3(PeftMethod):
+    """Vectors, 1 at the start, on the outputs of key and value and on the input of fc2 (Liu et al. 2022)."""
+
+    def settings(self, encoder: Any, tower: str) -> Any:
+        """See `PeftMethod.settings`."""
+        from peft import IA3Config
+
+        return IA3Config(
+            target_modules=self._targets(encoder, tower, ("key", "value", "fc2")),
+            feedforward_modules=self._targets(encoder, tower, ("fc2",)),
+        )
+
+
+class VeRA(PeftMethod):
+    """Two vectors for each linear layer around one frozen random pair of matrices (Kopiczko et al. 2024).
+
+    The pair is drawn here (`random_pair`), so that it follows from `seed` alone and not from the version of peft; each
+    layer takes the part that fits it. lambda_d starts at 0.1, lambda_b at 0, so nothing changes at first.
+
+    Options: `rank`, and the `seed` of the random pair.
+    """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 256, "seed": 0}
+
+    def settings(self, encoder: Any, tower: str) -> Any:
+        """See `PeftMethod.settings`."""
+        from peft import VeraConfig
+
+        return VeraConfig(
+            r=self._rank(tower),
+            target_modules=self._targets(encoder, tower, LINEAR),
+            projection_prng_key=self.options["seed"],
+            d_initial=0.1,
+            save_projection=True,
+        )
+
+    def _check(self) -> None:
+        super()._check()
+        seed = self.options["seed"]
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"options.seed is {seed!r}; it must be a whole number of at least 0.")
+
+
+class LNTuning(PeftMethod):
+    """Scale and shift of every LayerNorm, trained as copies of the checkpoint's (Zhao et al. 2024)."""
+
+    SPLITS: ClassVar[bool] = False
+
+    def settings(self, encoder: Any, tower: str) -> Any:
+        """See `PeftMethod.settings`."""
+        from peft import LNTuningConfig
+
+        return LNTuningConfig(target_modules=self._targets(encoder, tower, ("norm",)))
+
+
+def _inside_fused_attention(backbone: nn.Module, name: str) -> bool:
+    """Whether a module's weight is read by `nn.MultiheadAttention`, which never calls the module."""
+    return isinstance(backbone.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,1 +1,0 @@
-"""What a paper would compare with, under the same roof and the same decoder."""

@@ -1,0 +1,1 @@
+"""The method: text proxies, dense extractor, selection, visual adapter."""

@@ -1,0 +1,103 @@
+"""S4ECAAdapter: the text and vision sites of one frozen pair, built from two specs and a config."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from s4eca.adapters.s4eca.text_proxies import TextAdapter
+from s4eca.adapters.s4eca.visual_adapter import Refined, VisualAdapter
+from s4eca.adapters.sites import tapped, vision_sites
+from s4eca.adapters.walk import encode_prefix, walk_text, walk_vision
+from s4eca.config import MODES, S4ECAConfig, spread
+from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, VisionEncoder, VisionSpec, Words
+
+
+class S4ECAAdapter(nn.Module):
+    """All adapters of a pair; the modes share every parameter and differ only in `late_blocks`.
+
+    Attributes:
+        sites: vision blocks with an adapter.
+        taps: the sites whose adapted maps the decoder reads.
+        late_blocks: number of last vision blocks that receive residuals (0 for side, all for inject).
+    """
+
+    MODES: ClassVar[tuple[str, ...]] = MODES
+    has_proxies = True
+
+    def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
+        super().__init__()
+        self.sites = vision_sites(config, vision)
+        self.taps = tapped(config, vision, self.sites)
+        self.late_blocks = {"side": 0, "inject": vision.blocks}.get(config.mode, config.late_blocks)
+        self.carry = config.carry
+        k = config.proxies if config.text_proxies else 1
+        self.queries = nn.Parameter(torch.randn(k, config.width)) if config.text_proxies else None
+        text_sites = spread(config.text_sites, text.blocks)
+        if not config.text_proxies and not config.write_back:
+            # The mean of the words is read at the last site alone, and no earlier site writes anything.
+            text_sites = text_sites[-1:]
+        make_text = partial(TextAdapter, write_back=config.write_back, proxies=config.text_proxies)
+        self.text = nn.ModuleDict({str(j): make_text(text.width, config.width) for j in text_sites})
+        make_vision = partial(
+            VisualAdapter,
+            r=config.width,
+            kernels=config.kernels,
+            proxies=k,
+            scale_selection=config.scale_selection,
+            spatial_gate=config.spatial_gate,
+            language_read=config.language_read,
+            dense=config.dense,
+            global_branch=config.global_branch,
+            coordinates=config.coordinates,
+        )
+        self.vision = nn.ModuleDict({str(i): make_vision(vision.widths[i]) for i in self.sites})
+
+    def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
+        """The frozen prefix for pixels (B, 3, H, W); what a feature cache keeps."""
+        return encode_prefix(vision, pixels, self.sites, self.late_blocks)
+
+    def read_text(self, text: TextEncoder, batch: TextBatch) -> tuple[Words, Tensor]:
+        """The text encoder with its sites: adapted words, and the proxies (B, K, r) of the last site."""
+        carried = None if self.queries is None else self.queries.unsqueeze(0).expand(len(batch.ids), -1, -1)
+        last = carried
+
+        def visit(index: int, values: Tensor, mask: Tensor) -> Tensor:
+            nonlocal carried, last
+            if str(index) not in self.text:
+                return values
+            values, last = self.text[str(index)](values, mask, carried)
+            carried = None if carried is None else last
+            return values
+
+        words = walk_text(text, batch, visit)
+        assert last is not None, "the last text site always reads"
+        return words, last
+
+    def forward(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
+        """Text first and completely, so that every vision site reads the final proxies.
+
+        Args:
+            vision: the frozen vision encoder.
+            text: the frozen text encoder.
+            encoded: the frozen prefix for B images.
+            batch: B tokenised expressions.
+        """
+        words, proxies = self.read_text(text, batch)
+
+        def refine(index: int, patches: Tensor, grid: tuple[int, int], carry: Tensor | None) -> Refined:
+            refined: Refined = self.vision[str(index)](patches, grid, proxies, carry if self.carry else None)
+            return refined
+
+        stream = walk_vision(vision, encoded, refine, self.sites, self.taps, self.late_blocks)
+        return Fused(
+            stream.levels,
+            stream.grids,
+            words,
+            proxies,
+            [r.scale_weights for r in stream.reports],
+            [r.gate for r in stream.reports if r.gate is not None],
+        )

@@ -1,0 +1,1 @@
+"""Training samples changed together: image, mask and words."""

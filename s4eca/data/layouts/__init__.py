@@ -1,0 +1,1 @@
+"""Readers of the layouts on disk, a file each."""

@@ -1,0 +1,190 @@
+"""Reader of the plain layout of s4eca: one JSON object a line.
+
+========== ======== =====================================================================================
+key        needed   value
+========== ======== =====================================================================================
+image      yes      path of an image, relative to the file of lines: 8-bit RGB, or with declared bands see below
+expression yes      the text
+split      yes      name of the split, for instance ``"train"``
+mask       one of   path of a one-band mask image, relative to the file of lines; above 50 is foreground
+rle        these    COCO run lengths ``{"size": [height, width], "counts": ...}``, compressed or a list
+kind       no       what singles the target out, for the table per kind
+class      no       class of the target, for the table per class
+id         no       name of the reference; the line number where it is left out
+========== ======== =====================================================================================
+
+A target that is not there has a mask without foreground. Mask and image have one height and width.
+
+Where the bands of the images are declared, an image is a GeoTIFF (bands by their descriptions, or all of them in order
+where it describes none), an array (.npy) of height x width x bands, or a picture where there are three.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from s4eca.data.band_files import bands_size
+from s4eca.data.layouts.class_names import spoken_name
+from s4eca.data.layouts.recognise import no_such_split, not_this_layout
+from s4eca.data.masks import MaskFile, MaskSource, RunLengths
+from s4eca.data.pixels import image_size
+from s4eca.data.sample import Reference, ReferringDataset
+from s4eca.errors import DataError
+
+NEEDED = ("image", "expression", "split")
+KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id")
+
+
+def open_jsonl(
+    root: Path,
+    split: str,
+    *,
+    expect_published: bool = False,
+    threshold: int = 50,
+    exhaustive: bool | None = None,
+    bands: Sequence[str] = (),
+) -> ReferringDataset:
+    """One split of references in the jsonl layout.
+
+    Args:
+        root: the file of lines, or a folder with ``<split>.jsonl``, ``references.jsonl`` or one single ``*.jsonl``.
+        split: name of the split.
+        expect_published: refused; nothing is published in this layout.
+        threshold: mask file values above this are foreground.
+        exhaustive: whether every class of an image is named by one of its lines; None means no.
+        bands: names of the bands of the images, in the order in which they are to be read; empty means 8-bit RGB.
+
+    Raises:
+        DataError: a file is missing or damaged, a key is unknown or missing, a mask does not fit its image.
+    """
+    if expect_published:
+        raise DataError("expect_published was asked of a jsonl data set; only RRSIS-D and RefSegRS are published.")
+    path = _find(root, split)
+    records = read_lines(path)
+    chosen = [(number, record) for number, record in records if record["split"] == split]
+    if not chosen:
+        raise no_such_split(path, split, {str(record["split"]) for _, record in records})
+    sizes: dict[Path, tuple[int, int]] = {}
+    measure = bands_size if bands else image_size
+    references = [_reference(path, number, record, threshold, sizes, measure) for number, record in chosen]
+    twice = [name for name, count in Counter(reference.id for reference in references).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: id {twice[0]!r} occurs more than once in split {split!r}.")
+    present: dict[Path, set[str]] = defaultdict(set)
+    for reference in references:
+        present[reference.image].update([reference.category] if reference.category else [])
+    empty = [r.id for r in references if isinstance(r.source, RunLengths) and r.source.area() == 0]
+    return ReferringDataset(
+        name=path.parent.name if path.stem in {split, "references"} else path.stem,
+        layout="jsonl",
+        root=root,
+        split=split,
+        references=tuple(references),
+        classes={name: spoken_name(name) for name in sorted({r.category for r in references if r.category})},
+        exhaustive=bool(exhaustive),
+        present={image: frozenset(classes) for image, classes in present.items()},
+        findings=(f"{len(empty)} masks are empty (id {', '.join(empty[:10])}).",) if empty else (),
+        bands=tuple(bands),
+    )
+
+
+def _find(root: Path, split: str) -> Path:
+    if root.is_file():
+        return root
+    if not root.exists():
+        raise DataError(f"The data folder {root} does not exist.")
+    for name in (f"{split}.jsonl", "references.jsonl"):
+        if (root / name).exists():
+            return root / name
+    found = sorted(root.glob("*.jsonl"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise no_such_split(root, split, [path.stem for path in found])
+    raise not_this_layout(root, "jsonl", "it has no .jsonl file")
+
+
+def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The records of a file with their line numbers, every key checked.
+
+    Raises:
+        DataError: not UTF-8, a line is not JSON, or a key is unknown or missing; file and line are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    records = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number} is not JSON: {error}.") from error
+        _check_keys(record, f"{path}, line {number}")
+        records.append((number, record))
+    if not records:
+        raise DataError(f"{path} has no lines.")
+    return records
+
+
+def _check_keys(record: Any, where: str) -> None:
+    if not isinstance(record, dict):
+        raise DataError(f"{where} is {type(record).__name__}; it must be a JSON object.")
+    for key in record:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(KEYS)}."
+            raise DataError(f"{where} has the unknown key {key!r}; {hint}")
+    for key in NEEDED:
+        if key not in record:
+            raise DataError(f"{where} has no key {key!r}.")
+    for key in (*NEEDED, "mask", "kind", "class"):
+        value = record.get(key)
+        if key in record and not (isinstance(value, str) and value.strip()):
+            raise DataError(f"{where}: {key} is {value!r}; it must be a text that is not empty.")
+    if ("mask" in record) == ("rle" in record):
+        raise DataError(f"{where} needs exactly one of mask and rle.")
+
+
+def _reference(
+    path: Path,
+    number: int,
+    record: dict[str, Any],
+    threshold: int,
+    sizes: dict[Path, tuple[int, int]],
+    measure: Callable[[Path], tuple[int, int]],
+) -> Reference:
+    where = f"{path}, line {number}"
+    image = path.parent / record["image"]
+    if not image.is_file():
+        raise DataError(f"{where}: the image {image} does not exist.")
+    image = image.resolve()
+    if image not in sizes:
+        sizes[image] = measure(image)
+    source: MaskSource
+    if "rle" in record:
+        source = RunLengths.of(record["rle"], f"{where}: rle", image=sizes[image])
+    else:
+        mask = path.parent / record["mask"]
+        if not mask.is_file():
+            raise DataError(f"{where}: the mask {mask} does not exist.")
+        source = MaskFile(mask.resolve(), threshold)
+    if source.size() != sizes[image]:
+        (h, w), (height, width) = source.size(), sizes[image]
+        raise DataError(f"{where}: the mask is {h} x {w}, but its image {image.name} is {height} x {width}.")
+    return Reference(
+        id=str(record.get("id", number)),
+        image=image,
+        expression=record["expression"].strip(),
+        split=record["split"],
+        source=source,
+        kind=record.get("kind"),
+        category=record.get("class"),
+    )

@@ -1,0 +1,1 @@
+"""Scores under the protocols of the field."""

@@ -1,0 +1,163 @@
+"""One JSON and one table out of counts: overall, per class, per size, per kind, with the definitions beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from s4eca.evaluation.overlap import SCORES, bootstrap
+from s4eca.evaluation.protocols import Rulebook
+from s4eca.evaluation.records import Record
+
+SIZES = ("<16", "16-32", "32-64", "64-128", ">128")
+_SIDES = (16, 32, 64)
+_LARGEST = 128
+_RESAMPLES = 2000
+_MEANINGS = {
+    "mIoU": "mIoU (mean; gIoU elsewhere): the mean over samples of the IoU of each.",
+    "oIoU": "oIoU (overall, cumulative; cIoU elsewhere): summed intersections over summed unions.",
+    "P@X": "P@X: share of samples whose IoU reaches X.",
+    "size": "Size: square root of the mask's area in pixels of the original image; a lower border belongs to its "
+    "bucket, and 128 to 64-128; empty truths are in no bucket.",
+    "empty": "Empty: references whose true mask holds no pixel on its own grid.",
+    "interval": f"95 %: percentile bootstrap of mIoU over samples, {_RESAMPLES} resamples; expressions of one image "
+    "are not independent, so the true uncertainty is larger.",
+}
+
+
+def size_bucket(area: int) -> str | None:
+    """Bucket of the square root of a mask's area in pixels; None for an empty mask.
+
+    Buckets are half open, [16, 32) and so on, but for the last border: ``>128`` is what exceeds 128.
+    """
+    if area < 0:
+        raise ValueError(f"an area cannot be {area}")
+    if area == 0:
+        return None
+    for side, name in zip(_SIDES, SIZES, strict=False):
+        if area < side * side:
+            return name
+    return SIZES[3] if area <= _LARGEST * _LARGEST else SIZES[4]
+
+
+def build(
+    records: Sequence[Record],
+    rulebooks: Sequence[Rulebook],
+    *,
+    split: str,
+    image_size: int | None = None,
+    seed: int = 0,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The report of one run, ready for JSON; every score is 0..1.
+
+    Keys: ``protocols`` (rulebook -> mIoU, oIoU, P@0.5 .. P@0.9), ``per_class``, ``per_size``, ``per_kind`` (group ->
+    count, the scores under the main rulebook, and under ``protocols`` those of all), ``main`` (which rulebook that is:
+    ``native`` where it is among them), ``count``, ``images``, ``empty``, ``empty_where_scored``, ``interval``,
+    ``threshold``, ``image_size``, ``split``, ``definitions``, and whatever `extra` adds.
+
+    Args:
+        records: counts of every reference, under every rulebook given.
+        rulebooks: the rules to score by.
+        split: which split this is; part of every result line.
+        image_size: side of the model's input in pixels.
+        seed: of the bootstrap.
+        extra: further keys, for instance the data set's name.
+
+    Raises:
+        ValueError: there is no record or no rulebook.
+    """
+    if not records or not rulebooks:
+        raise ValueError("a report needs at least one record and one rulebook")
+    main = next((book for book in rulebooks if book.name == "native"), rulebooks[0])
+    groups: dict[str, Callable[[Record], str | None]] = {
+        "per_class": lambda record: record.category,
+        "per_size": lambda record: size_bucket(record.area),
+        "per_kind": lambda record: record.kind,
+    }
+    return {
+        **(extra or {}),
+        "split": split,
+        "image_size": image_size,
+        "count": len(records),
+        "images": len({record.image for record in records}),
+        "empty": sum(record.area == 0 for record in records),
+        "empty_where_scored": {b.name: sum(r.counts[b.name].truth == 0 for r in records) for b in rulebooks},
+        "threshold": {book.name: book.threshold for book in rulebooks},
+        "main": main.name,
+        "protocols": {book.name: _scores(records, book) for book in rulebooks},
+        "interval": {"level": 0.95, "seed": seed, "mIoU": {b.name: _interval(records, b, seed) for b in rulebooks}},
+        **{name: _per_group(records, rulebooks, main, key) for name, key in groups.items()},
+        "definitions": _definitions(rulebooks, image_size),
+    }
+
+
+def _definitions(rulebooks: Sequence[Rulebook], image_size: int | None) -> dict[str, str]:
+    return {**_MEANINGS, **{book.name: book.definition(image_size) for book in rulebooks}}
+
+
+def _counts(records: Sequence[Record], name: str) -> tuple[list[int], list[int]]:
+    return [r.counts[name].intersection for r in records], [r.counts[name].union for r in records]
+
+
+def _scores(records: Sequence[Record], book: Rulebook) -> dict[str, float]:
+    return book.scores(*_counts(records, book.name))
+
+
+def _interval(records: Sequence[Record], book: Rulebook, seed: int) -> list[float]:
+    return list(bootstrap(book.ious(*_counts(records, book.name)), seed=seed, resamples=_RESAMPLES))
+
+
+def _per_group(
+    records: Sequence[Record], rulebooks: Sequence[Rulebook], main: Rulebook, key: Callable[[Record], str | None]
+) -> dict[str, Any]:
+    """Scores of each group, sizes in their order and others in the alphabet's; a record without a group is left out."""
+    members: dict[str, list[Record]] = {}
+    for record in records:
+        if (name := key(record)) is not None:
+            members.setdefault(name, []).append(record)
+    order = {name: place for place, name in enumerate(SIZES)}
+    result = {}
+    for name in sorted(members, key=lambda group: (order.get(group, len(order)), group)):
+        scores = {book.name: _scores(members[name], book) for book in rulebooks}
+        result[name] = {"count": len(members[name]), **scores[main.name], "protocols": scores}
+    return result
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report for people: percentages, with the definitions below."""
+    lines = [_title(report), "", _row("protocol", ("n", *SCORES, "95 % of mIoU"))]
+    for name, scores in report["protocols"].items():
+        low, high = report["interval"]["mIoU"][name]
+        lines.append(_row(name, (str(report["count"]), *_percent(scores), f"{100 * low:.1f} .. {100 * high:.1f}")))
+    for key, title in (("per_class", "class"), ("per_size", "size (px)"), ("per_kind", "kind")):
+        if report[key]:
+            lines += ["", _row(f"{title}, {report['main']}", ("n", *SCORES))]
+            lines += [_row(group, (str(part["count"]), *_percent(part))) for group, part in report[key].items()]
+    lines += ["", "Definitions"]
+    lines += [f"- {sentence}" for sentence in report["definitions"].values()]
+    return "\n".join(lines) + "\n"
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    """What was scored, in one line."""
+    name = report.get("dataset", "data")
+    words = f"{name}, split {report['split']}: {report['count']} references on {report['images']} images, "
+    words += f"{report['empty']} empty"
+    if report.get("image_size"):
+        words += f", input {report['image_size']} px"
+    if report.get("shuffle_seed") is not None:
+        words += f", EXPRESSIONS SHUFFLED (seed {report['shuffle_seed']})"
+    if report.get("untrained"):
+        words += ", UNTRAINED"
+    return words
+
+
+def _percent(scores: Mapping[str, float]) -> list[str]:
+    return [f"{100 * scores[name]:.2f}" for name in SCORES]
+
+
+def _row(head: str, cells: Sequence[str]) -> str:
+    return f"{head:<28}" + "".join(f"{cell:>8}" if len(cell) < 8 else f"  {cell}" for cell in cells)
+
+

@@ -1,0 +1,217 @@
+"""`evaluate`: score a model on a data set under the three rulebooks.
+
+The trainer has no part in it, so a number cannot depend on how a model was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4eca.errors import DataError
+from s4eca.evaluation import report
+from s4eca.evaluation.protocols import RULEBOOKS, Rulebook, rulebook
+from s4eca.evaluation.records import Record
+from s4eca.evaluation.shuffled import derange
+
+if TYPE_CHECKING:
+    from s4eca.data.sample import Reference, ReferringDataset
+    from s4eca.evaluation.overlap import Counts
+
+
+class SquareSegmenter(Protocol):
+    """What scoring asks of a model (`s4eca.Predictor` is one)."""
+
+    @property
+    def image_size(self) -> int:
+        """S, side of the square input in pixels."""
+        ...
+
+    def encode(self, images: NDArray[np.float32]) -> Any:
+        """(B, S, S, 3) float32 RGB in 0..255 to whatever `decode_logits` reads."""
+        ...
+
+    def decode_logits(self, encoded: Any, expressions: Sequence[str]) -> Any:
+        """One encoded image and K expressions to logits (K, h', w') on the square, torch float32."""
+        ...
+
+
+def evaluate(
+    model: Any,
+    dataset: ReferringDataset,
+    protocols: Sequence[str | Rulebook] = tuple(RULEBOOKS),
+    *,
+    shuffle_seed: int | None = None,
+    batch_size: int = 16,
+    progress: bool = True,
+    threshold: float | None = None,
+    on_record: Callable[[Record], None] | None = None,
+) -> dict[str, Any]:
+    """Scores of a model on every reference of a split (PROTOCOL 4.4).
+
+    Each distinct image (by the bytes of its file) is encoded once per way of entering the square, however many
+    expressions it has; `lavt` and `native` share one way.
+
+    Args:
+        model: a `s4eca.Predictor`, anything with `image_size`, `encode` and `decode_logits`, or a `S4ECAModel`.
+        dataset: the split to score.
+        protocols: names of rulebooks, or rulebooks with flags changed.
+        shuffle_seed: give every sample the expression of another image, never one that reads the same.
+        batch_size: most expressions decoded at a time.
+        progress: show a progress bar on stderr.
+        threshold: of all named rulebooks; by default each has its own, and `native` the model's.
+        on_record: called with each reference's counts as soon as they are known.
+
+    Returns:
+        What `s4eca.evaluation.report.build` gives, with keys ``dataset``, ``layout``, ``findings``, ``shuffle_seed``.
+
+    Raises:
+        DataError: the split has no reference, a file is damaged, or shuffling is impossible.
+        ConfigError: an unknown protocol or an impossible threshold.
+    """
+    if not len(dataset):
+        raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
+    segmenter = _segmenter(model)
+    books = resolve_rulebooks(protocols, segmenter, threshold)
+    records: dict[int, Record] = {}
+    for place, record in _score(segmenter, dataset, books, shuffle_seed, batch_size, progress):
+        records[place] = record
+        if on_record is not None:
+            on_record(record)
+    extra = {
+        "dataset": dataset.name,
+        "layout": dataset.layout,
+        "findings": list(dataset.findings),
+        "shuffle_seed": shuffle_seed,
+    }
+    ordered = [records[place] for place in sorted(records)]
+    return report.build(ordered, books, split=dataset.split, image_size=segmenter.image_size, extra=extra)
+
+
+def resolve_rulebooks(
+    protocols: Sequence[str | Rulebook], segmenter: Any, threshold: float | None = None
+) -> list[Rulebook]:
+    """Rulebooks as they are to be used with one model.
+
+    A name means that rulebook with `threshold`; without one each has its own, and `native` the one stored with the
+    model. A `Rulebook` is taken as it is.
+
+    Raises:
+        ConfigError: an unknown name, an impossible threshold.
+    """
+    books = []
+    for protocol in protocols:
+        if isinstance(protocol, Rulebook):
+            books.append(protocol)
+            continue
+        own = _stored_threshold(segmenter) if protocol == "native" else None
+        books.append(rulebook(protocol, threshold=own if threshold is None else threshold))
+    return list({book.name: book for book in books}.values())
+
+
+def image_groups(dataset: ReferringDataset) -> list[str]:
+    """For each reference a name of its image, equal where the bytes are equal: copies under several ids are one image.
+
+    Raises:
+        DataError: an image file cannot be read.
+    """
+    root = dataset.root.resolve()
+    folder = root.parent if root.is_file() else root
+    names: dict[Path, str] = {}
+    first: dict[bytes, str] = {}
+    for reference in dataset.references:
+        path = reference.image
+        if path not in names:
+            short = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+            names[path] = first.setdefault(hashlib.sha256(dataset.image_bytes(reference)).digest(), short)
+    return [names[reference.image] for reference in dataset.references]
+
+
+def _segmenter(model: Any) -> SquareSegmenter:
+    """The model itself where it can encode squares, otherwise a `Predictor` around it."""
+    if not hasattr(model, "decode_logits"):
+        from s4eca.model.predictor import Predictor
+
+        model = Predictor(model)
+    segmenter: SquareSegmenter = model
+    return segmenter
+
+
+def _stored_threshold(segmenter: Any) -> float | None:
+    """The threshold saved with the adapter, None where the model names none."""
+    config = getattr(getattr(segmenter, "model", None), "config", None)
+    value = getattr(segmenter, "threshold", None) if config is None else config.threshold
+    return None if value is None else float(value)
+
+
+def _score(
+    segmenter: SquareSegmenter,
+    dataset: ReferringDataset,
+    books: Sequence[Rulebook],
+    shuffle_seed: int | None,
+    batch_size: int,
+    progress: bool,
+) -> Iterator[tuple[int, Record]]:
+    """Records of all references with their places, image by image."""
+    from tqdm import tqdm
+
+    groups = image_groups(dataset)
+    expressions = [reference.expression for reference in dataset.references]
+    if shuffle_seed is not None:
+        expressions = [expressions[giver] for giver in derange(groups, expressions, shuffle_seed)]
+    members: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    with tqdm(total=len(groups), desc=dataset.split, unit="ref", disable=not progress) as bar:
+        for group, places in members.items():
+            references = [dataset.references[place] for place in places]
+            texts = [expressions[place] for place in places]
+            scored = _score_image(segmenter, dataset, books, group, references, texts, batch_size)
+            yield from zip(places, scored, strict=True)
+            bar.update(len(places))
+
+
+def _score_image(
+    segmenter: SquareSegmenter,
+    dataset: ReferringDataset,
+    books: Sequence[Rulebook],
+    group: str,
+    references: Sequence[Reference],
+    texts: Sequence[str],
+    batch_size: int,
+) -> list[Record]:
+    """Records of the references of one image: one encoding per way of entering the square."""
+    image = dataset.image(references[0])
+    masks = [dataset.mask(reference) for reference in references]
+    counts: list[dict[str, Counts]] = [{} for _ in references]
+    for fit in dict.fromkeys(book.fit for book in books):
+        fitting = [book for book in books if book.fit == fit]
+        enter = fitting[0].bands_in if dataset.bands else fitting[0].image_in
+        square, geometry = enter(image, segmenter.image_size)
+        encoded = segmenter.encode(square[None])
+        for start in range(0, len(texts), batch_size):
+            logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))
+            for place, one in enumerate(logits, start=start):
+                counts[place] |= {book.name: book.count(one, geometry, masks[place]) for book in fitting}
+    return [
+        _record(dataset, reference, group, text, mask, {book.name: found[book.name] for book in books})
+        for reference, text, mask, found in zip(references, texts, masks, counts, strict=True)
+    ]
+
+
+def _record(
+    dataset: ReferringDataset,
+    reference: Reference,
+    group: str,
+    text: str,
+    mask: NDArray[np.bool_],
+    counts: dict[str, Counts],
+) -> Record:
+    category = reference.category
+    spoken = None if category is None else dataset.classes.get(category, category)
+    return Record(reference.id, group, text, reference.kind, spoken, int(mask.sum()), counts)

@@ -1,0 +1,1 @@
+"""Rasters and polygons out."""

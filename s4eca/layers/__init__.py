@@ -1,0 +1,1 @@
+"""What adapters, decoder and encoders share."""

@@ -1,0 +1,204 @@
+"""`Predictor`: an image is encoded once, then segmented by as many expressions as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s4eca.decoder.loss import upsample
+from s4eca.errors import ConfigError, DataError
+from s4eca.layers.band_map import check_count
+from s4eca.model.model import S4ECAModel
+from s4eca.model.running import Running
+from s4eca.protocols import Encoded
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Probabilities (K, H, W) float32 in 0..1 for K expressions on the image's own grid, and the threshold."""
+
+    probabilities: NDArray[np.float32]
+    threshold: float
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """(K, H, W) bool: probability above the threshold."""
+        return self.probabilities > self.threshold
+
+
+class Predictor:
+    """Inference with an attached model.
+
+    Args:
+        model: a trained `S4ECAModel`.
+        device: a torch device, or ``auto`` for an accelerator where there is one; None leaves the model where it is.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast).
+        running: towers in bf16 or int8, compiled blocks (see `s4eca.model.running.Running`); None leaves it as it is.
+
+    Raises:
+        ConfigError: unknown precision, a device that is not there, or a way to run that the method cannot have.
+    """
+
+    def __init__(
+        self,
+        model: S4ECAModel,
+        *,
+        device: str | None = None,
+        precision: str = "fp32",
+        running: Running | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+        self.dtype = PRECISIONS[precision]
+        try:
+            if device == "auto":
+                device = "cuda" if torch.cuda.is_available() else "cpu"
+            self.model = model.eval() if device is None else model.eval().to(device)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"device is {device!r}, which this machine cannot use: {first}") from error
+        if running is not None:
+            self.model.run_with(running)
+        if precision == "fp16" and self.model.running.encoder_dtype == "bf16":
+            raise ConfigError(
+                "precision is 'fp16', but the towers are in bf16, which it cannot be mixed with; take bf16."
+            )
+        self._image: tuple[Encoded, tuple[int, int]] | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self.model.config.image_size
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is foreground."""
+        return self.model.config.threshold
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the input bands in their order; empty for RGB in 0..255."""
+        return self.model.config.bands
+
+    @property
+    def band_ranges(self) -> tuple[tuple[float, float], ...]:
+        """Declared range of each band, in its own units."""
+        return self.model.config.band_ranges
+
+    @property
+    def fill(self) -> tuple[float, ...] | None:
+        """Per band, what stands for a pixel without data; None for RGB, where whoever asks has a colour for it."""
+        return None if self.model.scaling is None else self.model.scaling.fill()
+
+    def set_image(self, image: NDArray[Any]) -> Predictor:
+        """Encode an image.
+
+        Args:
+            image: (H, W, 3) RGB in 0..255, any numeric type; (H, W, n) in the bands' own units where the adapter
+                declares bands, NaN where nothing is known.
+
+        Raises:
+            DataError: not of that shape.
+        """
+        if image.ndim == 3 and self.bands:
+            check_count(image.shape[2], self.bands)
+        if image.ndim != 3 or image.shape[2] != (len(self.bands) or 3) or 0 in image.shape:
+            wanted = f"{len(self.bands)}) in the bands' own units" if self.bands else "3) RGB in 0..255"
+            raise DataError(f"The image has shape {image.shape}; it must be (height, width, {wanted}.")
+        square = self._square(image[None])
+        self._image = self.encode(square), (int(image.shape[0]), int(image.shape[1]))
+        return self
+
+    def segment(self, expressions: Sequence[str], adapter: str | None = None) -> Masks:
+        """Masks of the image that was set, one for each expression.
+
+        Args:
+            expressions: what to look for.
+            adapter: name of one of the model's adapters to ask in place of the active one; it answers on the encoding
+                there is, as adapters in side mode with the same sites can.
+
+        Raises:
+            DataError: no image was set.
+            ConfigError: no such adapter, or one that needs another encoding.
+            ExpressionError: an expression is empty or too long.
+        """
+        if self._image is None:
+            raise DataError("No image is set; call set_image first.")
+        encoded, size = self._image
+        with self.model.using(adapter):
+            logits = self.decode_logits(encoded, list(expressions))
+            found = upsample(logits[:, None], size).sigmoid()[:, 0]
+            return Masks(found.cpu().numpy(), self.threshold)
+
+    def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
+        """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid.
+
+        Args:
+            windows: (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the adapter's bands.
+            expressions: what to look for.
+
+        Raises:
+            DataError: another number of bands than the adapter declares.
+        """
+        encoded = self.encode(self._square(windows))
+        size = (int(windows.shape[1]), int(windows.shape[2]))
+        with torch.inference_mode():
+            columns = [self._decode(encoded, [e] * len(windows)) for e in expressions]
+            found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
+        result: NDArray[np.float32] = found.cpu().numpy()
+        return result
+
+    def encode(self, images: NDArray[np.float32]) -> Encoded:
+        """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
+        with torch.inference_mode(), self._autocast():
+            pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+            return self.model.encode(self.model.normalise(pixels))
+
+    def decode_logits(self, encoded: Encoded, expressions: Sequence[str]) -> Tensor:
+        """One encoded image and K expressions to float32 logits (K, h', w') on the stretched square."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(expressions), TOGETHER):
+                chosen = list(expressions[start : start + TOGETHER])
+                parts.append(self._decode(_repeat(encoded, len(chosen)), chosen)[:, 0])
+        return torch.cat(parts)
+
+    def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
+        with self._autocast():
+            return self.model.decode(encoded, self.model.tokenize(expressions)).float()
+
+    def _autocast(self) -> Any:
+        kind = self.model.device.type
+        return torch.autocast(kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    def _square(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Stretch (B, H, W, C) to the input size, bilinear with antialiasing, as in training."""
+        from s4eca.data.preprocess import stretch, stretch_bands
+
+        size = self.image_size
+        if images.shape[1:3] == (size, size):
+            return images.astype(np.float32)
+        if self.bands:
+            return np.stack([stretch_bands(image, size) for image in images])
+        if images.dtype == np.uint8:
+            return np.stack([stretch(image, size) for image in images]).astype(np.float32)
+        pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).permute(0, 3, 1, 2)
+        drawn = torch.nn.functional.interpolate(
+            pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+        result: NDArray[np.float32] = drawn.permute(0, 2, 3, 1).numpy()
+        return result
+
+
+def _repeat(encoded: Encoded, count: int) -> Encoded:
+    """One encoded image for several expressions, without copying."""
+    return encoded.map(lambda t: t.expand(count, *t.shape[1:]))

@@ -1,0 +1,304 @@
+"""Running a model cheaply: gradient checkpointing, frozen towers in bf16 or int8, `torch.compile`.
+
+A `Running` belongs to a run and not to an adapter: the saved folder is the same under each. What a method cannot do is
+refused with its reason; `refusal` is the one place that knows, and docs/running.md prints what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from s4eca.config import S4ECAConfig
+from s4eca.encoders.int8 import Int8Linear
+from s4eca.errors import ConfigError
+from s4eca.layers.checkpointed import Site
+
+CHECKPOINTING = ("none", "adapters", "encoders", "all")
+ENCODER_DTYPES = ("fp32", "bf16", "int8")
+# What can be asked for, each refused or not on its own.
+FEATURES = (
+    "checkpointing: adapters",
+    "checkpointing: encoders",
+    "encoder_dtype: bf16",
+    "encoder_dtype: int8",
+    "compile",
+)
+
+_NO_SITES = "it has no modules outside the encoders"
+_NOTHING_KEPT = "no block of the encoders keeps anything for a backward"
+_BATCH_NORM = "a second forward would count the batch twice in its batch norms"
+_WHOLE = "it trains the weights of the encoders, and small updates are lost below fp32"
+_REFUSED: dict[tuple[str, str], str] = {
+    **{("checkpointing: adapters", method): _NO_SITES for method in ("lora", "dora", "ia3", "vera", "ln", "full")},
+    ("checkpointing: adapters", "decoder-only"): "it has no adapters",
+    ("checkpointing: adapters", "detris"): _BATCH_NORM,
+    ("checkpointing: adapters", "etris"): _BATCH_NORM,
+    ("checkpointing: encoders", "decoder-only"): _NOTHING_KEPT,
+    ("checkpointing: encoders", "detris"): _BATCH_NORM,  # they stand inside the blocks
+    ("encoder_dtype: bf16", "full"): _WHOLE,
+    ("encoder_dtype: int8", "full"): _WHOLE,
+    ("encoder_dtype: bf16", "ln"): "it trains norms inside the encoders, and torch's takes no bf16 beside fp32 weights",
+    ("encoder_dtype: bf16", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
+    ("encoder_dtype: int8", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
+}
+# Of torch.compile, for one function; beyond it the function would run as it is.
+RECOMPILE_LIMIT = 64
+# Tables of positions that the libraries keep, and calculate with, in fp32; and VeRA's random pair.
+_PRECISE = ("inv_freq", "periods", "bands", "vera_A", "vera_B")
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a model runs.
+
+    Attributes:
+        checkpointing: what is computed anew in the backward instead of kept: ``none``, ``adapters`` (the sites),
+            ``encoders`` (the blocks that gradients cross) or ``all``. The gradients stay the same.
+        encoder_dtype: of the frozen towers' weights: ``fp32``, ``bf16``, or ``int8`` (linear layers as whole numbers
+            with a scale a row; the rest and all arithmetic in fp32). What trains stays in fp32. It cannot be undone
+            but by loading the encoders again.
+        compile: whether blocks and sites go through ``torch.compile``, each by itself; raises torch's limit on
+            recompilations of one function to 64.
+        backend: of ``torch.compile``.
+
+    Raises:
+        ConfigError: a value that is none of these.
+    """
+
+    checkpointing: str = "none"
+    encoder_dtype: str = "fp32"
+    compile: bool = False
+    backend: str = "inductor"
+
+    def __post_init__(self) -> None:
+        for name, known in (("checkpointing", CHECKPOINTING), ("encoder_dtype", ENCODER_DTYPES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"running.{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}.")
+
+    @property
+    def features(self) -> list[str]:
+        """What of `FEATURES` is asked for."""
+        parts = ("adapters", "encoders") if self.checkpointing == "all" else (self.checkpointing,)
+        asked = [f"checkpointing: {part}" for part in parts if part != "none"]
+        asked += [f"encoder_dtype: {self.encoder_dtype}"] if self.encoder_dtype != "fp32" else []
+        return asked + ["compile"] * self.compile
+
+
+def refusal(feature: str, config: S4ECAConfig) -> str | None:
+    """Why a configuration cannot have one of `FEATURES`, as the end of a sentence; None where it can.
+
+    It does not depend on the family of the encoders: all of them are stepped through in the same way.
+    """
+    if feature == "checkpointing: encoders":
+        if config.bands and not config.chosen:
+            return None  # all blocks lie behind the map from bands to colours, which trains
+        if config.method == "s4eca" and config.mode == "side" and not config.write_back:
+            return f"in side mode without write_back {_NOTHING_KEPT}"
+    return _REFUSED.get((feature, config.method))
+
+
+def apply_running(model: Any, running: Running) -> None:
+    """Make a model run in another way, in place, the encoders it was given included.
+
+    Args:
+        model: an `S4ECAModel`, with all of its adapters.
+        running: how.
+
+    Raises:
+        ConfigError: something that a method of the model cannot have, or fp32 asked of encoders that were rounded.
+    """
+    check(model.configs(), running)
+    _check_guests((model.vision, model.text), running)
+    before: Running = model.running
+    if before.encoder_dtype not in ("fp32", running.encoder_dtype):
+        raise ConfigError(
+            f"running.encoder_dtype is {running.encoder_dtype!r}, but these encoders are {before.encoder_dtype} "
+            "already and have lost the rest; load them again."
+        )
+    towers = (model.vision, model.text)
+    if before.encoder_dtype != running.encoder_dtype:
+        trained = {id(parameter) for parameter in model.own_parameters()}
+        for tower in towers:
+            _ = tower.fingerprint  # that of the checkpoint, kept from here on
+            (_to_bf16 if running.encoder_dtype == "bf16" else _to_int8)(tower.backbone, trained)
+    # Images of a run are all of one size; sentences are not, nor is the number of expressions for an image.
+    for module in blocks(model.vision):
+        _compile(module, running, dynamic=False)
+    for module in blocks(model.text):
+        _compile(module, running, dynamic=None)
+    set_sites(model, running)
+    model.running = running
+
+
+def set_sites(module: nn.Module, running: Running) -> None:
+    """Make the adapter sites inside a module run as they should."""
+    for site in (site for site in module.modules() if isinstance(site, Site)):
+        site.checkpointed = running.checkpointing in ("adapters", "all")
+        _compile(site, running, dynamic=None)
+
+
+def check(configs: Iterable[S4ECAConfig], running: Running) -> None:
+    """Refuse what one of some configurations cannot have.
+
+    Raises:
+        ConfigError: the first such thing, with the reason.
+    """
+    for config in configs:
+        for feature in running.features:
+            reason = refusal(feature, config)
+            if reason is not None:
+                name = feature.partition(":")[0]
+                asked = f"running.{name} is {getattr(running, name)!r}"
+                raise ConfigError(f"{asked}, which the method {config.method!r} cannot have: {reason}.")
+
+
+def _check_guests(towers: tuple[Any, ...], running: Running) -> None:
+    """Refuse what a peft adapter inside an encoder cannot have, as for the method of its kind."""
+    for tower in towers:
+        guest = getattr(tower, "guest", None)
+        settings = {} if guest is None else guest.note["config"]
+        method = "dora" if settings.get("use_dora") else {"LN_TUNING": "ln"}.get(str(settings.get("peft_type")), "")
+        for feature in running.features:
+            reason = _REFUSED.get((feature, method)) if feature.startswith("encoder_dtype") else None
+            if reason is not None:
+                raise ConfigError(
+                    f"running.encoder_dtype is {running.encoder_dtype!r}, which the peft adapter inside "
+                    f"{tower.spec.source} cannot have: {reason}."
+                )
+
+
+def check_ready(config: S4ECAConfig, *towers: Any) -> None:
+    """Refuse towers that were passed ready-made in half precision where the method cannot have them.
+
+    DoRA can: the rows whose lengths it learns are those of the module as it was given.
+
+    Raises:
+        ConfigError: the first such tower, with the reason.
+    """
+    reason = None if config.method == "dora" else _REFUSED.get(("encoder_dtype: bf16", config.method))
+    for tower in towers if reason is not None else ():
+        half = {p.dtype for p in tower.parameters()} & {torch.bfloat16, torch.float16}
+        if half:
+            raise ConfigError(
+                f"The encoder {tower.spec.source} is in {str(half.pop()).removeprefix('torch.')}, which the method "
+                f"{config.method!r} cannot have: {reason}; pass it in float32."
+            )
+
+
+def blocks(encoder: Any) -> list[nn.Module]:
+    """The library's own modules of an encoder's blocks: of the MLP's ancestors the last that stands in a list."""
+    names = {module: name for name, module in encoder.backbone.named_modules()}
+    found = []
+    for index in range(encoder.spec.blocks):
+        path = names[encoder.mlp_ends(index)[0]].split(".")
+        last = max(place for place, part in enumerate(path) if part.isdigit())
+        found.append(encoder.backbone.get_submodule(".".join(path[: last + 1])))
+    return found
+
+
+def _compile(module: nn.Module, running: Running, dynamic: bool | None) -> None:
+    module._compiled_call_impl = None
+    if running.compile:
+        import torch._dynamo
+
+        # Blocks of one class share what is compiled, and every stage, type and use of gradients needs its own.
+        limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+        setattr(torch._dynamo.config, limit, max(RECOMPILE_LIMIT, getattr(torch._dynamo.config, limit)))
+        module.compile(backend=running.backend, dynamic=dynamic)
+
+
+def _to_bf16(backbone: nn.Module, trained: set[int]) -> None:
+    for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]:
+        precise = any(part in _PRECISE for part in name.split("."))
+        if tensor.is_floating_point() and id(tensor) not in trained and not precise:
+            tensor.data = tensor.data.to(torch.bfloat16)
+
+
+def _to_int8(backbone: nn.Module, trained: set[int]) -> None:
+    for module in list(backbone.modules()):
+        for name, child in list(module.named_children()):
+            # Only the class itself: what is derived from it is read in other ways than by a call.
+            if type(child) is nn.Linear and id(child.weight) not in trained:
+                setattr(module, name, Int8Linear(child))
+
+
+class Stepped:
+    """A frozen encoder as a run steps through it; everything else is the encoder's own.
+
+    Inside a block hidden states have the type of the tower's weights, outside that of the adapters, so that norms and
+    residuals are calculated in fp32; the way there and back changes no bit of what nothing was added to.
+
+    Args:
+        encoder: the encoder.
+        outside: type of what trains.
+        checkpointed: whether blocks keep their input alone for the backward.
+    """
+
+    def __init__(self, encoder: Any, outside: torch.dtype, checkpointed: bool) -> None:
+        self._encoder = encoder
+        self._outside = outside
+        self._checkpointed = checkpointed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    @property
+    def inside(self) -> torch.dtype:
+        """Type of the tower's weights."""
+        found: torch.dtype = next(p.dtype for p in self._encoder.backbone.parameters() if p.is_floating_point())
+        return found
+
+    def embed(self, given: Any) -> Any:
+        """Pixels or a text batch to the hidden states before block 0."""
+        if isinstance(given, Tensor):
+            given = self._cast(given, self.inside)
+        return self._out(self._encoder.embed(given))
+
+    def block(self, index: int, tokens: Any) -> Any:
+        """One block."""
+        return self._step(self._encoder.block, index, tokens)
+
+    def block_beside_mlp(self, index: int, tokens: Any, side: Callable[[Tensor], Tensor]) -> Any:
+        """One block with ``side`` parallel to its MLP."""
+
+        def cast(x: Tensor) -> Tensor:
+            return self._cast(side(self._cast(x, self._outside)), x.dtype)
+
+        return self._step(self._encoder.block_beside_mlp, index, tokens, cast)
+
+    def finish(self, tokens: Any) -> Any:
+        """The final norm; of a text encoder also its pooling."""
+        done = self._encoder.finish(tokens.with_values(self._cast(tokens.values, self.inside)))
+        for name in ("values", "pooled"):
+            if hasattr(done, name):
+                setattr(done, name, self._cast(getattr(done, name), self._outside))
+        return done
+
+    def _step(self, block: Callable[..., Any], index: int, tokens: Any, *more: Any) -> Any:
+        tokens = tokens.with_values(self._cast(tokens.values, self.inside))
+        if self._checkpointed and torch.is_grad_enabled():
+            return self._out(checkpoint(block, index, tokens, *more, use_reentrant=False))
+        return self._out(block(index, tokens, *more))
+
+    def _out(self, tokens: Any) -> Any:
+        return tokens.with_values(self._cast(tokens.values, self._outside))
+
+    def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Types are left to autocast where towers and adapters have the same."""
+        return x if self.inside == self._outside else x.to(dtype)
+
+
+def stepped(encoder: Any, running: Running, outside: torch.dtype) -> Any:
+    """The encoder as `running` steps through it; the encoder itself where that is the plain way.
+
+    A tower that was passed ready-made in half precision is stepped through as one that was rounded here.
+    """
+    checkpointed = running.checkpointing in ("encoders", "all")
+    found = Stepped(encoder, outside, checkpointed)
+    return encoder if not checkpointed and found.inside == outside else found

@@ -1,0 +1,1 @@
+"""Saved adapters: the folder, its card, the hub."""

@@ -1,0 +1,364 @@
+"""A saved adapter: `adapter_model.safetensors`, `adapter_config.json` and `README.md` in one folder.
+
+The file names are peft's; the config says s4eca and never pretends to be a peft type. Loading is strict: another
+encoder, other preprocessing, a missing or an unknown tensor, an unknown key or format version is refused by name. No
+pickle is in the path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence, Set
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from s4eca.config import INTERPOLATION, S4ECAConfig
+from s4eca.errors import AdapterFolderError, ConfigError
+from s4eca.layers.trainable import trainable_state
+from s4eca.saved.card import write_card
+
+Model = TypeVar("Model", bound="Attached")
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
+FORMAT_VERSION = 1
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# What a method that rewrites the encoders adds: plain peft folders, one an encoder, which loading does not read.
+EXTRA = tuple(f"{part}/{name}" for part in ("vision", "text") for name in (WEIGHTS, CONFIG))
+# Keys of the card that a folder may lack.
+OPTIONAL = {"datasets"}
+MAY = {"behaviour", "peft"}  # the same of an encoder: earlier versions noted no behaviour
+KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
+
+
+class Attached(Protocol):
+    """What is saved: a frozen pair with its trainable parts (`s4eca.S4ECAModel` is one)."""
+
+    config: S4ECAConfig
+    vision: Any
+    text: Any
+    adapter: Any
+    decoder: Any
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a saved adapter says of itself.
+
+    Attributes:
+        name: short name.
+        data: the imagery and expressions it was trained on.
+        licence: under which terms it may be used.
+        scores: name of a score -> value in 0..1, with the split in the name.
+        gsd: ground sampling distance of the training imagery in metres, if known.
+        command: the command that trained it.
+        budget: counts as `s4eca budget --json` gives them.
+        datasets: hub ids of the data sets it was trained on; left out of the folder where there are none.
+    """
+
+    name: str = "adapter"
+    data: str = "not stated"
+    licence: str = "not stated"
+    scores: dict[str, float] = field(default_factory=dict)
+    gsd: float | None = None
+    command: str = "not stated"
+    budget: dict[str, Any] = field(default_factory=dict)
+    datasets: Sequence[str] = ()
+
+
+def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
+    """Write the adapter folder; every file is written aside first, and only then do all move into place.
+
+    Args:
+        model: the model whose adapter and decoder are saved.
+        folder: made if need be.
+        card: what to say of it; None says only what the model knows.
+        dtype: ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises:
+        AdapterFolderError: unknown dtype, or the folder cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    folder = Path(folder)
+    if dtype not in DTYPES:
+        raise AdapterFolderError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+    card = card or Card()
+    tensors = {k: v.detach().to("cpu", DTYPES[dtype]).contiguous() for k, v in trainable_state(model).items()}
+    note = describe(model, card)
+    files = {
+        WEIGHTS: to_bytes(tensors, metadata={"library": "s4eca"}),
+        CONFIG: json.dumps(note, indent=2).encode(),
+        CARD: write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode(),
+    }
+    if hasattr(model.adapter, "extra_files"):
+        files.update(model.adapter.extra_files(model.vision, model.text, DTYPES[dtype]))
+    try:
+        _write_together(folder, files)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AdapterFolderError(f"The adapter folder {folder} cannot be written: {reason}.") from error
+    return folder
+
+
+def describe(model: Attached, card: Card) -> dict[str, Any]:
+    """The contents of `adapter_config.json`."""
+    from s4eca._version import __version__
+
+    return {
+        "library": "s4eca",
+        "format_version": FORMAT_VERSION,
+        "s4eca_version": __version__,
+        "config": model.config.to_dict(),
+        "encoders": {
+            part: {"source": e.spec.source, "sha256": e.fingerprint, "behaviour": e.behaviour, **_inside(e)}
+            for part, e in (("vision", model.vision), ("text", model.text))
+        },
+        "preprocessing": preprocessing(model),
+        "card": {k: v for k, v in asdict(card).items() if v or k not in OPTIONAL},
+    }
+
+
+def _inside(encoder: Any) -> dict[str, Any]:
+    """What an encoder holds: its size, and the note of a peft adapter inside it where there is one."""
+    guest = getattr(encoder, "guest", None)
+    return {"parameters": encoder.spec.parameters, **({} if guest is None else {"peft": guest.note})}
+
+
+def preprocessing(model: Attached) -> dict[str, Any]:
+    """How an image meets this model's encoder."""
+    spec = model.vision.spec
+    return {
+        "image_size": model.config.image_size,
+        "interpolation": INTERPOLATION,
+        "position_interpolation": spec.interpolation,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        **model.config.band_settings(),
+    }
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """`adapter_config.json`, checked for known keys and version; needs neither torch nor weights.
+
+    Raises:
+        AdapterFolderError: missing or damaged file, an unknown key, another library or format version.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        note = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise AdapterFolderError(f"{folder} is no adapter folder: it has no {CONFIG}.") from error
+    except (OSError, ValueError) as error:
+        raise AdapterFolderError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(note, dict):
+        raise AdapterFolderError(f"{path} holds a {type(note).__name__}; expected an object with library 's4eca'.")
+    if note.get("library") != "s4eca":
+        kind = note.get("peft_type")
+        what = f"a peft adapter of type {kind}" if kind else f"library {note.get('library')!r}"
+        hint = f" (as part of an encoder it opens with vision or text = 'peft:{folder}')" if kind else ""
+        raise AdapterFolderError(f"{path} describes {what}; expected library 's4eca'{hint}.")
+    if note.get("format_version") != FORMAT_VERSION:
+        raise AdapterFolderError(
+            f"{path} has format_version {note.get('format_version')!r}; this version of s4eca reads {FORMAT_VERSION}."
+        )
+    _same_keys(path, "", note, KEYS)
+    for key in ("config", "encoders", "preprocessing"):
+        _an_object(path, key, note[key])
+    _same_keys(path, "card.", note["card"], {f.name for f in fields(Card)}, OPTIONAL)
+    _check_card(path, note["card"])
+    _same_keys(path, "encoders.", note["encoders"], {"vision", "text"})
+    for part, saved in note["encoders"].items():
+        _same_keys(path, f"encoders.{part}.", saved, {"source", "sha256", "parameters", *MAY}, MAY)
+        if "peft" in saved:
+            _same_keys(path, f"encoders.{part}.peft.", saved["peft"], {"name", "trains", "split", "config"})
+            _an_object(path, f"encoders.{part}.peft.config", saved["peft"]["config"])
+    return note
+
+
+def restore(folder: Path | str, build: Callable[[S4ECAConfig, dict[str, Any]], Model]) -> Model:
+    """The model of an adapter folder, with everything checked that could make it another one.
+
+    Args:
+        folder: the adapter folder.
+        build: makes an untrained model of the folder's configuration, its encoders loaded; of an encoder with a peft
+            adapter inside it gets that adapter's note as well.
+
+    Raises:
+        AdapterFolderError: anything that does not fit, by name.
+        EncoderError: an encoder cannot be loaded.
+    """
+    folder = Path(folder)
+    note = read_config(folder)
+    config = _settings(folder / CONFIG, note["config"])
+    tensors = _read_tensors(folder / WEIGHTS)
+    model = build(config, {part: saved["peft"] for part, saved in note["encoders"].items() if "peft" in saved})
+    # Identifiers of local copies may differ; what must agree is the weights.
+    _check_encoders(folder, note, model)
+    fill(folder / WEIGHTS, model, tensors)
+    return model
+
+
+def sha256(folder: Path | str) -> str:
+    """Hash (hex) of weights and config together: the identity of a saved adapter."""
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, CONFIG):
+        try:
+            digest.update((Path(folder) / name).read_bytes())
+        except OSError as error:
+            raise AdapterFolderError(f"{folder} is no adapter folder: {name} cannot be read.") from error
+    return digest.hexdigest()
+
+
+def tensor_table(path: Path) -> dict[str, int]:
+    """Names and sizes of the tensors in a weights file, from its header alone.
+
+    Raises:
+        AdapterFolderError: the file is missing or damaged.
+    """
+    import math
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise AdapterFolderError(f"{path} does not exist; the adapter folder is incomplete.") from error
+    except (OSError, SafetensorError) as error:
+        raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise AdapterFolderError(f"{path} does not exist; the adapter folder is incomplete.") from error
+    except (OSError, SafetensorError) as error:
+        raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
+
+
+def _check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None:
+    for part, encoder in (("vision", model.vision), ("text", model.text)):
+        saved = note["encoders"][part]
+        if encoder.fingerprint != saved["sha256"]:
+            raise AdapterFolderError(
+                f"{folder / CONFIG} was made with the {part} encoder {saved['source']} "
+                f"(weights {saved['sha256'][:12]}…), but {encoder.spec.source} has weights {encoder.fingerprint[:12]}…."
+            )
+        if saved.get("behaviour", encoder.behaviour) != encoder.behaviour:
+            raise AdapterFolderError(
+                f"{folder / CONFIG} has encoders.{part}.behaviour {saved['behaviour']!r}, but {encoder.spec.source} "
+                f"has {encoder.behaviour!r}: equal weights used with another activation, epsilon, window or head count."
+            )
+        inside = _inside(encoder).get("peft", {}).get("config")
+        if inside != saved.get("peft", {}).get("config"):
+            raise AdapterFolderError(
+                f"{folder / CONFIG} was made with {_said(saved.get('peft'))} inside the {part} encoder, but "
+                f"{encoder.spec.source} has {_said(_inside(encoder).get('peft'))}."
+            )
+    for key, value in preprocessing(model).items():
+        found = note["preprocessing"].get(key)
+        if found != value:
+            raise AdapterFolderError(
+                f"{folder / CONFIG} was made with preprocessing {key} = {found!r}, here it is {value!r}."
+            )
+    _same_keys(folder / CONFIG, "preprocessing.", note["preprocessing"], set(preprocessing(model)))
+
+
+def _said(note: dict[str, Any] | None) -> str:
+    return "no peft adapter" if note is None else f"{note['config'].get('peft_type')} {json.dumps(note['config'])}"
+
+
+def fill(path: Path, model: Attached, tensors: dict[str, Tensor]) -> None:
+    """Copy tensors into the trainable parts; every one must be there, of the right shape, and no other.
+
+    Raises:
+        AdapterFolderError: the first tensor that is missing, misshapen or unknown; `path` names where it came from.
+    """
+    own = trainable_state(model)
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise AdapterFolderError(f"{path} lacks the tensor {name}.")
+        if tensors[name].shape != tensor.shape:
+            raise AdapterFolderError(
+                f"{path} has {name} of shape {tuple(tensors[name].shape)}; expected {tuple(tensor.shape)}."
+            )
+    for name in tensors:
+        if name not in own:
+            raise AdapterFolderError(f"{path} has an unknown tensor {name}.")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def _settings(path: Path, values: dict[str, Any]) -> S4ECAConfig:
+    try:
+        return S4ECAConfig.from_dict(values, origin="config")
+    except ConfigError as error:
+        raise AdapterFolderError(f"{path}: {error}") from error
+
+
+def _check_card(path: Path, card: dict[str, Any]) -> None:
+    """Kinds of the card's values, so that whoever reads it later does not stumble."""
+    for key in ("name", "data", "licence", "command"):
+        if not isinstance(card[key], str) or not card[key].strip():
+            raise AdapterFolderError(f"{path}: card.{key} is {card[key]!r}; it must be a text.")
+    for key in ("scores", "budget"):
+        _an_object(path, f"card.{key}", card[key])
+    gsd = card["gsd"]
+    if gsd is not None and (isinstance(gsd, bool) or not isinstance(gsd, int | float) or not gsd > 0):
+        raise AdapterFolderError(f"{path}: card.gsd is {gsd!r}; it must be null or metres above 0.")
+    datasets = card.get("datasets", [])
+    if not isinstance(datasets, list) or not all(isinstance(name, str) and name.strip() for name in datasets):
+        raise AdapterFolderError(f"{path}: card.datasets is {datasets!r}; it must be a list of hub ids.")
+
+
+def _an_object(path: Path, where: str, found: Any) -> None:
+    if not isinstance(found, dict):
+        raise AdapterFolderError(f"{path}: {where} is {found!r}; it must be an object.")
+
+
+def _same_keys(path: Path, where: str, found: Any, known: set[str], optional: Set[str] = frozenset()) -> None:
+    if where:
+        _an_object(path, where.rstrip("."), found)
+    for key in sorted(known - set(found) - optional):
+        raise AdapterFolderError(f"{path} lacks the key {where}{key}.")
+    for key in sorted(set(found) - known):
+        raise AdapterFolderError(f"{path} has an unknown key {where}{key}.")
+
+
+def _write_together(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files or, as far as the file system lets us, none; folders made for them go away with them."""
+    paths = {name: folder / name for name in files}
+    partials = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in paths.items()}
+    # Sub-folders of another method, if this folder holds its adapter so far, would belong to nothing.
+    stale = [folder / name for name in EXTRA if name not in files and (folder / CONFIG).exists()]
+    made = [place for place in (folder, *{path.parent for path in paths.values()} - {folder}) if not place.exists()]
+    try:
+        for name, data in files.items():
+            partials[name].parent.mkdir(parents=True, exist_ok=True)
+            with partials[name].open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, path in paths.items():
+            os.replace(partials[name], path)
+        for path in stale:
+            path.unlink(missing_ok=True)
+    finally:
+        for partial in partials.values():
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        for place in (*(path.parent for path in stale), *reversed(made)):
+            with contextlib.suppress(OSError):
+                place.rmdir()  # succeeds on an empty one alone

@@ -1,0 +1,58 @@
+"""Scoring through the real `Predictor`, on a tiny random pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from s4eca.config import S4ECAConfig
+from s4eca.data.preprocess import stretch
+from s4eca.encoders.toy import toy_pair
+from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.records import Record
+from s4eca.evaluation.run import evaluate
+from s4eca.model.model import S4ECAModel
+from s4eca.model.predictor import Predictor
+
+SIDE = 28
+
+
+def tiny(mode: str) -> S4ECAModel:
+    """A model whose decoder was shaken, so that its masks are neither empty nor full."""
+    torch.manual_seed(3)
+    vision, text = toy_pair(4, 3)
+    config = S4ECAConfig(
+        vision="toy", text="toy", mode=mode, late_blocks=2 if mode == "late-inject" else 0, image_size=SIDE, width=8,
+        vision_sites=2, text_sites=2, taps=2, decoder_width=16, decoder_heads=2, decoder_ffn=16, threshold=0.45,
+    )
+    model = S4ECAModel(vision, text, config).eval()
+    with torch.no_grad():
+        for parameter in [*model.adapter.parameters(), *model.decoder.parameters()]:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("mode", ["side", "inject", "late-inject"])
+def test_native_counts_are_those_of_the_predictors_own_masks(blocks: Any, mode: str) -> None:
+    model = tiny(mode)
+    found: list[Record] = []
+    report = evaluate(model, blocks, progress=False, on_record=found.append, batch_size=2)
+    assert report == evaluate(Predictor(model), blocks, progress=False, batch_size=50)
+    assert report["threshold"] == {"lavt": 0.5, "cris": 0.35, "native": 0.45}
+    assert report["image_size"] == SIDE
+    predictor = Predictor(model)
+    for record, reference in zip(found, blocks.references, strict=True):
+        drawn = predictor.set_image(blocks.image(reference)).segment([reference.expression]).masks[0]
+        truth = blocks.mask(reference)
+        assert abs(record.counts["native"].predicted - int(drawn.sum())) <= 1
+        assert abs(record.counts["native"].intersection - int((drawn & truth).sum())) <= 1
+    assert len({record.counts["native"].predicted for record in found}) > 2
+
+
+def test_the_square_that_is_scored_is_the_square_that_is_trained_on() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (45, 61, 3), dtype=np.uint8)
+    square, _ = RULEBOOKS["native"].image_in(image, SIDE)
+    assert (square == stretch(image, SIDE)).all()
