@@ -4,9 +4,9 @@
         --adapter benchmarks/adapters/vhr10-ref --control "decoder only"=runs/vhr10-decoder-only/adapter \
         --out benchmarks/results/vhr10-ref.json
 
-The adapter is scored under all three rulebooks, then with shuffled expressions (a seeded derangement: another image's,
-another string) and untrained (fresh adapters and decoder). Each --control is another adapter folder, scored under the
-native rulebook.
+The adapter is scored under all three scoring protocols, then with shuffled expressions (a seeded derangement: another
+image's, another string) and untrained (fresh adapters and decoder). Each --control is another adapter folder,
+scored under the native protocol.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class Runner:
     def train(self, epochs: int, args: argparse.Namespace, rate: float, updates: int = 0) -> list[list[float]]:
         """Losses of every update, by epoch; with nothing to train, losses alone."""
         trained = list(trainable_parameters(self.model).values())
-        groups = parameter_groups(self.model, lr_adapter=rate, lr_decoder=rate, lr_towers=rate, weight_decay=0.0)
+        groups = parameter_groups(self.model, lr_adapter=rate, lr_decoder=rate, lr_encoders=rate, weight_decay=0.0)
         optimiser = torch.optim.AdamW(groups) if groups else None
         losses: list[list[float]] = []
         for epoch in range(epochs):

@@ -124,7 +124,7 @@ def fitted(
     optim = OptimConfig(
         lr_adapter=adapter_rate,
         lr_decoder=rate,
-        lr_towers=RATES.get(config.method),
+        lr_encoders=RATES.get(config.method),
         warmup=min(50, updates // 4 or 1),
         average=0.99,
     )

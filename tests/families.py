@@ -9,7 +9,7 @@ import tiny_hub
 import tiny_openclip
 import tiny_timm
 
-# Whole checkpoints hold towers that the list has on their own.
+# Whole checkpoints hold encoders that the list has on their own.
 TIMM = ("timm-vit", "timm-dinov3", "timm-swin", "timm-swinv2")
 VISION = ("toy", "toy-stages", *(n for n in tiny_hub.VISION if "whole" not in n), "openclip", *TIMM)
 TEXT = ("toy", *(n for n in tiny_hub.TEXT if "whole" not in n), "openclip")

@@ -13,7 +13,7 @@ PLACES = 16  # longest text
 PATCH = 4
 TRAINED = 28  # pixels of the position table: a grid of 7 x 7
 
-# Names of checkpoints. Whole ones hold both towers.
+# Names of checkpoints. Whole ones hold both encoders.
 VIT = (
     "dinov2",
     "dinov2-registers",

@@ -18,7 +18,7 @@ ARCHITECTURE = "tiny-ViT"
 
 
 def config(name: str) -> dict[str, Any]:
-    """Settings of a tiny CLIP; ``custom`` keeps its text tower apart and its norms unusual."""
+    """Settings of a tiny CLIP; ``custom`` keeps its text encoder apart and its norms unusual."""
     vision: dict[str, Any] = {"image_size": TRAINED, "layers": 6, "width": WIDTH, "head_width": 16, "patch_size": PATCH}
     # The vocabulary is that of the tokenizer which comes with the library.
     text = {"context_length": PLACES, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 3}

@@ -1,1 +1,1 @@
-"""The method and, beside it, its rivals; torch and einops only."""
+"""The method and, beside it, its baselines; torch and einops only."""

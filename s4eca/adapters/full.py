@@ -19,7 +19,7 @@ class FullFineTune(DecoderOnly):
     # Trainable tensors that cannot learn, as regular expressions on their names.
     DEAD: ClassVar[tuple[str, ...]] = (r"\.(key|k_proj)\.bias$", r"mask_token$")
     # METHOD's range is 1e-5 to 5e-5 (RMSIN 3e-5, LAVT 5e-5).
-    towers_rate = 3e-5
+    encoders_rate = 3e-5
 
     def rewrite(self, vision: Any, text: Any) -> None:
         """Free every weight of both encoders; the checkpoint's fingerprint is taken before anything can move."""

@@ -48,15 +48,15 @@ class PeftMethod(DecoderOnly):
             ConfigError: an encoder has no separate module for what the method adapts, or is rewritten already.
         """
         pair: tuple[tuple[Any, str], ...] = ((vision, "vision"), (text, "text"))
-        for encoder, tower in pair:
-            self._check_plain(encoder, tower)
-        for encoder, tower in pair:
+        for encoder, part in pair:
+            self._check_plain(encoder, part)
+        for encoder, part in pair:
             # Fused projections have these roles only once they are split.
             if not self.SPLITS or "query" in encoder.roles():
-                self.settings(encoder, tower)
+                self.settings(encoder, part)
         try:
-            for encoder, tower in pair:
-                self._rewrite(encoder, tower)
+            for encoder, part in pair:
+                self._rewrite(encoder, part)
         except BaseException:
             self.withdraw(vision, text)
             raise
@@ -85,28 +85,28 @@ class PeftMethod(DecoderOnly):
             Path inside the adapter folder (``vision/adapter_model.safetensors`` ...) -> contents.
         """
         return {
-            f"{tower}/{name}": data
-            for tower, encoder in (("vision", vision), ("text", text))
+            f"{part}/{name}": data
+            for part, encoder in (("vision", vision), ("text", text))
             for name, data in folder_files(encoder, ADAPTER, dtype).items()
         }
 
-    def settings(self, encoder: Any, tower: str) -> Any:
+    def settings(self, encoder: Any, part: str) -> Any:
         """Peft's configuration for one encoder."""
         raise NotImplementedError
 
-    def _check_plain(self, encoder: Any, tower: str) -> None:
+    def _check_plain(self, encoder: Any, part: str) -> None:
         if encoder.added():
             raise ConfigError(
-                f"The {tower} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
+                f"The {part} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
                 f"{self.method!r} takes one as its checkpoint has it."
             )
 
-    def _rewrite(self, encoder: Any, tower: str) -> None:
+    def _rewrite(self, encoder: Any, part: str) -> None:
         if not any(parameter.is_meta for parameter in encoder.backbone.parameters()):
             _ = encoder.fingerprint  # that of the checkpoint, kept from here on
         if self.SPLITS:
             encoder.split_projections()
-        settings = self.settings(encoder, tower)
+        settings = self.settings(encoder, part)
         with quiet_peft():
             inject(encoder.backbone, settings)
         encoder.eval()
@@ -121,22 +121,22 @@ class PeftMethod(DecoderOnly):
         if not isinstance(roles, list | tuple) or not roles or not all(role in LINEAR for role in roles):
             raise ConfigError(f"options.roles is {roles!r}; it must be a list of some of {', '.join(LINEAR)}.")
 
-    def _rank(self, tower: str) -> int:
-        own = self.options.get("rank_text") if tower == "text" else None
+    def _rank(self, part: str) -> int:
+        own = self.options.get("rank_text") if part == "text" else None
         return int(self.options["rank"] if own is None else own)
 
-    def _targets(self, encoder: Any, tower: str, roles: Sequence[str]) -> str:
+    def _targets(self, encoder: Any, part: str, roles: Sequence[str]) -> str:
         """A pattern that fits exactly the modules of the encoder that play these roles."""
-        return exactly(self._names(encoder, tower, roles), (name for name, _ in encoder.backbone.named_modules()))
+        return exactly(self._names(encoder, part, roles), (name for name, _ in encoder.backbone.named_modules()))
 
-    def _names(self, encoder: Any, tower: str, roles: Sequence[str]) -> list[str]:
+    def _names(self, encoder: Any, part: str, roles: Sequence[str]) -> list[str]:
         found: list[str] = []
         known = encoder.roles()
         for role in roles:
             names = known.get(role) or (known.get("qkv", []) if role in FUSED else [])
             if not names or any(_inside_fused_attention(encoder.backbone, name) for name in names):
                 raise ConfigError(
-                    f"The method {self.method!r} adapts the role {role!r}, for which the {tower} encoder "
+                    f"The method {self.method!r} adapts the role {role!r}, for which the {part} encoder "
                     f"{encoder.spec.source} has no linear layer of its own, as its attention reads query, key, value "
                     f"and output weights in one fused call; it has the roles {', '.join(known)}."
                 )
@@ -155,15 +155,15 @@ class LoRA(PeftMethod):
     KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
     DORA: ClassVar[bool] = False
 
-    def settings(self, encoder: Any, tower: str) -> Any:
+    def settings(self, encoder: Any, part: str) -> Any:
         """See `PeftMethod.settings`."""
         from peft import LoraConfig
 
-        rank, alpha = self._rank(tower), self.options["alpha"]
+        rank, alpha = self._rank(part), self.options["alpha"]
         return LoraConfig(
             r=rank,
             lora_alpha=2 * rank if alpha is None else alpha,
-            target_modules=self._targets(encoder, tower, self.options["roles"]),
+            target_modules=self._targets(encoder, part, self.options["roles"]),
             use_dora=self.DORA,
         )
 
@@ -189,13 +189,13 @@ class DoRA(LoRA):
 class IA3(PeftMethod):
     """Vectors, 1 at the start, on the outputs of key and value and on the input of fc2 (Liu et al. 2022)."""
 
-    def settings(self, encoder: Any, tower: str) -> Any:
+    def settings(self, encoder: Any, part: str) -> Any:
         """See `PeftMethod.settings`."""
         from peft import IA3Config
 
         return IA3Config(
-            target_modules=self._targets(encoder, tower, ("key", "value", "fc2")),
-            feedforward_modules=self._targets(encoder, tower, ("fc2",)),
+            target_modules=self._targets(encoder, part, ("key", "value", "fc2")),
+            feedforward_modules=self._targets(encoder, part, ("fc2",)),
         )
 
 
@@ -210,13 +210,13 @@ class VeRA(PeftMethod):
 
     OPTIONS: ClassVar[dict[str, Any]] = {"rank": 256, "seed": 0}
 
-    def settings(self, encoder: Any, tower: str) -> Any:
+    def settings(self, encoder: Any, part: str) -> Any:
         """See `PeftMethod.settings`."""
         from peft import VeraConfig
 
         return VeraConfig(
-            r=self._rank(tower),
-            target_modules=self._targets(encoder, tower, LINEAR),
+            r=self._rank(part),
+            target_modules=self._targets(encoder, part, LINEAR),
             projection_prng_key=self.options["seed"],
             d_initial=0.1,
             save_projection=True,
@@ -234,11 +234,11 @@ class LNTuning(PeftMethod):
 
     SPLITS: ClassVar[bool] = False
 
-    def settings(self, encoder: Any, tower: str) -> Any:
+    def settings(self, encoder: Any, part: str) -> Any:
         """See `PeftMethod.settings`."""
         from peft import LNTuningConfig
 
-        return LNTuningConfig(target_modules=self._targets(encoder, tower, ("norm",)))
+        return LNTuningConfig(target_modules=self._targets(encoder, part, ("norm",)))
 
 
 def _inside_fused_attention(backbone: nn.Module, name: str) -> bool:

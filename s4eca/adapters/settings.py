@@ -1,4 +1,4 @@
-"""A rival's own settings, checked by kind before arithmetic stumbles over them."""
+"""A baseline's own settings, checked by kind before arithmetic stumbles over them."""
 
 from __future__ import annotations
 

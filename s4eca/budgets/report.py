@@ -187,8 +187,8 @@ def _dead(
     inside = [name for name in known if name.startswith(("vision.", "text."))]
     if inside:
         # What is dead of the checkpoint itself has other names in the twin than in the encoders that are meant.
-        real = dict(trainable_modules(model or meta_model(config, vision, text)))["towers"]
-        names = [f"towers.{name}" for name, _ in real.named_parameters()]
+        real = dict(trainable_modules(model or meta_model(config, vision, text)))["encoder_updates"]
+        names = [f"encoder_updates.{name}" for name, _ in real.named_parameters()]
         named = known_dead(config, names)
         dead = [name for name in dead if name not in inside] + named
         known = [name for name in known if name not in inside] + named

@@ -1,4 +1,4 @@
-"""The size of a method that meets a share of the frozen encoders: S4ECA's width, or the ranks of a rival.
+"""The size of a method that meets a share of the frozen encoders: S4ECA's width, or the ranks of a baseline.
 
 A method class that can be scaled names whole-number options in `KNOBS`, that of the vision encoder first; `s4eca` has
 its width. Methods without either come at their natural size alone.
@@ -19,7 +19,7 @@ from s4eca.registry import method_class
 STEPS = (16, 8, 4, 2, 1)
 # Of the share itself, in percentage points: METHOD's tolerance for the width of s4eca.
 TOLERANCE = 0.0005
-# Of the count that is asked for: how near a rival has to come.
+# Of the count that is asked for: how near a baseline has to come.
 NEAR = 0.02
 WIDEST = 1 << 16
 # Knobs may have to be this large before a method takes them.
@@ -62,9 +62,9 @@ def fit_to(
 ) -> S4ECAConfig:
     """The configuration with the size of its method set so that the adapters meet a share or a count.
 
-    A rival gets equal ranks in both encoders where these come within 2 % of the count, multiples of 16 before those of
-    8, 4, 2 and 1 (ours, as for the width). Where no equal ranks do, they differ by as little as is needed, the vision
-    encoder getting more if either may; if nothing comes within 2 %, the nearest equal or unequal ranks are taken.
+    A baseline gets equal ranks in both encoders where these come within 2 % of the count, multiples of 16 before those
+    of 8, 4, 2 and 1 (ours, as for the width). Where no equal ranks do, they differ by as little as is needed, the
+    vision encoder getting more if either may; if nothing comes within 2 %, the nearest ranks are taken.
 
     Args:
         config: all other settings.

@@ -98,7 +98,7 @@ def _saved(args: argparse.Namespace) -> tuple[S4ECAConfig, int]:
 
     folder = locate(args.adapter)
     note = read_config(folder)
-    brought = tuple(f"towers.{part}." for part, saved in note["encoders"].items() if "peft" in saved)
+    brought = tuple(f"encoder_updates.{part}." for part, saved in note["encoders"].items() if "peft" in saved)
     sizes = tensor_table(folder / WEIGHTS) if brought else {}
     guests = sum(size for name, size in sizes.items() if name.startswith(brought))
     return S4ECAConfig.from_dict(note["config"], origin=args.adapter), guests

@@ -1,4 +1,4 @@
-"""`s4eca evaluate`: score an adapter folder on a data folder under the three rulebooks."""
+"""`s4eca evaluate`: score an adapter folder on a data folder under the three scoring protocols."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
 
 if TYPE_CHECKING:
-    from s4eca.evaluation.protocols import Rulebook
+    from s4eca.evaluation.protocols import ScoringProtocol
 
 PROTOCOLS = ("lavt", "cris", "native")
 LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     predictor, about = _load(args)
     found: list[lines.Record] = []
     report = evaluate(
-        predictor, dataset, _rulebooks(args, predictor), shuffle_seed=args.shuffle_expressions,
+        predictor, dataset, _protocols(args, predictor), shuffle_seed=args.shuffle_expressions,
         batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
     )
     report = {"adapter": about, "untrained": args.untrained, **report}
@@ -148,13 +148,13 @@ def _untrained(model: Any) -> Any:
         return S4ECAModel(model.vision, model.text, model.config).eval()
 
 
-def _rulebooks(args: argparse.Namespace, predictor: Any) -> list[Rulebook]:
-    """The rulebooks asked for, with the flags given."""
-    from s4eca.evaluation.run import resolve_rulebooks
+def _protocols(args: argparse.Namespace, predictor: Any) -> list[ScoringProtocol]:
+    """The scoring protocols asked for, with the flags given."""
+    from s4eca.evaluation.run import resolve_protocols
 
     strict = None if args.cut is None else args.cut == "strict"
-    books = resolve_rulebooks(args.protocol or PROTOCOLS, predictor, args.threshold)
-    return [book.replace(grid=args.truth_size, strict=strict, empty=args.empty) for book in books]
+    rules = resolve_protocols(args.protocol or PROTOCOLS, predictor, args.threshold)
+    return [rule.replace(grid=args.truth_size, strict=strict, empty=args.empty) for rule in rules]
 
 
 def _write(path: Path, text: str) -> None:

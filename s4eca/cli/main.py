@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "fit": ("s4eca.cli.fit", "train adapters from a configuration file"),
     "validate": ("s4eca.cli.fit", "score a checkpoint on the validation split of a configuration file"),
     "test": ("s4eca.cli.fit", "score a checkpoint on the test split of a configuration file"),
-    "evaluate": ("s4eca.cli.evaluate", "score a saved adapter on a data folder, under every rulebook"),
+    "evaluate": ("s4eca.cli.evaluate", "score a saved adapter on a data folder, under every scoring protocol"),
     "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
     "data": ("s4eca.cli.data", "check a data folder, or render one"),

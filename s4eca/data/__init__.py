@@ -1,1 +1,1 @@
-"""Data sets, rendered scenes, and the words that turn with an image."""
+"""Data sets, rendered scenes, and the words that change with an image."""

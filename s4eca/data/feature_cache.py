@@ -149,9 +149,9 @@ class FeatureCache:
         return self.folder / f"{name}.safetensors"
 
 
-def entry_name(image: bytes, turn: str) -> str:
+def entry_name(image: bytes, symmetry: str) -> str:
     """Name of a cache entry: hash of the image file's bytes and the symmetry it was encoded under."""
-    return f"{hashlib.sha256(image).hexdigest()[:24]}-{turn.lower()}"
+    return f"{hashlib.sha256(image).hexdigest()[:24]}-{symmetry.lower()}"
 
 
 def stack(entries: list[dict[str, Tensor]], prefix: int) -> Encoded:

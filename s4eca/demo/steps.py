@@ -71,8 +71,8 @@ def _miou(model: S4ECAModel, split: Any, shuffle_seed: int | None = None) -> flo
 
 
 def _train(module: S4ECAModule, data: Path, out: Path, updates: int) -> None:
-    turns = ("IDENTITY", "FLIP_LR")
-    split = ReferringData(str(data), "rrsisd", batch_size=recipe.BATCH, turns=turns, cache="memory")
+    symmetries = ("IDENTITY", "FLIP_LR")
+    split = ReferringData(str(data), "rrsisd", batch_size=recipe.BATCH, symmetries=symmetries, cache="memory")
     train(module, split, updates, out)
 
 

@@ -1,6 +1,6 @@
 """What an encoder does with its weights that names and shapes of tensors do not tell, as a short hash.
 
-Two towers of equal weights may still differ: in the activation, the heads, the epsilon of a norm, a window, a rotary
+Two encoders of equal weights may still differ: in the activation, the heads, the epsilon of a norm, a window, a rotary
 base. Settings are named here one by one; what a library keeps beside them (types, output flags, labels, sizes that
 tensors show) has no say, so that a module at hand and its checkpoint by name agree.
 """

@@ -123,8 +123,8 @@ FAMILIES: dict[str, Family] = {
     **{name: Family(**values) for name, values in catalog_libraries.FAMILIES.items()},
 }
 
-# A whole checkpoint holds two towers: its type and a role to the tower's type, and where the tower is described.
-TOWERS: dict[tuple[str, str], tuple[str, str]] = {
+# A whole checkpoint holds two encoders: its type and a role to the encoder's type, and where the encoder is described.
+PARTS_OF_WHOLE: dict[tuple[str, str], tuple[str, str]] = {
     ("clip", "vision"): ("clip_vision_model", "vision_config"),
     ("clip", "text"): ("clip_text_model", "text_config"),
     ("siglip", "vision"): ("siglip_vision_model", "vision_config"),
@@ -241,7 +241,7 @@ def _dinov3_rows() -> list[Entry]:
 
 
 def _clip_rows() -> list[Entry]:
-    towers = [
+    encoders = [
         ("openai/clip-vit-base-patch32", 87_456_000, _clip_vision(768, 12, 12, 32, 224), 63_165_952, _CLIP_TEXT_B),
         ("openai/clip-vit-base-patch16", 85_799_424, _clip_vision(768, 12, 12, 16, 224), 63_165_952, _CLIP_TEXT_B),
         ("openai/clip-vit-large-patch14", 303_179_776, _clip_vision(1024, 24, 16, 14, 224), 123_060_480, _CLIP_TEXT_L),
@@ -254,7 +254,7 @@ def _clip_rows() -> list[Entry]:
         ),
     ]
     rows: list[Entry] = []
-    for name, vision, vision_sizes, text, text_sizes in towers:
+    for name, vision, vision_sizes, text, text_sizes in encoders:
         rows.append(Entry(name, "clip_vision_model", vision, "MIT", vision_sizes))
         rows.append(Entry(name, "clip_text_model", text, "MIT", text_sizes))
     return rows
@@ -262,11 +262,11 @@ def _clip_rows() -> list[Entry]:
 
 def _siglip_rows() -> list[Entry]:
     rows: list[Entry] = []
-    towers = (
+    encoders = (
         ("google/siglip-base-patch16-224", 32_000, 110_271_744),
         ("google/siglip2-base-patch16-224", 256_000, 282_303_744),
     )
-    for name, vocabulary, text in towers:
+    for name, vocabulary, text in encoders:
         rows.append(Entry(name, "siglip_vision_model", 85_797_120, "Apache-2.0", _SIGLIP_VISION))
         rows.append(Entry(name, "siglip_text_model", text, "Apache-2.0", _siglip_text(vocabulary)))
     return rows

@@ -45,7 +45,7 @@ _L14 = (303_179_776, _vit(1024, 24, 14))
 
 
 def _openclip_rows() -> list[dict[str, Any]]:
-    """Both towers of each checkpoint: identifier behind ``openclip:``, towers, licence, file on the hub, more."""
+    """Both encoders of each checkpoint: identifier behind ``openclip:``, encoders, licence, file on the hub, more."""
     laion = "laion/CLIP-ViT-{}/open_clip_model.safetensors"
     remote = "chendelong/RemoteCLIP/RemoteCLIP-{}.pt"
     georsclip = "Zilun/GeoRSCLIP/ckpt/RS5M_ViT-B-32.pt"

@@ -16,7 +16,7 @@ import torch
 
 from s4eca.encoders import catalog
 from s4eca.encoders.checkpoints import field_named
-from s4eca.encoders.hf_common import form_of, tower
+from s4eca.encoders.hf_common import encoder_inside, form_of
 from s4eca.encoders.hf_swin import SWIN_FORMS, HFSwin
 from s4eca.encoders.hf_text import TEXT_FORMS, HFText
 from s4eca.encoders.hf_vision import VISION_FORMS, HFVision
@@ -29,7 +29,7 @@ TEXT: dict[str, type[HFText]] = dict.fromkeys(TEXT_FORMS, HFText)
 
 
 def load_vision(source: str) -> HFVision:
-    """A vision encoder from a hub id or a local directory; of a whole CLIP or SigLIP, the vision tower.
+    """A vision encoder from a hub id or a local directory; of a whole CLIP or SigLIP, the vision encoder.
 
     Raises:
         EncoderError: not found, not reachable, damaged, or of a family without a form.
@@ -41,7 +41,7 @@ def load_vision(source: str) -> HFVision:
 
 
 def load_text(source: str) -> HFText:
-    """A text encoder and its tokenizer from a hub id or a local directory; of a whole CLIP or SigLIP, the text tower.
+    """A text encoder and its tokenizer from a hub id or a local directory; of a whole CLIP or SigLIP, the text encoder.
 
     Raises:
         EncoderError: not found, not reachable, damaged, or of a family without a form.
@@ -63,7 +63,7 @@ def wrap_vision(module: Any, source: str | None = None) -> HFVision:
     Raises:
         EncoderError: a family without a form.
     """
-    inner = tower(module, "vision")
+    inner = encoder_inside(module, "vision")
     name = source or _remembered(module)
     wrapper = form_of(VISION, inner.config.model_type, name, "vision")
     return wrapper(inner, name, _noted(name, inner.config.model_type))
@@ -102,7 +102,7 @@ def wrap_text(module: Any, tokenizer: Any, source: str | None = None) -> HFText:
     Raises:
         EncoderError: a family without a form, or a tokenizer of another size.
     """
-    inner = tower(module, "text")
+    inner = encoder_inside(module, "text")
     name = source or _remembered(module)
     wrapper = form_of(TEXT, inner.config.model_type, name, "text")
     _check_tokenizer(tokenizer, name, int(inner.config.vocab_size))
@@ -153,9 +153,9 @@ def _config(source: str) -> Any:
 
 
 def _family(source: str, role: str) -> str:
-    """The model type of the tower of that role."""
+    """The model type of the encoder of that role."""
     found: str = _config(source).model_type
-    return catalog.TOWERS.get((found, role), (found, ""))[0]
+    return catalog.PARTS_OF_WHOLE.get((found, role), (found, ""))[0]
 
 
 def _file(source: str, name: str, here: bool = False) -> str | None:
@@ -212,7 +212,7 @@ def _weights(family: str, source: str) -> Any:
 
 
 def _settings(source: str) -> dict[str, Any]:
-    """Every field of a checkpoint's config.json, those of its towers in front; empty where it cannot be read."""
+    """Every field of a checkpoint's config.json, those of its encoders in front; empty where it cannot be read."""
     try:
         path = _file(source, "config.json")
         values = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}

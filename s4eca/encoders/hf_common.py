@@ -86,8 +86,8 @@ def without_idle_parts(model: Any) -> Any:
     return shell
 
 
-def tower(model: Any, role: str) -> Any:
-    """The tower inside a whole model or inside one with a task head; a bare tower is its own.
+def encoder_inside(model: Any, role: str) -> Any:
+    """The encoder inside a whole model or inside one with a task head; a bare encoder is its own.
 
     Args:
         model: a transformers module.

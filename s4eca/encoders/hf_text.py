@@ -82,7 +82,7 @@ class HFText(HFEncoder):
     """A transformers text model and its tokenizer behind `s4eca.protocols.TextEncoder`.
 
     Args:
-        model: the bare tower, as the library builds it.
+        model: the bare encoder, as the library builds it.
         tokenizer: its tokenizer; None where nothing will be tokenised.
         source: identifier it was loaded by.
 
@@ -156,7 +156,7 @@ class HFText(HFEncoder):
 
         config: Any = self.backbone.config
         if self.form.sees == EARLIER:
-            # Padding stands behind the end token, where a causal tower cannot see it; our readers mask it.
+            # Padding stands behind the end token, where a causal encoder cannot see it; our readers mask it.
             mask: Tensor | None = create_causal_mask(
                 config=config, inputs_embeds=values, attention_mask=None, past_key_values=None
             )

@@ -86,7 +86,7 @@ class HFVision(HFEncoder):
     """A transformers vision model behind the stepping interface of `s4eca.protocols.VisionEncoder`.
 
     Args:
-        model: the bare tower, as the library builds it.
+        model: the bare encoder, as the library builds it.
         source: identifier it was loaded by.
         normalisation: (mean, std) for RGB in 0..1; None takes the family's.
 

@@ -188,7 +188,7 @@ def _described(source: str, role: str) -> _Found:
 
 
 def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
-    """Family and settings of the tower of that role out of a directory's config.json."""
+    """Family and settings of the encoder of that role out of a directory's config.json."""
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -199,10 +199,10 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
         raise EncoderError(f"{path} has no field model_type; it must name the encoder's family, for instance 'bert'.")
     family = values["model_type"]
-    if (family, role) in catalog.TOWERS:
-        family, key = catalog.TOWERS[family, role]
+    if (family, role) in catalog.PARTS_OF_WHOLE:
+        family, key = catalog.PARTS_OF_WHOLE[family, role]
         if not isinstance(values.get(key), dict):
-            raise EncoderError(f"{path} has no field {key}, in which the {role} tower is described.")
+            raise EncoderError(f"{path} has no field {key}, in which the {role} encoder is described.")
         values = values[key]
     known = [name for name, form in catalog.FAMILIES.items() if form.role == role and form.library == "hf"]
     if family not in known:

@@ -1,11 +1,11 @@
-"""CLIP models of the open_clip library, RemoteCLIP and GeoRSCLIP among them: one tower at a time, without projection.
+"""CLIP models of the open_clip library, RemoteCLIP and GeoRSCLIP among them: one encoder at a time, without projection.
 
 Identifiers: ``openclip:/local/dir`` and ``openclip:hf-hub:USER/NAME`` (open_clip's own hub format), or an architecture
 and one file with its weights: ``openclip:ViT-B-32@/path/file.pt``, ``openclip:ViT-B-32@hf-hub:USER/REPO/FILE`` and
 ``openclip:ViT-B-32@TAG`` with a tag of open_clip's own list. A directory that holds nothing but one file of weights, or
 a repository that the catalogue knows, needs no architecture where it is plain (`openclip_plain.py`).
 
-The blocks are the library's own modules, called one at a time. Of a model only the tower that is asked for is kept.
+The blocks are the library's own modules, called one at a time. Of a model only the encoder that is asked for is kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ROLES = {
 }
 
 
-class VisionTower(nn.Module):
+class VisionBackbone(nn.Module):
     """The parts of an open_clip VisionTransformer that make patch tokens: all but pooling and projection.
 
     It shares its parts with the model it is taken from, which is not changed.
@@ -60,7 +60,7 @@ class VisionTower(nn.Module):
         self.ln_post = visual.ln_post
 
 
-class TextTower(nn.Module):
+class TextBackbone(nn.Module):
     """The text parts of an open_clip CLIP, or of its TextTransformer: all but the projection; the parts are shared."""
 
     def __init__(self, text: Any) -> None:
@@ -105,19 +105,19 @@ class OpenCLIPVision(_OpenCLIPEncoder):
 
     def __init__(self, visual: VisionTransformer, source: str, mean: Sequence[float], std: Sequence[float]) -> None:
         _check_vision(visual, source)
-        tower = VisionTower(visual)
-        super().__init__(tower)
+        backbone = VisionBackbone(visual)
+        super().__init__(backbone)
         self.patch = int(visual.patch_size[0])
-        blocks = len(tower.transformer.resblocks)
+        blocks = len(backbone.transformer.resblocks)
         self.spec = VisionSpec(
             source=source,
             family=VISION,
-            widths=(int(tower.class_embedding.shape[0]),) * blocks,
+            widths=(int(backbone.class_embedding.shape[0]),) * blocks,
             strides=(self.patch,) * blocks,
             prefix_tokens=1,
             mean=_three(mean),
             std=_three(std),
-            parameters=parameter_count(tower),
+            parameters=parameter_count(backbone),
             interpolation="bicubic-antialias",
         )
 
@@ -137,11 +137,11 @@ class OpenCLIPVision(_OpenCLIPEncoder):
     def embed(self, pixels: Tensor) -> Tokens:
         """(B, 3, H, W) normalised pixels to class token and patches, after the norm in front of block 0."""
         grid = self.grid(int(pixels.shape[-2]), int(pixels.shape[-1]))
-        tower = self.backbone
-        patches = tower.conv1(pixels).flatten(2).transpose(1, 2)
-        first = tower.class_embedding.to(patches.dtype).expand(len(pixels), 1, -1)
+        backbone = self.backbone
+        patches = backbone.conv1(pixels).flatten(2).transpose(1, 2)
+        first = backbone.class_embedding.to(patches.dtype).expand(len(pixels), 1, -1)
         values = torch.cat([first, patches], dim=1) + self.positions(grid).to(patches.dtype)
-        return Tokens(tower.ln_pre(values), grid, 1)
+        return Tokens(backbone.ln_pre(values), grid, 1)
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         """Position table (1 + h*w, C) of a grid: bicubic with antialiasing, as open_clip resizes it on loading."""
@@ -163,22 +163,22 @@ class OpenCLIPVision(_OpenCLIPEncoder):
 
 
 class OpenCLIPText(_OpenCLIPEncoder):
-    """The causal text tower of an open_clip model behind the interface of `s4eca.protocols.TextEncoder`."""
+    """The causal text encoder of an open_clip model behind the interface of `s4eca.protocols.TextEncoder`."""
 
     def __init__(self, text: Any, tokenizer: Any, source: str) -> None:
         _check_text(text, source)
-        tower = TextTower(text)
-        super().__init__(tower)
+        backbone = TextBackbone(text)
+        super().__init__(backbone)
         self.tokenizer = tokenizer
-        vocabulary, width = (int(n) for n in tower.token_embedding.weight.shape)
+        vocabulary, width = (int(n) for n in backbone.token_embedding.weight.shape)
         self.end = vocabulary - 1 if tokenizer is None else _end_token(tokenizer, vocabulary, source)
         self.spec = TextSpec(
             source=source,
             family=TEXT,
             width=width,
-            blocks=len(tower.transformer.resblocks),
-            longest=int(tower.positional_embedding.shape[0]),
-            parameters=parameter_count(tower),
+            blocks=len(backbone.transformer.resblocks),
+            longest=int(backbone.positional_embedding.shape[0]),
+            parameters=parameter_count(backbone),
         )
 
     def tokenize(self, expressions: Sequence[str], length: int) -> TextBatch:
@@ -217,7 +217,7 @@ class OpenCLIPText(_OpenCLIPEncoder):
 
 
 def load_vision(source: str) -> OpenCLIPVision:
-    """The vision tower of an open_clip checkpoint.
+    """The vision encoder of an open_clip checkpoint.
 
     Raises:
         EncoderError: not found, not reachable, damaged, of another architecture, or no ViT.
@@ -231,10 +231,10 @@ def load_vision(source: str) -> OpenCLIPVision:
 
 
 def load_text(source: str) -> OpenCLIPText:
-    """The text tower of an open_clip checkpoint, and its tokenizer.
+    """The text encoder of an open_clip checkpoint, and its tokenizer.
 
     Raises:
-        EncoderError: not found, not reachable, damaged, of another architecture, or no causal text tower.
+        EncoderError: not found, not reachable, damaged, of another architecture, or no causal text encoder.
     """
     checkpoint = Checkpoint.of(source)
     encoder = _text_on_meta(checkpoint.config(), source, checkpoint.tokenizer)
@@ -260,7 +260,7 @@ def wrap_vision(module: Any, source: str | None = None) -> OpenCLIPVision:
 
 
 def wrap_text(module: Any, tokenizer: Any, source: str | None = None) -> OpenCLIPText:
-    """The text tower of an open_clip model that is already loaded, as a frozen text encoder; parts are shared.
+    """The text encoder of an open_clip model that is already loaded, as a frozen text encoder; parts are shared.
 
     Args:
         module: a `CLIP`, `CustomTextCLIP` or `TextTransformer` of open_clip.
@@ -268,7 +268,7 @@ def wrap_text(module: Any, tokenizer: Any, source: str | None = None) -> OpenCLI
         source: identifier to remember it by.
 
     Raises:
-        EncoderError: no causal text tower, or a tokenizer of another model.
+        EncoderError: no causal text encoder, or a tokenizer of another model.
     """
     name = source or f"module:{type(module).__name__}"
     if tokenizer is None:
@@ -290,37 +290,37 @@ def meta_text(source: str) -> OpenCLIPText:
     """The text wrapper on the meta device, without tokenizer.
 
     Raises:
-        EncoderError: no architecture or configuration by that name on this machine, or no causal text tower.
+        EncoderError: no architecture or configuration by that name on this machine, or no causal text encoder.
     """
     return _text_on_meta(Checkpoint.of(source).config(here=True), source, lambda: None)
 
 
 def _vision_on_meta(config: dict[str, Any], checkpoint: Checkpoint) -> OpenCLIPVision:
-    """The vision wrapper of a configuration, its model built beside a text tower of no size."""
+    """The vision wrapper of a configuration, its model built beside a text encoder of no size."""
     source = checkpoint.source
     vision = config.get("vision_cfg")
     if not isinstance(vision, dict) or "timm_model_name" in vision or not isinstance(vision.get("layers", 12), int):
         kind = vision.get("timm_model_name", "a ResNet") if isinstance(vision, dict) else "missing"
-        raise EncoderError(f"The image tower of {source} is {kind}; only open_clip's own ViT can be stepped through.")
+        raise EncoderError(f"The image encoder of {source} is {kind}; only open_clip's own ViT can be stepped through.")
     model = _on_meta(config, source, vision_cfg=vision, text_cfg=_NO_TEXT)
     return OpenCLIPVision(model.visual, source, *checkpoint.normalisation())
 
 
 def _text_on_meta(config: dict[str, Any], source: str, tokenizer: Callable[[], Any]) -> OpenCLIPText:
-    """The text wrapper of a configuration, its model built beside a vision tower of no size."""
+    """The text wrapper of a configuration, its model built beside a vision encoder of no size."""
     text = config.get("text_cfg")
     if not isinstance(text, dict) or text.get("hf_model_name"):
         kind = text.get("hf_model_name") if isinstance(text, dict) else "missing"
-        raise EncoderError(f"The text tower of {source} is {kind}; load a tower of transformers from its own hub id.")
+        raise EncoderError(f"The text encoder of {source} is {kind}; load that encoder of transformers by its own id.")
     model = _on_meta(config, source, vision_cfg=_NO_VISION, text_cfg=text, cls=CustomTextCLIP)
     _check_text(model.text, source)  # before a tokenizer is looked for
     return OpenCLIPText(model.text, tokenizer(), source)
 
 
-def _on_meta(config: dict[str, Any], source: str, cls: Any = CLIP, **towers: Any) -> Any:
+def _on_meta(config: dict[str, Any], source: str, cls: Any = CLIP, **parts: Any) -> Any:
     try:
         with torch.device("meta"):
-            return cls(embed_dim=config["embed_dim"], quick_gelu=bool(config.get("quick_gelu", False)), **towers)
+            return cls(embed_dim=config["embed_dim"], quick_gelu=bool(config.get("quick_gelu", False)), **parts)
     except Exception as error:  # what a library raises on odd settings is not ours to list
         raise EncoderError(f"The configuration of {source} does not describe an open_clip model: {error!r}") from error
 
@@ -328,23 +328,23 @@ def _on_meta(config: dict[str, Any], source: str, cls: Any = CLIP, **towers: Any
 def _check_vision(visual: Any, source: str) -> None:
     """Refuse what has no patch tokens under a final norm."""
     if not isinstance(visual, VisionTransformer):
-        raise EncoderError(f"The image tower of {source} is a {type(visual).__name__}, not open_clip's ViT.")
+        raise EncoderError(f"The image encoder of {source} is a {type(visual).__name__}, not open_clip's ViT.")
     if getattr(visual, "attn_pool", None) is not None:
-        raise EncoderError(f"The image tower of {source} pools by attention, so no final norm fits its patches.")
+        raise EncoderError(f"The image encoder of {source} pools by attention, so no final norm fits its patches.")
     if visual.patch_size[0] != visual.patch_size[1]:
         raise EncoderError(f"The patches of {source} are {visual.patch_size} px; only square ones can be used.")
     _check_layout(visual.transformer, source)
 
 
 def _check_text(text: Any, source: str) -> None:
-    """Refuse towers that read text in another way than CLIP's: without causal mask, or pooled elsewhere."""
+    """Refuse encoders that read text in another way than CLIP's: without causal mask, or pooled elsewhere."""
     if not isinstance(text, CLIP | TextTransformer):
-        raise EncoderError(f"The text tower of {source} is a {type(text).__name__}, not open_clip's own.")
+        raise EncoderError(f"The text encoder of {source} is a {type(text).__name__}, not open_clip's own.")
     pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "argmax")
     if text.attn_mask is None or getattr(text, "cls_emb", None) is not None or pool not in ("argmax", "eos"):
         raise EncoderError(
-            f"The text tower of {source} does not read causally up to an end token (pooling {pool!r}), as SigLIP's and "
-            "CoCa's do not; load a SigLIP checkpoint of transformers, for instance google/siglip-base-patch16-224."
+            f"The text encoder of {source} does not read causally up to an end token (pooling {pool!r}), as SigLIP's "
+            "and CoCa's do not; load a SigLIP checkpoint of transformers, for instance google/siglip-base-patch16-224."
         )
     _check_layout(text.transformer, source)
 

@@ -20,7 +20,7 @@ from s4eca.errors import EncoderError
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 HUB = "hf-hub:"
-# What a whole model holds beside its two towers; OpenAI's files also carry three sizes.
+# What a whole model holds beside its two encoders; OpenAI's files also carry three sizes.
 _APART = ("logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size")
 _PROJECTIONS = ("text_projection", "text_projection.weight", "text_projection.bias")
 
@@ -211,16 +211,16 @@ class _Named(Checkpoint):
         return fetch(lambda: open_clip.get_tokenizer(self.architecture), "the tokenizer", self.source)
 
 
-def text_part(state: Mapping[str, Tensor], tower: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of the text tower in a whole model, under the tower's own names.
+def text_part(state: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the text encoder in a whole model, under the encoder's own names.
 
-    A `CLIP` keeps its text tower beside ``visual``, a `CustomTextCLIP` under ``text``.
+    A `CLIP` keeps its text encoder beside ``visual``, a `CustomTextCLIP` under ``text``.
 
     Args:
         state: tensors of the whole model.
-        tower: the state that is wanted; says which layout the file has.
+        wanted: the state that is wanted; says which layout the file has.
     """
-    prefix = "text." if any(f"text.{name}" in state for name in tower) else ""
+    prefix = "text." if any(f"text.{name}" in state for name in wanted) else ""
     found = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return {
         name: tensor

@@ -70,7 +70,7 @@ def ious(
     Args:
         intersection: (N,) integer counts.
         union: (N,) integer counts.
-        epsilon: added below the line (1e-6 in the ``cris`` rulebook, otherwise 0).
+        epsilon: added below the line (1e-6 in the ``cris`` scoring protocol, otherwise 0).
         empty: worth of a sample whose union is 0, that is, both masks empty: ``zero`` or ``one``.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The three rulebooks: `lavt`, `cris` and `native` (PROTOCOL 4.4).
+"""The three scoring protocols: `lavt`, `cris` and `native` (PROTOCOL 4.4).
 
-A rulebook says how an image enters the model, on which grid prediction and truth meet, above which probability a pixel
-is foreground, and how counts become scores. Published tables of this field mix them; each choice is a field here, so a
-table can show what one choice alone is worth.
+A scoring protocol says how an image enters the model, on which grid prediction and truth meet, above which probability
+a pixel is foreground, and how counts become scores. Published tables of this field mix them; each choice is a field,
+so a table can show what one choice alone is worth.
 
 - `lavt`: LAVT's test script, unchanged in RMSIN, FIANet and RS2-SAM2: everything at the model's input size.
 - `cris`: the validation of CRIS, ETRIS and DETRIS: letterbox in, warped back to the image's own size.
@@ -28,7 +28,7 @@ GRIDS = ("native", "input")
 
 
 @dataclass(frozen=True)
-class Rulebook:
+class ScoringProtocol:
     """One rule of scoring.
 
     Attributes:
@@ -67,8 +67,8 @@ class Rulebook:
             if value not in known:
                 raise ConfigError(f"{field} is {value!r}; it must be one of {', '.join(known)}.")
 
-    def replace(self, **flags: Any) -> Rulebook:
-        """The same rulebook with some flags changed; None leaves a flag as it is."""
+    def replace(self, **flags: Any) -> ScoringProtocol:
+        """The same scoring protocol with some flags changed; None leaves a flag as it is."""
         return dataclasses.replace(self, **{key: value for key, value in flags.items() if value is not None})
 
     def geometry(self, image: tuple[int, int], size: int) -> Geometry:
@@ -94,7 +94,7 @@ class Rulebook:
         return warps.image_in(image, geometry), geometry
 
     def probabilities_out(self, logits: Any, geometry: Geometry, native: tuple[int, int]) -> NDArray[np.float32]:
-        """Decoder logits (h', w'), numpy or torch, to probabilities on the grid where this rulebook scores.
+        """Decoder logits (h', w'), numpy or torch, to probabilities on the grid where this scoring protocol scores.
 
         Args:
             logits: what the model says on the square, at the decoder's resolution.
@@ -108,19 +108,19 @@ class Rulebook:
     def prediction_out(
         self, logits: Any, geometry: Geometry, native: tuple[int, int], threshold: float | None = None
     ) -> NDArray[np.bool_]:
-        """Decoder logits to a boolean mask on the grid where this rulebook scores; compared in float32.
+        """Decoder logits to a boolean mask on the grid where this scoring protocol scores; compared in float32.
 
         Args:
             logits: what the model says on the square, at the decoder's resolution.
             geometry: how the image entered the square.
             native: (h, w) of the true mask's own grid.
-            threshold: in place of the rulebook's own.
+            threshold: in place of the scoring protocol's own.
         """
         cut = np.float32(self.threshold if threshold is None else threshold)
         return np.asarray(self.probabilities_out(logits, geometry, native) > cut)
 
     def truth_out(self, mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
-        """The true mask on the grid where this rulebook scores."""
+        """The true mask on the grid where this scoring protocol scores."""
         return warps.truth_in(mask, geometry) if self.grid == "input" else np.asarray(mask, dtype=np.bool_)
 
     def count(self, logits: Any, geometry: Geometry, mask: NDArray[np.bool_]) -> Counts:
@@ -129,7 +129,7 @@ class Rulebook:
         return overlap.count(self.prediction_out(logits, geometry, native), self.truth_out(mask, geometry))
 
     def ious(self, intersection: ArrayLike, union: ArrayLike) -> NDArray[np.float64]:
-        """IoU of each sample by this rulebook's arithmetic, (N,) in 0..1."""
+        """IoU of each sample by this scoring protocol's arithmetic, (N,) in 0..1."""
         return overlap.ious(intersection, union, epsilon=self.epsilon, empty=self.empty)
 
     def scores(self, intersection: ArrayLike, union: ArrayLike) -> dict[str, float]:
@@ -163,25 +163,25 @@ _WAYS = {
     ),
 }
 
-RULEBOOKS = {
-    "lavt": Rulebook(
+PROTOCOLS = {
+    "lavt": ScoringProtocol(
         "lavt", "stretch", "input", 0.5, False, False, 0.0, "zero", "As LAVT, RMSIN, FIANet and RS2-SAM2 score."
     ),
-    "cris": Rulebook(
+    "cris": ScoringProtocol(
         "cris", "letterbox", "native", 0.35, True, True, 1e-6, "zero", "As CRIS, ETRIS and DETRIS score (oIoU: DETRIS)."
     ),
-    "native": Rulebook("native", "stretch", "native", 0.5, False, False, 0.0, "zero", "Ours, the default."),
+    "native": ScoringProtocol("native", "stretch", "native", 0.5, False, False, 0.0, "zero", "Ours, the default."),
 }
 
 
-def rulebook(name: str, **flags: Any) -> Rulebook:
-    """A rulebook by name, with flags changed where a value is given (`threshold`, `grid`, `strict`, `empty` ...).
+def scoring_protocol(name: str, **flags: Any) -> ScoringProtocol:
+    """A scoring protocol by name, with flags changed where a value is given (`threshold`, `grid`, `strict` ...).
 
     Raises:
         ConfigError: the name is unknown or a flag has an impossible value.
     """
-    if name not in RULEBOOKS:
-        near = difflib.get_close_matches(name, RULEBOOKS, n=1)
+    if name not in PROTOCOLS:
+        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"protocol is {name!r}, which is none of {', '.join(RULEBOOKS)}{hint or '.'}")
-    return RULEBOOKS[name].replace(**flags)
+        raise ConfigError(f"protocol is {name!r}, which is none of {', '.join(PROTOCOLS)}{hint or '.'}")
+    return PROTOCOLS[name].replace(**flags)

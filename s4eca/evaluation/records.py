@@ -23,7 +23,7 @@ class Record:
         kind: what singles the target out, where the data set says so.
         category: class of the target as spoken, where the data set says so.
         area: pixels of the true mask on its own grid.
-        counts: rulebook name -> pixel counts on the grid where that rulebook scores.
+        counts: scoring protocol name -> pixel counts on the grid where that scoring protocol scores.
     """
 
     id: str

@@ -10,17 +10,17 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from s4eca.evaluation.overlap import SCORES
-from s4eca.evaluation.protocols import Rulebook, rulebook
+from s4eca.evaluation.protocols import ScoringProtocol, scoring_protocol
 
 
 class ReferringScores(Metric):
-    """mIoU, oIoU and P@0.5 .. P@0.9 of one rulebook over all samples seen, on all processes.
+    """mIoU, oIoU and P@0.5 .. P@0.9 of one scoring protocol over all samples seen, on all processes.
 
     Counts are kept one by one (int64) and joined across processes, so the scores do not depend on the batch size or on
     how samples were dealt out; nothing is averaged before the end.
 
     Args:
-        book: a rulebook or the name of one.
+        rule: a scoring protocol or the name of one.
         kwargs: for `torchmetrics.Metric`.
     """
 
@@ -30,10 +30,10 @@ class ReferringScores(Metric):
     intersection: list[Tensor]
     union: list[Tensor]
 
-    def __init__(self, book: Rulebook | str = "native", **kwargs: Any) -> None:
+    def __init__(self, rule: ScoringProtocol | str = "native", **kwargs: Any) -> None:
         """Start with no sample."""
         super().__init__(**kwargs)
-        self.book = rulebook(book) if isinstance(book, str) else book
+        self.rule = scoring_protocol(rule) if isinstance(rule, str) else rule
         self.add_state("intersection", default=[], dist_reduce_fx="cat")
         self.add_state("union", default=[], dist_reduce_fx="cat")
 
@@ -73,7 +73,7 @@ class ReferringScores(Metric):
         above, below = _joined(self.intersection), _joined(self.union)
         if not len(above):
             return {name: torch.tensor(float("nan"), dtype=torch.float64) for name in SCORES}
-        scores = self.book.scores(above.cpu().numpy(), below.cpu().numpy())
+        scores = self.rule.scores(above.cpu().numpy(), below.cpu().numpy())
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from s4eca.evaluation.overlap import SCORES, bootstrap
-from s4eca.evaluation.protocols import Rulebook
+from s4eca.evaluation.protocols import ScoringProtocol
 from s4eca.evaluation.records import Record
 
 SIZES = ("<16", "16-32", "32-64", "64-128", ">128")
@@ -42,7 +42,7 @@ def size_bucket(area: int) -> str | None:
 
 def build(
     records: Sequence[Record],
-    rulebooks: Sequence[Rulebook],
+    protocols: Sequence[ScoringProtocol],
     *,
     split: str,
     image_size: int | None = None,
@@ -51,25 +51,25 @@ def build(
 ) -> dict[str, Any]:
     """The report of one run, ready for JSON; every score is 0..1.
 
-    Keys: ``protocols`` (rulebook -> mIoU, oIoU, P@0.5 .. P@0.9), ``per_class``, ``per_size``, ``per_kind`` (group ->
-    count, the scores under the main rulebook, and under ``protocols`` those of all), ``main`` (which rulebook that is:
-    ``native`` where it is among them), ``count``, ``images``, ``empty``, ``empty_where_scored``, ``interval``,
+    Keys: ``protocols`` (name -> mIoU, oIoU, P@0.5 .. P@0.9), ``per_class``, ``per_size``, ``per_kind`` (group -> count,
+    the scores under the main protocol, and under ``protocols`` those of all), ``main`` (which one that is: ``native``
+    where it is among them), ``count``, ``images``, ``empty``, ``empty_where_scored``, ``interval``,
     ``threshold``, ``image_size``, ``split``, ``definitions``, and whatever `extra` adds.
 
     Args:
-        records: counts of every reference, under every rulebook given.
-        rulebooks: the rules to score by.
+        records: counts of every reference, under every scoring protocol given.
+        protocols: the rules to score by.
         split: which split this is; part of every result line.
         image_size: side of the model's input in pixels.
         seed: of the bootstrap.
         extra: further keys, for instance the data set's name.
 
     Raises:
-        ValueError: there is no record or no rulebook.
+        ValueError: there is no record or no scoring protocol.
     """
-    if not records or not rulebooks:
-        raise ValueError("a report needs at least one record and one rulebook")
-    main = next((book for book in rulebooks if book.name == "native"), rulebooks[0])
+    if not records or not protocols:
+        raise ValueError("a report needs at least one record and one scoring protocol")
+    main = next((rule for rule in protocols if rule.name == "native"), protocols[0])
     groups: dict[str, Callable[[Record], str | None]] = {
         "per_class": lambda record: record.category,
         "per_size": lambda record: size_bucket(record.area),
@@ -82,34 +82,37 @@ def build(
         "count": len(records),
         "images": len({record.image for record in records}),
         "empty": sum(record.area == 0 for record in records),
-        "empty_where_scored": {b.name: sum(r.counts[b.name].truth == 0 for r in records) for b in rulebooks},
-        "threshold": {book.name: book.threshold for book in rulebooks},
+        "empty_where_scored": {b.name: sum(r.counts[b.name].truth == 0 for r in records) for b in protocols},
+        "threshold": {rule.name: rule.threshold for rule in protocols},
         "main": main.name,
-        "protocols": {book.name: _scores(records, book) for book in rulebooks},
-        "interval": {"level": 0.95, "seed": seed, "mIoU": {b.name: _interval(records, b, seed) for b in rulebooks}},
-        **{name: _per_group(records, rulebooks, main, key) for name, key in groups.items()},
-        "definitions": _definitions(rulebooks, image_size),
+        "protocols": {rule.name: _scores(records, rule) for rule in protocols},
+        "interval": {"level": 0.95, "seed": seed, "mIoU": {p.name: _interval(records, p, seed) for p in protocols}},
+        **{name: _per_group(records, protocols, main, key) for name, key in groups.items()},
+        "definitions": _definitions(protocols, image_size),
     }
 
 
-def _definitions(rulebooks: Sequence[Rulebook], image_size: int | None) -> dict[str, str]:
-    return {**_MEANINGS, **{book.name: book.definition(image_size) for book in rulebooks}}
+def _definitions(protocols: Sequence[ScoringProtocol], image_size: int | None) -> dict[str, str]:
+    return {**_MEANINGS, **{rule.name: rule.definition(image_size) for rule in protocols}}
 
 
 def _counts(records: Sequence[Record], name: str) -> tuple[list[int], list[int]]:
     return [r.counts[name].intersection for r in records], [r.counts[name].union for r in records]
 
 
-def _scores(records: Sequence[Record], book: Rulebook) -> dict[str, float]:
-    return book.scores(*_counts(records, book.name))
+def _scores(records: Sequence[Record], rule: ScoringProtocol) -> dict[str, float]:
+    return rule.scores(*_counts(records, rule.name))
 
 
-def _interval(records: Sequence[Record], book: Rulebook, seed: int) -> list[float]:
-    return list(bootstrap(book.ious(*_counts(records, book.name)), seed=seed, resamples=_RESAMPLES))
+def _interval(records: Sequence[Record], rule: ScoringProtocol, seed: int) -> list[float]:
+    return list(bootstrap(rule.ious(*_counts(records, rule.name)), seed=seed, resamples=_RESAMPLES))
 
 
 def _per_group(
-    records: Sequence[Record], rulebooks: Sequence[Rulebook], main: Rulebook, key: Callable[[Record], str | None]
+    records: Sequence[Record],
+    protocols: Sequence[ScoringProtocol],
+    main: ScoringProtocol,
+    key: Callable[[Record], str | None],
 ) -> dict[str, Any]:
     """Scores of each group, sizes in their order and others in the alphabet's; a record without a group is left out."""
     members: dict[str, list[Record]] = {}
@@ -119,7 +122,7 @@ def _per_group(
     order = {name: place for place, name in enumerate(SIZES)}
     result = {}
     for name in sorted(members, key=lambda group: (order.get(group, len(order)), group)):
-        scores = {book.name: _scores(members[name], book) for book in rulebooks}
+        scores = {rule.name: _scores(members[name], rule) for rule in protocols}
         result[name] = {"count": len(members[name]), **scores[main.name], "protocols": scores}
     return result
 

@@ -1,4 +1,4 @@
-"""`evaluate`: score a model on a data set under the three rulebooks.
+"""`evaluate`: score a model on a data set under the three scoring protocols.
 
 The trainer has no part in it, so a number cannot depend on how a model was trained.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from s4eca.errors import DataError
 from s4eca.evaluation import report
-from s4eca.evaluation.protocols import RULEBOOKS, Rulebook, rulebook
+from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
 
@@ -44,7 +44,7 @@ class SquareSegmenter(Protocol):
 def evaluate(
     model: Any,
     dataset: ReferringDataset,
-    protocols: Sequence[str | Rulebook] = tuple(RULEBOOKS),
+    protocols: Sequence[str | ScoringProtocol] = tuple(PROTOCOLS),
     *,
     shuffle_seed: int | None = None,
     batch_size: int = 16,
@@ -60,11 +60,11 @@ def evaluate(
     Args:
         model: a `s4eca.Predictor`, anything with `image_size`, `encode` and `decode_logits`, or a `S4ECAModel`.
         dataset: the split to score.
-        protocols: names of rulebooks, or rulebooks with flags changed.
+        protocols: names of scoring protocols, or scoring protocols with flags changed.
         shuffle_seed: give every sample the expression of another image, never one that reads the same.
         batch_size: most expressions decoded at a time.
         progress: show a progress bar on stderr.
-        threshold: of all named rulebooks; by default each has its own, and `native` the model's.
+        threshold: of all named scoring protocols; by default each has its own, and `native` the model's.
         on_record: called with each reference's counts as soon as they are known.
 
     Returns:
@@ -77,9 +77,9 @@ def evaluate(
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
-    books = resolve_rulebooks(protocols, segmenter, threshold)
+    rules = resolve_protocols(protocols, segmenter, threshold)
     records: dict[int, Record] = {}
-    for place, record in _score(segmenter, dataset, books, shuffle_seed, batch_size, progress):
+    for place, record in _score(segmenter, dataset, rules, shuffle_seed, batch_size, progress):
         records[place] = record
         if on_record is not None:
             on_record(record)
@@ -90,28 +90,28 @@ def evaluate(
         "shuffle_seed": shuffle_seed,
     }
     ordered = [records[place] for place in sorted(records)]
-    return report.build(ordered, books, split=dataset.split, image_size=segmenter.image_size, extra=extra)
+    return report.build(ordered, rules, split=dataset.split, image_size=segmenter.image_size, extra=extra)
 
 
-def resolve_rulebooks(
-    protocols: Sequence[str | Rulebook], segmenter: Any, threshold: float | None = None
-) -> list[Rulebook]:
-    """Rulebooks as they are to be used with one model.
+def resolve_protocols(
+    protocols: Sequence[str | ScoringProtocol], segmenter: Any, threshold: float | None = None
+) -> list[ScoringProtocol]:
+    """Scoring protocols as they are to be used with one model.
 
-    A name means that rulebook with `threshold`; without one each has its own, and `native` the one stored with the
-    model. A `Rulebook` is taken as it is.
+    A name means that protocol with `threshold`; without one each has its own, and `native` the one stored with the
+    model. A `ScoringProtocol` is taken as it is.
 
     Raises:
         ConfigError: an unknown name, an impossible threshold.
     """
-    books = []
+    rules = []
     for protocol in protocols:
-        if isinstance(protocol, Rulebook):
-            books.append(protocol)
+        if isinstance(protocol, ScoringProtocol):
+            rules.append(protocol)
             continue
         own = _stored_threshold(segmenter) if protocol == "native" else None
-        books.append(rulebook(protocol, threshold=own if threshold is None else threshold))
-    return list({book.name: book for book in books}.values())
+        rules.append(scoring_protocol(protocol, threshold=own if threshold is None else threshold))
+    return list({rule.name: rule for rule in rules}.values())
 
 
 def image_groups(dataset: ReferringDataset) -> list[str]:
@@ -152,7 +152,7 @@ def _stored_threshold(segmenter: Any) -> float | None:
 def _score(
     segmenter: SquareSegmenter,
     dataset: ReferringDataset,
-    books: Sequence[Rulebook],
+    rules: Sequence[ScoringProtocol],
     shuffle_seed: int | None,
     batch_size: int,
     progress: bool,
@@ -171,7 +171,7 @@ def _score(
         for group, places in members.items():
             references = [dataset.references[place] for place in places]
             texts = [expressions[place] for place in places]
-            scored = _score_image(segmenter, dataset, books, group, references, texts, batch_size)
+            scored = _score_image(segmenter, dataset, rules, group, references, texts, batch_size)
             yield from zip(places, scored, strict=True)
             bar.update(len(places))
 
@@ -179,7 +179,7 @@ def _score(
 def _score_image(
     segmenter: SquareSegmenter,
     dataset: ReferringDataset,
-    books: Sequence[Rulebook],
+    rules: Sequence[ScoringProtocol],
     group: str,
     references: Sequence[Reference],
     texts: Sequence[str],
@@ -189,17 +189,17 @@ def _score_image(
     image = dataset.image(references[0])
     masks = [dataset.mask(reference) for reference in references]
     counts: list[dict[str, Counts]] = [{} for _ in references]
-    for fit in dict.fromkeys(book.fit for book in books):
-        fitting = [book for book in books if book.fit == fit]
+    for fit in dict.fromkeys(rule.fit for rule in rules):
+        fitting = [rule for rule in rules if rule.fit == fit]
         enter = fitting[0].bands_in if dataset.bands else fitting[0].image_in
         square, geometry = enter(image, segmenter.image_size)
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
             logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))
             for place, one in enumerate(logits, start=start):
-                counts[place] |= {book.name: book.count(one, geometry, masks[place]) for book in fitting}
+                counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
     return [
-        _record(dataset, reference, group, text, mask, {book.name: found[book.name] for book in books})
+        _record(dataset, reference, group, text, mask, {rule.name: found[rule.name] for rule in rules})
         for reference, text, mask, found in zip(references, texts, masks, counts, strict=True)
     ]
 

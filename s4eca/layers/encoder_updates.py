@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 
-class Towers(nn.Module):
+class EncoderUpdates(nn.Module):
     """References to parameters inside the encoders, so that they are counted, trained and saved like any other part.
 
     A parameter ``layer.3.lora_A.weight`` of the vision encoder is found here as ``vision.layer.3.lora_A.weight``; it is
@@ -20,9 +20,9 @@ class Towers(nn.Module):
 
     def __init__(self, vision: Mapping[str, nn.Parameter], text: Mapping[str, nn.Parameter]) -> None:
         super().__init__()
-        for tower, parameters in (("vision", vision), ("text", text)):
+        for part, parameters in (("vision", vision), ("text", text)):
             for name, parameter in parameters.items():
-                self._place(f"{tower}.{name}", parameter)
+                self._place(f"{part}.{name}", parameter)
 
     def _place(self, name: str, parameter: nn.Parameter) -> None:
         *path, last = name.split(".")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor, nn
 
-PARTS = ("bands", "towers", "adapter", "decoder")
+T = TypeVar("T")
+
+PARTS = ("bands", "encoder_updates", "adapter", "decoder")
+# How versions before 0.2 called the first step of a tensor's name.
+FORMER_PARTS = {"towers": "encoder_updates"}
 # Vectors and matrices that should not shrink towards zero: queries, coordinate maps, zero-started projections, and the
 # map from bands to colours, which starts as the identity.
 NO_DECAY = ("queries", "place", "up.weight", "bands.weight")
@@ -38,6 +43,20 @@ def trainable_state(model: Any) -> dict[str, Tensor]:
     }
 
 
+def current_names(values: Mapping[str, T], prefix: str = "") -> dict[str, T]:
+    """Values under the names that their tensors have today, whichever version wrote them.
+
+    Args:
+        values: tensors or anything else by the name of a trainable tensor.
+        prefix: what stands in front of every name.
+    """
+    found: dict[str, T] = {}
+    for name, value in values.items():
+        part, dot, rest = name.removeprefix(prefix).partition(".")
+        found[f"{prefix}{FORMER_PARTS.get(part, part)}{dot}{rest}"] = value
+    return found
+
+
 def trainable_modules(model: Any) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of every trainable part that the model has."""
     for part in PARTS:
@@ -47,21 +66,21 @@ def trainable_modules(model: Any) -> Iterator[tuple[str, nn.Module]]:
 
 
 def parameter_groups(
-    model: nn.Module, *, lr_adapter: float, lr_decoder: float, weight_decay: float, lr_towers: float | None = None
+    model: nn.Module, *, lr_adapter: float, lr_decoder: float, weight_decay: float, lr_encoders: float | None = None
 ) -> list[dict[str, Any]]:
     """Optimiser groups: a learning rate for each part, decay on matrices only (METHOD's recipe, ours).
 
     Every trainable parameter is in exactly one group; an empty group is left out. What trains inside the encoders takes
-    `lr_towers`, else the rate that its method names, else that of the adapters.
+    `lr_encoders`, else the rate that its method names, else that of the adapters.
     """
-    if lr_towers is None:
-        lr_towers = getattr(getattr(model, "adapter", None), "towers_rate", None)
+    if lr_encoders is None:
+        lr_encoders = getattr(getattr(model, "adapter", None), "encoders_rate", None)
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model).items():
         decays = parameter.ndim >= 2 and not name.endswith(NO_DECAY)
         groups.setdefault((name.partition(".")[0], decays), []).append(parameter)
-    towers = lr_adapter if lr_towers is None else lr_towers
-    rates = {"bands": lr_adapter, "towers": towers, "adapter": lr_adapter, "decoder": lr_decoder}
+    encoders = lr_adapter if lr_encoders is None else lr_encoders
+    rates = {"bands": lr_adapter, "encoder_updates": encoders, "adapter": lr_adapter, "decoder": lr_decoder}
     return [
         {
             "name": f"{part}{'' if decays else '-no-decay'}",

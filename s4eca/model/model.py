@@ -38,9 +38,9 @@ class S4ECAModel(Shelf):
         text: frozen text encoder (`s4eca.protocols.TextEncoder`).
         config: all settings.
 
-    The trainable parts are `adapter`, `decoder`, `towers` (what a method made trainable inside the encoders) and
-    `bands` (where a map from n bands stands in front of them), by structure; the encoders never leave eval mode. They
-    are those of the active adapter; others stand by on the `shelf` (see `s4eca.model.named_adapters.Shelf`).
+    The trainable parts are `adapter`, `decoder`, `encoder_updates` (what a method made trainable inside the encoders)
+    and `bands` (where a map from n bands stands in front of them), by structure; the encoders never leave eval mode.
+    They are those of the active adapter; others stand by on the `shelf` (see `s4eca.model.named_adapters.Shelf`).
     """
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
@@ -119,7 +119,7 @@ class S4ECAModel(Shelf):
         """Run in another way from now on (see `s4eca.model.running.apply_running`); returns the model itself.
 
         Raises:
-            ConfigError: something that the method cannot have, or towers that would have to be loaded again.
+            ConfigError: something that the method cannot have, or encoders that would have to be loaded again.
         """
         apply_running(self, running)
         return self
@@ -249,7 +249,7 @@ def attach(
     Args:
         vision: an identifier (hub id, local directory, ``packaged:dinov2-s``) or a module that is loaded
             already, which is frozen in place and not copied; None takes the one that `config` names. A method that
-            rewrites encoders, or towers in bf16 or int8, change the ready one.
+            rewrites encoders, or encoders in bf16 or int8, change the ready one.
         text: likewise.
         config: all settings; None takes the defaults.
         running: how the model runs; None runs it plainly.

@@ -18,7 +18,7 @@ from torch import nn
 from s4eca.adapters.decoder_only import DecoderOnly
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
-from s4eca.layers.encoder_updates import Towers
+from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.parts import PARTS, Parts
 from s4eca.model.running import Running, check, set_sites
 from s4eca.model.sharing import enter
@@ -42,7 +42,7 @@ class Shelf(nn.Module):
     text: Any
     adapter: Any
     decoder: nn.Module
-    towers: Towers
+    encoder_updates: EncoderUpdates
     scaling: Any
     bands: nn.Module | None
     shelf: nn.ModuleDict

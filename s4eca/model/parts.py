@@ -10,13 +10,13 @@ from s4eca.config import S4ECAConfig
 from s4eca.decoder.mask_decoder import MaskDecoder
 from s4eca.errors import ConfigError
 from s4eca.layers.band_map import build_bands
-from s4eca.layers.encoder_updates import Towers
+from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.running import check_ready
 from s4eca.model.sharing import check_pair
 from s4eca.protocols import TextSpec, VisionSpec
 from s4eca.registry import build_method
 
-PARTS = ("adapter", "decoder", "towers", "scaling", "bands")
+PARTS = ("adapter", "decoder", "encoder_updates", "scaling", "bands")
 
 
 class Parts(nn.Module):
@@ -26,7 +26,7 @@ class Parts(nn.Module):
         config: its settings.
         adapter: the method.
         decoder: the mask decoder.
-        towers: what the method trains inside the encoders.
+        encoder_updates: what the method trains inside the encoders.
         scaling, bands: what stands in front of the encoders, or None.
     """
 
@@ -53,8 +53,8 @@ class Parts(nn.Module):
         check_ready(config, vision, text)
         if hasattr(adapter, "rewrite"):
             adapter.rewrite(vision, text)
-        towers = Towers(vision.added(), text.added())
-        return cls(config, adapter=adapter, decoder=decoder, towers=towers, scaling=scaling, bands=bands)
+        updates = EncoderUpdates(vision.added(), text.added())
+        return cls(config, adapter=adapter, decoder=decoder, encoder_updates=updates, scaling=scaling, bands=bands)
 
 
 def build_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> tuple[Any, nn.Module]:

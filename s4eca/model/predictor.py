@@ -42,7 +42,7 @@ class Predictor:
         model: a trained `S4ECAModel`.
         device: a torch device, or ``auto`` for an accelerator where there is one; None leaves the model where it is.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast).
-        running: towers in bf16 or int8, compiled blocks (see `s4eca.model.running.Running`); None leaves it as it is.
+        running: encoders in bf16 or int8, compiled blocks (see `s4eca.model.running.Running`); None leaves it as it is.
 
     Raises:
         ConfigError: unknown precision, a device that is not there, or a way to run that the method cannot have.
@@ -70,7 +70,7 @@ class Predictor:
             self.model.run_with(running)
         if precision == "fp16" and self.model.running.encoder_dtype == "bf16":
             raise ConfigError(
-                "precision is 'fp16', but the towers are in bf16, which it cannot be mixed with; take bf16."
+                "precision is 'fp16', but the encoders are in bf16, which it cannot be mixed with; take bf16."
             )
         self._image: tuple[Encoded, tuple[int, int]] | None = None
 

@@ -1,4 +1,4 @@
-"""Running a model cheaply: gradient checkpointing, frozen towers in bf16 or int8, `torch.compile`.
+"""Running a model cheaply: gradient checkpointing, frozen encoders in bf16 or int8, `torch.compile`.
 
 A `Running` belongs to a run and not to an adapter: the saved folder is the same under each. What a method cannot do is
 refused with its reason; `refusal` is the one place that knows, and docs/running.md prints what it says.
@@ -60,7 +60,7 @@ class Running:
     Attributes:
         checkpointing: what is computed anew in the backward instead of kept: ``none``, ``adapters`` (the sites),
             ``encoders`` (the blocks that gradients cross) or ``all``. The gradients stay the same.
-        encoder_dtype: of the frozen towers' weights: ``fp32``, ``bf16``, or ``int8`` (linear layers as whole numbers
+        encoder_dtype: of the frozen encoders' weights: ``fp32``, ``bf16``, or ``int8`` (linear layers as whole numbers
             with a scale a row; the rest and all arithmetic in fp32). What trains stays in fp32. It cannot be undone
             but by loading the encoders again.
         compile: whether blocks and sites go through ``torch.compile``, each by itself; raises torch's limit on
@@ -121,12 +121,12 @@ def apply_running(model: Any, running: Running) -> None:
             f"running.encoder_dtype is {running.encoder_dtype!r}, but these encoders are {before.encoder_dtype} "
             "already and have lost the rest; load them again."
         )
-    towers = (model.vision, model.text)
+    encoders = (model.vision, model.text)
     if before.encoder_dtype != running.encoder_dtype:
         trained = {id(parameter) for parameter in model.own_parameters()}
-        for tower in towers:
-            _ = tower.fingerprint  # that of the checkpoint, kept from here on
-            (_to_bf16 if running.encoder_dtype == "bf16" else _to_int8)(tower.backbone, trained)
+        for encoder in encoders:
+            _ = encoder.fingerprint  # that of the checkpoint, kept from here on
+            (_to_bf16 if running.encoder_dtype == "bf16" else _to_int8)(encoder.backbone, trained)
     # Images of a run are all of one size; sentences are not, nor is the number of expressions for an image.
     for module in blocks(model.vision):
         _compile(module, running, dynamic=False)
@@ -158,10 +158,10 @@ def check(configs: Iterable[S4ECAConfig], running: Running) -> None:
                 raise ConfigError(f"{asked}, which the method {config.method!r} cannot have: {reason}.")
 
 
-def _check_guests(towers: tuple[Any, ...], running: Running) -> None:
+def _check_guests(encoders: tuple[Any, ...], running: Running) -> None:
     """Refuse what a peft adapter inside an encoder cannot have, as for the method of its kind."""
-    for tower in towers:
-        guest = getattr(tower, "guest", None)
+    for encoder in encoders:
+        guest = getattr(encoder, "guest", None)
         settings = {} if guest is None else guest.note["config"]
         method = "dora" if settings.get("use_dora") else {"LN_TUNING": "ln"}.get(str(settings.get("peft_type")), "")
         for feature in running.features:
@@ -169,24 +169,24 @@ def _check_guests(towers: tuple[Any, ...], running: Running) -> None:
             if reason is not None:
                 raise ConfigError(
                     f"running.encoder_dtype is {running.encoder_dtype!r}, which the peft adapter inside "
-                    f"{tower.spec.source} cannot have: {reason}."
+                    f"{encoder.spec.source} cannot have: {reason}."
                 )
 
 
-def check_ready(config: S4ECAConfig, *towers: Any) -> None:
-    """Refuse towers that were passed ready-made in half precision where the method cannot have them.
+def check_ready(config: S4ECAConfig, *encoders: Any) -> None:
+    """Refuse encoders that were passed ready-made in half precision where the method cannot have them.
 
     DoRA can: the rows whose lengths it learns are those of the module as it was given.
 
     Raises:
-        ConfigError: the first such tower, with the reason.
+        ConfigError: the first such encoder, with the reason.
     """
     reason = None if config.method == "dora" else _REFUSED.get(("encoder_dtype: bf16", config.method))
-    for tower in towers if reason is not None else ():
-        half = {p.dtype for p in tower.parameters()} & {torch.bfloat16, torch.float16}
+    for encoder in encoders if reason is not None else ():
+        half = {p.dtype for p in encoder.parameters()} & {torch.bfloat16, torch.float16}
         if half:
             raise ConfigError(
-                f"The encoder {tower.spec.source} is in {str(half.pop()).removeprefix('torch.')}, which the method "
+                f"The encoder {encoder.spec.source} is in {str(half.pop()).removeprefix('torch.')}, which the method "
                 f"{config.method!r} cannot have: {reason}; pass it in float32."
             )
 
@@ -231,7 +231,7 @@ def _to_int8(backbone: nn.Module, trained: set[int]) -> None:
 class Stepped:
     """A frozen encoder as a run steps through it; everything else is the encoder's own.
 
-    Inside a block hidden states have the type of the tower's weights, outside that of the adapters, so that norms and
+    Inside a block hidden states have the type of the encoder's weights, outside that of the adapters, so that norms and
     residuals are calculated in fp32; the way there and back changes no bit of what nothing was added to.
 
     Args:
@@ -250,7 +250,7 @@ class Stepped:
 
     @property
     def inside(self) -> torch.dtype:
-        """Type of the tower's weights."""
+        """Type of the encoder's weights."""
         found: torch.dtype = next(p.dtype for p in self._encoder.backbone.parameters() if p.is_floating_point())
         return found
 
@@ -290,14 +290,14 @@ class Stepped:
         return tokens.with_values(self._cast(tokens.values, self._outside))
 
     def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Types are left to autocast where towers and adapters have the same."""
+        """Types are left to autocast where encoders and adapters have the same."""
         return x if self.inside == self._outside else x.to(dtype)
 
 
 def stepped(encoder: Any, running: Running, outside: torch.dtype) -> Any:
     """The encoder as `running` steps through it; the encoder itself where that is the plain way.
 
-    A tower that was passed ready-made in half precision is stepped through as one that was rounded here.
+    A encoder that was passed ready-made in half precision is stepped through as one that was rounded here.
     """
     checkpointed = running.checkpointing in ("encoders", "all")
     found = Stepped(encoder, outside, checkpointed)

@@ -98,7 +98,7 @@ def _on(given: Any, beside: Any) -> list[Any]:
         return []  # of no library; whoever wraps it says so
     own = {id(parameter) for parameter in given.parameters()}
     others = [model for model in list(_LIVE) if model is not beside]
-    return [m for m in others if any(id(p) in own for tower in (m.vision, m.text) for p in tower.parameters())]
+    return [m for m in others if any(id(p) in own for encoder in (m.vision, m.text) for p in encoder.parameters())]
 
 
 def _surely(find: Callable[[], list[Any]]) -> list[Any]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import AdapterFolderError, ConfigError
-from s4eca.layers.trainable import trainable_state
+from s4eca.layers.trainable import current_names, trainable_state
 from s4eca.saved.card import write_card
 
 Model = TypeVar("Model", bound="Attached")
@@ -228,7 +228,7 @@ def tensor_table(path: Path) -> dict[str, int]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return current_names({name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
     except FileNotFoundError as error:
         raise AdapterFolderError(f"{path} does not exist; the adapter folder is incomplete.") from error
     except (OSError, SafetensorError) as error:
@@ -240,7 +240,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return current_names(load_file(path))
     except FileNotFoundError as error:
         raise AdapterFolderError(f"{path} does not exist; the adapter folder is incomplete.") from error
     except (OSError, SafetensorError) as error:

@@ -37,12 +37,12 @@ from s4eca.errors import AdapterFolderError
 from s4eca.saved.card import LICENCES, write_card
 from s4eca.saved.folder import CARD, CONFIG, WEIGHTS, Attached, Card, read_config, save, sha256, tensor_table
 
-# All that an adapter folder may hold; `vision` and `text` are plain peft folders of a method that wraps the towers.
+# All that an adapter folder may hold; `vision` and `text` are plain peft folders of a method that wraps the encoders.
 FILES = (
     WEIGHTS,
     CONFIG,
     CARD,
-    *(f"{tower}/{name}" for tower in ("vision", "text") for name in ("*.safetensors", "*.json", "*.md")),
+    *(f"{part}/{name}" for part in ("vision", "text") for name in ("*.safetensors", "*.json", "*.md")),
 )
 # The root of what the library's HTTP package raises; which package that is has changed and is the library's affair.
 TRANSPORT = cast(type[Exception], HfHubHTTPError.__bases__[0])

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from s4eca.layers.trainable import trainable_parameters
+from s4eca.layers.trainable import current_names, trainable_parameters
 from s4eca.model.model import S4ECAModel
 
 
@@ -80,4 +80,4 @@ class MovingAverage(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The average comes back on resume."""
         self.updates = int(state_dict["updates"])
-        self.average = dict(state_dict["average"])
+        self.average = current_names(state_dict["average"])

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
-from s4eca.data.augment.draw import Turn
+from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
@@ -35,7 +35,7 @@ class ReferringData(LightningDataModule):
         layout: ``rrsisd``, ``refsegrs`` or ``jsonl``.
         batch_size: samples an update.
         train_split, val_split, test_split: names of the splits.
-        turns: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
+        symmetries: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
         absent_share: share of training samples whose expression names an absent class; used only where the reader
             says that annotations are exhaustive.
         cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once.
@@ -55,7 +55,7 @@ class ReferringData(LightningDataModule):
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "test",
-        turns: Sequence[str] = ("IDENTITY",),
+        symmetries: Sequence[str] = ("IDENTITY",),
         absent_share: float = 0.15,
         cache: str = "none",
         cache_dtype: str = "float16",
@@ -69,7 +69,7 @@ class ReferringData(LightningDataModule):
         self.root, self.layout = Path(root), layout
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.names = {"train": train_split, "val": val_split, "test": test_split}
-        self.turns = tuple(_turn(name) for name in turns)
+        self.symmetries = tuple(_symmetry(name) for name in symmetries)
         self.absent_share = absent_share
         self.cache_place, self.cache_dtype = cache, cache_dtype
         self.mask_size = mask_size
@@ -101,15 +101,15 @@ class ReferringData(LightningDataModule):
             folder = None if self.cache_place == "memory" else Path(self.cache_place)
             self.cache = FeatureCache(self.model.feature_recipe(self.cache_dtype), folder)
         for part in wanted:
-            # The identity always: it is what a sample falls back to when no turn keeps its expression true.
-            turns = dict.fromkeys((Turn.IDENTITY, *self.turns)) if part == "train" else (Turn.IDENTITY,)
-            self._encode(self.splits[part], tuple(turns))
+            # The identity always: it is what a sample falls back to when no symmetry keeps its expression true.
+            drawn = (Symmetry.IDENTITY, *(self.symmetries if part == "train" else ()))
+            self._encode(self.splits[part], tuple(dict.fromkeys(drawn)))
 
-    def _encode(self, split: ReferringDataset, turns: Sequence[Turn]) -> None:
+    def _encode(self, split: ReferringDataset, symmetries: Sequence[Symmetry]) -> None:
         assert self.cache is not None and self.trainer is not None
         model, size = self.model, self.model.config.image_size
         device = self.trainer.strategy.root_device
-        missing = missing_entries(split, self.cache, size, turns)
+        missing = missing_entries(split, self.cache, size, symmetries)
         model.to(device)
         with tqdm(total=len(missing), desc=f"encoding {split.split} images", disable=not missing) as bar:
             for start in range(0, len(missing), ENCODE_BATCH):
@@ -136,7 +136,7 @@ class ReferringData(LightningDataModule):
         side = self.mask_size or 8 * (self.model.config.image_size // self.model.stride)
         wanted = split.exhaustive and self.absent_share > 0
         absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
-        samples = TrainingSamples(split, self.model.config.image_size, side, self.cache, self.turns, absent)
+        samples = TrainingSamples(split, self.model.config.image_size, side, self.cache, self.symmetries, absent)
         return self._loader(samples, DrawSampler(len(samples), self.seed))
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -161,10 +161,10 @@ class ReferringData(LightningDataModule):
         return batch.to(device)
 
 
-def _turn(name: str) -> Turn:
-    if name not in Turn.__members__:
-        raise ConfigError(f"turns has {name!r}; it must be one of {', '.join(Turn.__members__)}.")
-    return Turn[name]
+def _symmetry(name: str) -> Symmetry:
+    if name not in Symmetry.__members__:
+        raise ConfigError(f"symmetries has {name!r}; it must be one of {', '.join(Symmetry.__members__)}.")
+    return Symmetry[name]
 
 
 def _row(tensor: Tensor, row: int) -> Tensor:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from s4eca.data.augment.absent import AbsentSampler
-from s4eca.data.augment.draw import Turn, draw_turn, turn_array
+from s4eca.data.augment.draw import draw_symmetry
+from s4eca.data.augment.symmetries import Symmetry, apply_symmetry
 from s4eca.data.feature_cache import FeatureCache, entry_name
 from s4eca.data.preprocess import stretch, stretch_bands, working_mask
 from s4eca.data.sample import Reference, ReferringDataset
@@ -62,29 +63,29 @@ class _Images:
             self._names[key] = entry_name(self.split.image_bytes(reference), "").rstrip("-")
         return self._names[key]
 
-    def pixels(self, reference: Reference, turn: Turn) -> NDArray[Any]:
+    def pixels(self, reference: Reference, symmetry: Symmetry) -> NDArray[Any]:
         """The turned image: (S, S, 3) uint8, or (S, S, n) float32 of a data set with bands."""
-        turned = turn_array(self.split.image(reference), turn)
+        turned = apply_symmetry(self.split.image(reference), symmetry)
         return stretch_bands(turned, self.size) if self.split.bands else stretch(turned, self.size)
 
-    def fill(self, item: Item, reference: Reference, turn: Turn) -> Item:
+    def fill(self, item: Item, reference: Reference, symmetry: Symmetry) -> Item:
         """Give the item its features, or its pixels where there is no cache."""
         if self.cache is None:
-            item.image = self.pixels(reference, turn)
+            item.image = self.pixels(reference, symmetry)
         else:
-            item.features = self.cache.get(f"{self.name(reference)}-{turn.name.lower()}")
+            item.features = self.cache.get(f"{self.name(reference)}-{symmetry.name.lower()}")
         return item
 
 
 class TrainingSamples(Dataset[Item]):
-    """Samples with draws: a turn of image, mask and expression together, and sometimes an absent expression.
+    """Samples with draws: a symmetry of image, mask and expression together, and sometimes an absent expression.
 
     Args:
         split: the references.
         size: side of the input in pixels.
         mask_size: side of the truth, area-averaged.
-        cache: features of every image under every turn, or None for pixels.
-        turns: symmetries to draw from.
+        cache: features of every image under every symmetry, or None for pixels.
+        symmetries: symmetries to draw from.
         absent: draws expressions of absent classes anew every epoch, or None.
     """
 
@@ -94,13 +95,13 @@ class TrainingSamples(Dataset[Item]):
         size: int,
         mask_size: int,
         cache: FeatureCache | None,
-        turns: Sequence[Turn],
+        symmetries: Sequence[Symmetry],
         absent: AbsentSampler | None,
     ) -> None:
         self.split = split
         self.images = _Images(split, size, cache)
         self.mask_size = mask_size
-        self.turns = tuple(turns)
+        self.symmetries = tuple(symmetries)
         self.absent = absent
         self._mask = lru_cache(maxsize=None)(self._load_mask)
         self._absent = lru_cache(maxsize=1)(self._draw_absent)
@@ -126,9 +127,9 @@ class TrainingSamples(Dataset[Item]):
     def __getitem__(self, draw: Draw) -> Item:
         index, seed, epoch = draw
         reference, truth = self._chosen(index, epoch)
-        turn, expression = draw_turn(reference.expression, np.random.default_rng(seed), self.turns)
-        item = Item(expression, np.ascontiguousarray(turn_array(truth, turn)), index)
-        return self.images.fill(item, reference, turn)
+        symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
+        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index)
+        return self.images.fill(item, reference, symmetry)
 
 
 class ScoringSamples(Dataset[Item]):
@@ -152,22 +153,22 @@ class ScoringSamples(Dataset[Item]):
         reference = self.split.references[index]
         expression = reference.expression if self.expressions is None else self.expressions[index]
         item = Item(expression, self.split.mask(reference), index)
-        return self.images.fill(item, reference, Turn.IDENTITY)
+        return self.images.fill(item, reference, Symmetry.IDENTITY)
 
 
 def missing_entries(
-    split: ReferringDataset, cache: FeatureCache, size: int, turns: Sequence[Turn]
-) -> list[tuple[str, Reference, Turn]]:
-    """Entries (name, a reference of the image, turn) that the cache does not hold yet, each once."""
+    split: ReferringDataset, cache: FeatureCache, size: int, symmetries: Sequence[Symmetry]
+) -> list[tuple[str, Reference, Symmetry]]:
+    """Entries (name, a reference of the image, symmetry) that the cache does not hold yet, each once."""
     images = _Images(split, size, None)
     wanted = {
-        f"{images.name(r)}-{turn.name.lower()}": (r, turn) for turn in turns for r in split.references
+        f"{images.name(r)}-{symmetry.name.lower()}": (r, symmetry) for symmetry in symmetries for r in split.references
     }
-    return [(name, r, turn) for name, (r, turn) in wanted.items() if name not in cache]
+    return [(name, r, symmetry) for name, (r, symmetry) in wanted.items() if name not in cache]
 
 
-def to_pixels(split: ReferringDataset, size: int, wanted: Sequence[tuple[str, Reference, Turn]]) -> torch.Tensor:
+def to_pixels(split: ReferringDataset, size: int, wanted: Sequence[tuple[str, Reference, Symmetry]]) -> torch.Tensor:
     """(B, 3, S, S) RGB in 0..255, or (B, n, S, S) bands, of some missing entries."""
     images = _Images(split, size, None)
-    stacked = np.stack([images.pixels(r, turn) for _, r, turn in wanted])
+    stacked = np.stack([images.pixels(r, symmetry) for _, r, symmetry in wanted])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)

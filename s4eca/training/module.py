@@ -12,7 +12,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import segmentation_loss, upsample
 from s4eca.errors import AdapterFolderError
 from s4eca.evaluation.referring_metric import ReferringScores
-from s4eca.layers.trainable import trainable_state
+from s4eca.layers.trainable import current_names, trainable_state
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.running import Running
 from s4eca.training.batch import Batch
@@ -27,7 +27,7 @@ class S4ECAModule(LightningModule):
     Args:
         config: encoders, adapters and decoder.
         optim: learning rates and schedule.
-        running: checkpointing, the towers' type, compilation; not part of what is saved.
+        running: checkpointing, the encoders' type, compilation; not part of what is saved.
     """
 
     def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None, running: Running = PLAIN) -> None:
@@ -107,6 +107,7 @@ class S4ECAModule(LightningModule):
                     f"The checkpoint was made with another {part} encoder (weights {noted[part][:12]}…) than "
                     f"{getattr(self.config, part)} (weights {found[:12]}…)."
                 )
+        checkpoint["state_dict"] = current_names(checkpoint["state_dict"], "model.")
         expected = {f"model.{k}" for k in trainable_state(self.model)}
         found_names = set(checkpoint["state_dict"])
         if expected != found_names:

@@ -17,7 +17,7 @@ class OptimConfig:
     Attributes:
         lr_adapter: learning rate of the adapters.
         lr_decoder: learning rate of the decoder.
-        lr_towers: learning rate of what trains inside the encoders (LoRA, full fine-tuning ...); None takes the rate
+        lr_encoders: learning rate of what trains inside the encoders (LoRA, full fine-tuning ...); None takes the rate
             that the method names, else `lr_adapter`.
         weight_decay: on matrices only.
         warmup: updates of linear warm-up; the first update already has a non-zero rate, since a zero update would
@@ -28,7 +28,7 @@ class OptimConfig:
 
     lr_adapter: float = 5e-4
     lr_decoder: float = 2e-4
-    lr_towers: float | None = None
+    lr_encoders: float | None = None
     weight_decay: float = 1e-2
     warmup: int = 100
     power: float = 0.9
@@ -50,7 +50,7 @@ def build_optimiser(
         model,
         lr_adapter=config.lr_adapter,
         lr_decoder=config.lr_decoder,
-        lr_towers=config.lr_towers,
+        lr_encoders=config.lr_encoders,
         weight_decay=config.weight_decay,
     )
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))

@@ -62,7 +62,7 @@ def loss(model: Any, seed: int = 3) -> Tensor:
 
 def train(model: Any, updates: int) -> None:
     """AdamW updates of everything that trains, all at one rate, without decay, each on another batch."""
-    groups = parameter_groups(model, lr_adapter=1e-2, lr_decoder=1e-2, lr_towers=1e-2, weight_decay=0.0)
+    groups = parameter_groups(model, lr_adapter=1e-2, lr_decoder=1e-2, lr_encoders=1e-2, weight_decay=0.0)
     optimiser = torch.optim.AdamW(groups)
     model.train()
     for seed in range(updates):

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from s4eca.evaluation.overlap import count
-from s4eca.evaluation.protocols import RULEBOOKS, rulebook
+from s4eca.evaluation.protocols import PROTOCOLS, scoring_protocol
 
 GOLDEN = json.loads((Path(__file__).parent / "referring_scores.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("row", GOLDEN["rows"], ids=lambda row: f"{row['protocol']}-{row['flags']}")
 def test_scores_worked_by_hand(row: dict[str, Any]) -> None:
-    scores = rulebook(row["protocol"], **row["flags"]).scores(GOLDEN["intersection"], GOLDEN["union"])
+    scores = scoring_protocol(row["protocol"], **row["flags"]).scores(GOLDEN["intersection"], GOLDEN["union"])
     for name, fraction in row["scores"].items():
         assert scores[name] == pytest.approx(float(Fraction(fraction)), abs=1e-13), name
 
@@ -36,4 +36,4 @@ def test_pycocotools_finds_the_same_overlap() -> None:
         assert ours.union == int(coco.area(coco.merge(codes)))
         assert ours.intersection / ours.union == pytest.approx(float(coco.iou([codes[0]], [codes[1]], [0])[0, 0]))
         pairs.append((ours.intersection, ours.union))
-    assert 0 < RULEBOOKS["native"].scores(*zip(*pairs, strict=True))["oIoU"] < 1
+    assert 0 < PROTOCOLS["native"].scores(*zip(*pairs, strict=True))["oIoU"] < 1

@@ -42,7 +42,7 @@ def head(*first: str) -> list[str]:
 def tables() -> str:
     """Both tables and the reasons, in Markdown."""
     reasons: list[str] = []
-    families = head("family", "tower", "mode")
+    families = head("family", "encoder", "mode")
     for name, family in FAMILIES.items():
         for mode, settings in MODES.items():
             row = (name, family.role, mode, *cells(S4ECAConfig(**settings), reasons))

@@ -26,7 +26,7 @@ base, text, place = sys.argv[1:]
 torch.manual_seed(0)
 for method in ("lora", "dora", "ia3", "vera", "ln"):
     model = s4eca.attach(base, text, method=method, **SMALL)
-    stir(model.towers)
+    stir(model.encoder_updates)
     torch.save(features(model.vision), model.save_pretrained(f"{place}/{method}") / "features.pt")
 for kind, make in CONFIGS.items():
     plain = peft.get_peft_model(Dinov2Model.from_pretrained(base), make())
@@ -64,7 +64,7 @@ def oldest() -> str:
 
 def python(*words: object, before: str = "") -> subprocess.CompletedProcess[str]:
     """Run Python with a folder in front of everything that is installed."""
-    paths = [before, str(ROOT), str(ROOT / "tests" / "unit" / "rivals")]
+    paths = [before, str(ROOT), str(ROOT / "tests" / "unit" / "baselines")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return subprocess.run(
         [sys.executable, *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
@@ -83,8 +83,8 @@ def test_the_oldest_is_the_one_that_the_package_asks_for(oldest):
 
 
 def test_all_of_it_holds_under_the_oldest(oldest):
-    files = sorted((ROOT / "tests" / "unit" / "rivals").glob("test_peft_*.py"))
-    files.append(ROOT / "tests" / "unit" / "rivals" / "test_weights.py")
+    files = sorted((ROOT / "tests" / "unit" / "baselines").glob("test_peft_*.py"))
+    files.append(ROOT / "tests" / "unit" / "baselines" / "test_weights.py")
     ran = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, before=oldest)
     assert ran.returncode == 0, ran.stdout[-4000:]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from s4eca.data.augment.symmetries import Turn, Vector
+from s4eca.data.augment.symmetries import Symmetry, Vector
 
 LEFT, RIGHT, UP, DOWN = (-1, 0), (1, 0), (0, -1), (0, 1)
 _MIDDLE = (0, 0)
@@ -33,14 +33,14 @@ _NO_NOUN = re.compile(
     re.I,
 )
 
-# Left as they are whatever the turn: the word is not about a direction in the picture.
+# Left as they are whatever the symmetry: the word is not about a direction in the picture.
 _NOT_DIRECTIONS = (
     r"(?:from|seen\s+from)\s+above\b|above[\s-]ground\b|top[\s-](?:view|down\s+view)\b|right[\s-]angled?\b"
     r"|(?<!the )(?<!to )(?<!most )(?<!far )right\s+"
     r"(?:next|beside|near|by|between|behind|against|along|through|across|around)\b"
 )
 # Words about the picture that are not rewritten. The turn decides whether the expression survives them.
-_REFUSED: tuple[tuple[str, Callable[[Turn], bool]], ...] = (
+_REFUSED: tuple[tuple[str, Callable[[Symmetry], bool]], ...] = (
     (
         r"o'clock|degrees?|bearing|azimuth|°|(?:left|right)[\s-]turn(?:ing)?|turn(?:s|ing)?\s+(?:left|right)",
         lambda t: True,
@@ -97,7 +97,7 @@ class _UnknownDirection(Exception):
     """A direction word stands where the rules do not reach."""
 
 
-def turn_expression(text: str, turn: Turn) -> str | None:
+def rewrite_directions(text: str, symmetry: Symmetry) -> str | None:
     """The expression that is true of the turned image where `text` is true of the image.
 
     Letter case at the start of a phrase, hyphens, and the order of "upper left" are kept. English only: text with
@@ -105,17 +105,17 @@ def turn_expression(text: str, turn: Turn) -> str | None:
 
     Args:
         text: the expression.
-        turn: what is done to the image.
+        symmetry: what is done to the image.
 
     Returns:
         The rewritten expression; `text` itself where it names no direction; None where it cannot be rewritten safely.
     """
-    if turn is Turn.IDENTITY:
+    if symmetry is Symmetry.IDENTITY:
         return text
-    if _refused(text, turn):
+    if _refused(text, symmetry):
         return None
     try:
-        pieces = [piece if match is None else _say(match, turn) for match, piece in _split(text)]
+        pieces = [piece if match is None else _say(match, symmetry) for match, piece in _split(text)]
     except _UnknownDirection:
         return None
     return "".join(pieces)
@@ -130,10 +130,10 @@ def directions(text: str) -> list[Vector] | None:
     return [vector for vector in named if vector != _MIDDLE]
 
 
-def _refused(text: str, turn: Turn) -> bool:
+def _refused(text: str, symmetry: Symmetry) -> bool:
     if any(letter.isalpha() and not letter.isascii() for letter in text):
         return True
-    if any(applies(turn) and re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.I) for words, applies in _REFUSED):
+    if any(applies(symmetry) and re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.I) for words, applies in _REFUSED):
         return True
     if _ABBREVIATED.search(text) or _NAMED.search(text):
         return True
@@ -176,15 +176,15 @@ def _vector(match: re.Match[str]) -> Vector:
     return sum(x for x, _ in named), sum(y for _, y in named)
 
 
-def _say(match: re.Match[str], turn: Turn) -> str:
-    """The phrase after the turn, with the case of the old one."""
+def _say(match: re.Match[str], symmetry: Symmetry) -> str:
+    """The phrase after the symmetry, with the case of the old one."""
     part = {name: value for name, value in match.groupdict().items() if value}
-    if "skip" in part or ("axis" in part and not turn.swaps_axes):
+    if "skip" in part or ("axis" in part and not symmetry.swaps_axes):
         return match.group()
     if "axis" in part:
         said = "vertical" if part["axis"].lower() == "horizontal" else "horizontal"
         return _cased(said + part.get("axisly", ""), match.group())
-    old, new = _vector(match), turn.of(_vector(match))
+    old, new = _vector(match), symmetry.of(_vector(match))
     if new == old:
         return match.group()
     if "point" in part:

@@ -1,4 +1,4 @@
-"""Turning a training sample: image, mask and expression together, or not at all."""
+"""A symmetry for a training sample: of image, mask and expression together, or not at all."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from s4eca.data.augment.direction_words import turn_expression
-from s4eca.data.augment.symmetries import Turn, turn_array
+from s4eca.data.augment.direction_words import rewrite_directions
+from s4eca.data.augment.symmetries import Symmetry
 
-__all__ = ["FLIPS", "TURNS", "Turn", "draw_turn", "possible_turns", "turn_array", "turn_expression"]
-
-FLIPS = (Turn.IDENTITY, Turn.FLIP_LR, Turn.FLIP_UD, Turn.ROT180)
-TURNS = tuple(Turn)
+FLIPS = (Symmetry.IDENTITY, Symmetry.FLIP_LR, Symmetry.FLIP_UD, Symmetry.ROT180)
+SYMMETRIES = tuple(Symmetry)
 
 
-def possible_turns(expression: str, turns: Sequence[Turn] = TURNS) -> tuple[tuple[Turn, str], ...]:
-    """The turns among `turns` under which an expression can be kept true, each with the rewritten expression."""
-    said = ((turn, turn_expression(expression, turn)) for turn in turns)
-    return tuple((turn, text) for turn, text in said if text is not None)
+def possible_symmetries(
+    expression: str, symmetries: Sequence[Symmetry] = SYMMETRIES
+) -> tuple[tuple[Symmetry, str], ...]:
+    """Those under which an expression can be kept true, each with the rewritten expression."""
+    said = ((symmetry, rewrite_directions(expression, symmetry)) for symmetry in symmetries)
+    return tuple((symmetry, text) for symmetry, text in said if text is not None)
 
 
-def draw_turn(expression: str, generator: np.random.Generator, turns: Sequence[Turn] = TURNS) -> tuple[Turn, str]:
-    """One of the possible turns, all equally likely, with its expression; the identity where none is possible."""
-    possible = possible_turns(expression, turns)
+def draw_symmetry(
+    expression: str, generator: np.random.Generator, symmetries: Sequence[Symmetry] = SYMMETRIES
+) -> tuple[Symmetry, str]:
+    """One of the possible symmetries, all equally likely, with its expression; the identity where none is possible."""
+    possible = possible_symmetries(expression, symmetries)
     if not possible:
-        return Turn.IDENTITY, expression
+        return Symmetry.IDENTITY, expression
     return possible[int(generator.integers(len(possible)))]

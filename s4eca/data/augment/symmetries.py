@@ -12,7 +12,7 @@ Vector = tuple[int, int]
 _T = TypeVar("_T", bound=np.generic)
 
 
-class Turn(Enum):
+class Symmetry(Enum):
     """A flip or right-angle turn of an image.
 
     The value (a, b, c, d) sends the direction (x right, y down) to (a x + b y, c x + d y).
@@ -31,21 +31,21 @@ class Turn(Enum):
     ANTITRANSPOSE = (0, -1, -1, 0)
 
     def of(self, direction: Vector) -> Vector:
-        """Where a direction (x right, y down) points after the turn."""
+        """Where a direction (x right, y down) points after the symmetry."""
         a, b, c, d = self.value
         x, y = direction
         return a * x + b * y, c * x + d * y
 
-    def then(self, other: Turn) -> Turn:
-        """The turn that does this one first and `other` afterwards."""
+    def then(self, other: Symmetry) -> Symmetry:
+        """The symmetry that does this one first and `other` afterwards."""
         right, down = other.of(self.of((1, 0))), other.of(self.of((0, 1)))
-        return Turn((right[0], down[0], right[1], down[1]))
+        return Symmetry((right[0], down[0], right[1], down[1]))
 
     @property
-    def inverse(self) -> Turn:
-        """The turn that undoes this one."""
+    def inverse(self) -> Symmetry:
+        """The symmetry that undoes this one."""
         a, b, c, d = self.value
-        return Turn((a, c, b, d))
+        return Symmetry((a, c, b, d))
 
     @property
     def swaps_axes(self) -> bool:
@@ -54,15 +54,15 @@ class Turn(Enum):
 
     @property
     def mirrors(self) -> bool:
-        """Whether the turn makes a mirror image."""
+        """Whether it makes a mirror image."""
         a, b, c, d = self.value
         return bool(a * d - b * c < 0)
 
 
-def turn_array(array: NDArray[_T], turn: Turn) -> NDArray[_T]:
-    """An image (H, W, C) or mask (H, W) after a turn, as an array of its own; height and width swap where axes do."""
-    a, b, c, d = turn.value
-    if turn.swaps_axes:
+def apply_symmetry(array: NDArray[_T], symmetry: Symmetry) -> NDArray[_T]:
+    """An image (H, W, C) or mask (H, W) after a symmetry, as its own array; height and width swap where axes do."""
+    a, b, c, d = symmetry.value
+    if symmetry.swaps_axes:
         array = np.swapaxes(array, 0, 1)
     if a + b < 0:
         array = array[:, ::-1]

@@ -148,7 +148,7 @@ def test_an_expression_says_the_same_alone_and_beside_longer_ones(speaking):
 
 @pytest.mark.parametrize("name", SIGLIP_TEXT)
 def test_our_readers_do_not_hear_siglips_padding(loaded, toy_model, name):
-    """What stands behind the first end token reaches the proxies through the frozen tower alone."""
+    """What stands behind the first end token reaches the proxies through the frozen encoder alone."""
     model = toy_model(pair=loaded("dinov2", name), image_size=28)
     update(model)
     site = next(iter(model.adapter.text.values()))

@@ -8,11 +8,11 @@ from band_images import FOUR, field, write_bands
 from PIL import Image
 
 from s4eca.data.audit import audit
-from s4eca.data.augment.symmetries import Turn, turn_array
+from s4eca.data.augment.symmetries import Symmetry, apply_symmetry
 from s4eca.data.band_files import bands_size, read_bands
 from s4eca.data.open import open_dataset
 from s4eca.errors import DataError
-from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.protocols import PROTOCOLS
 
 
 def noise(kind=np.uint16, bands=4, shape=(9, 7)):
@@ -98,7 +98,7 @@ def test_a_jsonl_set_gives_bands_in_the_order_asked(ending, make_set):
     image = split.image(split.references[0])
     assert np.array_equal(image, field(0)[0].astype(np.float32)) and split.bands == FOUR
     assert audit(split).faults == []
-    turned = turn_array(image, Turn.ROT90)
+    turned = apply_symmetry(image, Symmetry.ROT90)
     assert np.array_equal(turned, np.rot90(image)) and turned.dtype == np.float32
 
 
@@ -118,17 +118,17 @@ def test_faults_of_a_set_are_sentences(make_set):
         open_dataset(root, "rrsisd", "train", bands=FOUR)
 
 
-@pytest.mark.parametrize("name", RULEBOOKS)
+@pytest.mark.parametrize("name", PROTOCOLS)
 def test_scores_look_at_bands_as_at_colours(name):
     """Bands without rounding enter the square as 8-bit colours do, to a grey level or so."""
     x, y = np.meshgrid(np.linspace(0, 3, 70), np.linspace(0, 2, 50))
     image = (127 + 100 * np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=2)).astype(np.uint8)
-    square, geometry = RULEBOOKS[name].image_in(image, 28)
-    bands, same = RULEBOOKS[name].bands_in(image.astype(np.float32), 28)
+    square, geometry = PROTOCOLS[name].image_in(image, 28)
+    bands, same = PROTOCOLS[name].bands_in(image.astype(np.float32), 28)
     assert geometry == same and bands.shape == (28, 28, 3)
     inside = ~np.isnan(bands)
     assert np.abs(bands - square)[inside].max() < (1.5 if geometry.fit == "stretch" else 60)
     assert np.abs(bands - square)[inside].mean() < 4
     assert inside.all() == (geometry.fit == "stretch") and inside[14].all()
     with pytest.raises(ValueError, match="float32"):
-        RULEBOOKS[name].bands_in(image, 28)
+        PROTOCOLS[name].bands_in(image, 28)

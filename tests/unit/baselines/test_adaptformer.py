@@ -20,7 +20,7 @@ def test_one_bottleneck_costs_its_two_layers() -> None:
     assert count(Bottleneck(768, 116)) == 179_060
 
 
-def test_ranks_of_the_towers_may_differ() -> None:
+def test_ranks_of_the_encoders_may_differ() -> None:
     # METHOD 7: 12 blocks of 768 and 12 of 512 channels at 116 each.
     equal = budget(S4ECAConfig(method="adaptformer"), check_effective=False).adapters
     apart = budget(S4ECAConfig(method="adaptformer", options={"rank_text": 16}), check_effective=False).adapters
@@ -50,8 +50,8 @@ def middle(layer, x):
 def test_gradients_reach_the_first_block_of_both(toy_model) -> None:
     model = toy_model(method="adaptformer", options={"rank": 4})
     model(torch.randn(3, 3, 32, 32), SAID).sum().backward()
-    for tower in (model.adapter.vision, model.adapter.text):
-        assert all(side.up.weight.grad.abs().sum() > 0 for side in tower)
+    for encoder in (model.adapter.vision, model.adapter.text):
+        assert all(side.up.weight.grad.abs().sum() > 0 for side in encoder)
 
 
 def test_stages_have_bottlenecks_of_their_own_width(toy_model) -> None:

@@ -49,16 +49,16 @@ def test_a_saved_folder_holds_and_restores_both_encoders(toy_model, tmp_path) ->
 def test_encoders_have_a_rate_of_their_own(toy_model) -> None:
     model = toy_model(method="full")
     groups = {g["name"]: g for g in parameter_groups(model, lr_adapter=5e-4, lr_decoder=2e-4, weight_decay=1e-2)}
-    assert groups["towers"]["lr"] == groups["towers-no-decay"]["lr"] == 3e-5
+    assert groups["encoder_updates"]["lr"] == groups["encoder_updates-no-decay"]["lr"] == 3e-5
     assert groups["decoder"]["lr"] == 2e-4
-    assert sum(p.numel() for n in ("towers", "towers-no-decay") for p in groups[n]["params"]) == (
+    assert sum(p.numel() for n in ("encoder_updates", "encoder_updates-no-decay") for p in groups[n]["params"]) == (
         model.vision.spec.parameters + model.text.spec.parameters
     )
 
 
 def test_encoders_stay_in_eval_mode_and_without_a_cache(toy_model) -> None:
     model = toy_model(method="full").train()
-    assert not any(module.training for tower in (model.vision, model.text) for module in tower.modules())
+    assert not any(module.training for encoder in (model.vision, model.text) for module in encoder.modules())
     assert "trains inside" in model.uncacheable
 
 

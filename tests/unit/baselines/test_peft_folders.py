@@ -36,7 +36,7 @@ def method(request):
 def test_our_folder_opens_in_plain_peft(method, source, settings, tmp_path):
     torch.manual_seed(0)
     model = s4eca.attach(config=settings(method=method))
-    stir(model.towers)
+    stir(model.encoder_updates)
     folder = model.save_pretrained(tmp_path / "adapter")
     bare = Dinov2Model.from_pretrained(source("dinov2"))
     without = plain_features(bare)
@@ -55,7 +55,7 @@ def test_of_every_vision_family(name, kind, source, settings, tmp_path):
     model = s4eca.attach(config=settings(vision=name, method=kind, **size))
     before = features(load_vision(source(name)), model.config.image_size)
     assert torch.equal(features(model.vision, model.config.image_size), before)
-    stir(model.towers)
+    stir(model.encoder_updates)
     folder = model.save_pretrained(tmp_path / "adapter")
     again = registry.load_vision_encoder(f"peft:{folder / 'vision'}")
     found = features(again, model.config.image_size)
@@ -70,7 +70,7 @@ def test_of_every_text_family(name, kind, source, settings, tmp_path):
     model = s4eca.attach(config=settings(text=name, method=kind))
     before = words(load_text(source(name)))
     assert torch.equal(words(model.text), before)
-    stir(model.towers)
+    stir(model.encoder_updates)
     folder = model.save_pretrained(tmp_path / "adapter")
     found = words(registry.load_text_encoder(f"peft:{folder / 'text'}"))
     assert torch.equal(found, words(model.text)) and not torch.allclose(found, before, atol=1e-3)
@@ -137,13 +137,13 @@ def test_our_plain_folder_comes_back_as_an_encoder(method, settings, source, tmp
     """One step further: what a method trained becomes the encoder under another one."""
     torch.manual_seed(0)
     model = s4eca.attach(config=settings(method=method))
-    stir(model.towers)
+    stir(model.encoder_updates)
     folder = model.save_pretrained(tmp_path / "adapter")
     vision = registry.load_vision_encoder(f"peft:{folder / 'vision'}")
     text = registry.load_text_encoder(f"peft:{folder / 'text'}@{source('bert')}")
     assert torch.equal(features(vision), features(model.vision)) and torch.equal(words(text), words(model.text))
     assert vision.fingerprint == load_vision(source("dinov2")).fingerprint
-    assert count(torch.nn.ParameterList(vision.added().values())) == count(model.towers.vision)
+    assert count(torch.nn.ParameterList(vision.added().values())) == count(model.encoder_updates.vision)
 
 
 # Plain peft folders on either encoder.
@@ -181,12 +181,13 @@ def test_an_adapter_beside_it_is_saved_and_comes_back(plain, settings, tmp_path)
     torch.manual_seed(0)
     model = s4eca.attach(f"peft:{tmp_path / 'lora'}", config=settings())
     update(model)
-    inside = {name: p.clone() for name, p in model.towers.named_parameters()}
-    assert inside and not any(name.startswith("towers") for name in trainable_parameters(model))
+    inside = {name: p.clone() for name, p in model.encoder_updates.named_parameters()}
+    assert inside and not any(name.startswith("encoder_updates") for name in trainable_parameters(model))
     folder = model.save_pretrained(tmp_path / "adapter")
     shutil.rmtree(tmp_path / "lora")
     again = S4ECAModel.from_pretrained(folder)
-    assert {name: p.shape for name, p in again.towers.named_parameters()} == {n: p.shape for n, p in inside.items()}
+    there = dict(again.encoder_updates.named_parameters())
+    assert {name: p.shape for name, p in there.items()} == {name: p.shape for name, p in inside.items()}
     with torch.no_grad():
         assert torch.equal(again(pixels(), SAID), model.eval()(pixels(), SAID))
     assert again.vision.guest.note == model.vision.guest.note and not again.vision.trains
@@ -254,7 +255,7 @@ def test_projections_that_were_split_are_split_again(library, settings, tmp_path
     identifier = f"{library}:{tiny.write(tmp_path, name)}"
     torch.manual_seed(0)
     model = s4eca.attach(identifier, config=settings(method="lora", image_size=32))
-    stir(model.towers)
+    stir(model.encoder_updates)
     folder = model.save_pretrained(tmp_path / "adapter")
     torch.manual_seed(0)
     beside = s4eca.attach(f"peft:{folder / 'vision'}", config=settings(image_size=32))

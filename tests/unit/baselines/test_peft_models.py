@@ -58,7 +58,7 @@ def test_it_trains_on(plain, mode, settings):
     assert model.vision.trains and "peft adapter inside" in model.uncacheable
     base = {n: p.clone() for n, p in model.vision.backbone.named_parameters() if n not in model.vision.guest.names}
     update(model)
-    dead = [n for n, g in gradients(model).items() if n.startswith("towers.") and (g is None or not g.any())]
+    dead = [n for n, g in gradients(model).items() if n.startswith("encoder_updates.") and (g is None or not g.any())]
     assert dead == []
     assert all(torch.equal(p, base[n]) for n, p in model.vision.backbone.named_parameters() if n in base)
     assert not any(module.training for module in model.train().vision.modules())
@@ -199,7 +199,7 @@ def test_saved_by_one_text_encoder_of_peft_and_one_vision_encoder(settings, sour
     assert load_text(source("clip-text")).fingerprint == model.text.fingerprint == again.text.fingerprint
 
 
-def test_a_whole_clip_with_one_in_both_towers(settings, source, tmp_path):
+def test_a_whole_clip_with_one_in_both_encoders(settings, source, tmp_path):
     torch.manual_seed(0)
     whole = CLIPModel.from_pretrained(source("clip-whole"))
     wrapped = get_peft_model(whole, LoraConfig(r=2, target_modules=["q_proj", "fc1"]))
@@ -244,4 +244,4 @@ def test_encoders_are_rounded_around_it_or_refused(plain, kind, dtype, settings)
         return
     model = attach()
     update(model)
-    assert all(parameter.dtype == torch.float32 for parameter in model.towers.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in model.encoder_updates.parameters())

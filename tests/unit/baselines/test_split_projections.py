@@ -200,7 +200,8 @@ def test_a_method_starts_at_the_checkpoint_learns_and_is_restored(name, method, 
         truth = (torch.rand(logits.shape, generator=torch.Generator().manual_seed(3)) > 0.7).float()
         segmentation_loss(logits, truth).backward()
         optimiser.step()
-    still = [n for n, p in trainable_parameters(model).items() if n.startswith("towers") and torch.equal(p, before[n])]
+    inside = {n: p for n, p in trainable_parameters(model).items() if n.startswith("encoder_updates")}
+    still = [n for n, p in inside.items() if torch.equal(p, before[n])]
     assert not still
     assert all(torch.equal(p, frozen[n]) for n, p in model.named_parameters() if n in frozen)
 
@@ -219,7 +220,7 @@ def test_other_methods_leave_the_library_its_attention(method, make):
 
 @pytest.mark.parametrize("method", OPTIONS)
 def test_open_clip_counts_what_transformers_counts(method):
-    """The same sizes in both libraries: CLIP ViT-B/32, both towers."""
+    """The same sizes in both libraries: CLIP ViT-B/32, both encoders."""
     from s4eca.config import S4ECAConfig
     from s4eca.encoders import meta
 
@@ -252,7 +253,7 @@ def test_its_folder_opens_in_plain_peft_over_the_librarys_own_split_module(name,
 
     model = make(name, "lora")
     with torch.no_grad():
-        for parameter in model.towers.parameters():
+        for parameter in model.encoder_updates.parameters():
             parameter.normal_(0, 0.2)
     folder = model.save_pretrained(tmp_path / "adapter")
     own = tiny_openclip.model(name).visual if name == "openclip" else tiny_timm.model(name)

@@ -89,7 +89,7 @@ def test_all_that_trains_is_alive_after_one_update(method, pair, toy_model):
     update(model)
     dead = []
     for name, grad in gradients(model, seed=4).items():
-        if name.startswith("towers."):
+        if name.startswith("encoder_updates."):
             for axis in range(grad.ndim):
                 alive = grad.abs().movedim(axis, 0).reshape(grad.shape[axis], -1).sum(1) > 0
                 dead += [f"{name}[{axis}]"] if not alive.all() else []
@@ -107,14 +107,14 @@ def test_the_checkpoints_weights_stay_as_they_are(method, pair, toy_model):
     old = [p for e in (vision, text) for p in e.parameters() if id(p) in weights]
     assert len(old) == len(weights) and all(torch.equal(p, weights[id(p)]) for p in old)
     assert not any(p.requires_grad or p.grad is not None for p in old)
-    assert {id(p) for p in model.towers.parameters()} == {
+    assert {id(p) for p in model.encoder_updates.parameters()} == {
         id(p) for e in (vision, text) for p in e.parameters() if id(p) not in weights
     }
     assert not any(module.training for e in (vision, text) for module in e.modules())
     assert not [m for e in (vision, text) for m in e.modules() if isinstance(m, nn.Dropout) and m.training]
 
 
-def test_adapters_stay_in_full_precision_on_half_towers(method, pair, toy_model):
+def test_adapters_stay_in_full_precision_on_half_encoders(method, pair, toy_model):
     vision, text = pair()
     for encoder in (vision, text):
         encoder.backbone.to(torch.bfloat16)
@@ -123,7 +123,7 @@ def test_adapters_stay_in_full_precision_on_half_towers(method, pair, toy_model)
             toy_model(pair=(vision, text), method=method, image_size=28)
         return
     model = toy_model(pair=(vision, text), method=method, image_size=28)
-    assert all(p.dtype == torch.float32 for p in model.towers.parameters())
+    assert all(p.dtype == torch.float32 for p in model.encoder_updates.parameters())
 
 
 def test_the_budget_of_a_model_is_that_of_its_configuration(method, hub, toy_model):
@@ -148,7 +148,7 @@ def test_saved_and_loaded_is_the_same(method, hub, toy_model, tmp_path):
 
 def test_ranks_may_differ_per_tower(toy_model):
     model = toy_model(method="lora", options={"rank": 3, "rank_text": 2, "roles": ["query", "fc2"]})
-    shapes = {name: tuple(p.shape) for name, p in model.towers.named_parameters()}
+    shapes = {name: tuple(p.shape) for name, p in model.encoder_updates.named_parameters()}
     assert shapes["vision.layers.0.query.lora_A.default.weight"] == (3, 16)
     assert shapes["text.layers.0.fc2.lora_A.default.weight"] == (2, 32)
     assert len(shapes) == 2 * 2 * (6 + 3)
@@ -183,7 +183,7 @@ def test_a_rewritten_encoder_is_not_rewritten_again(toy_model):
 
 def test_a_fused_projection_is_adapted_as_one(toy_model):
     model = toy_model(pair=fused_pair(), method="lora", options={"rank": 2, "roles": ["query", "key", "value"]})
-    shapes = {name: tuple(p.shape) for name, p in model.towers.vision.named_parameters()}
+    shapes = {name: tuple(p.shape) for name, p in model.encoder_updates.vision.named_parameters()}
     assert shapes == {
         f"layers.{i}.qkv.lora_{m}.default.weight": shape
         for i in range(3)

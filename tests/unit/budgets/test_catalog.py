@@ -81,9 +81,9 @@ def test_sizes_of_whole_checkpoints(kind: str, source: str, projection: int | No
     import torch
     import transformers
 
-    towers = {f"{role}_config": catalog.find(source, role).sizes for role in ("vision", "text")}  # type: ignore[union-attr]
+    encoders = {f"{role}_config": catalog.find(source, role).sizes for role in ("vision", "text")}  # type: ignore[union-attr]
     more = {} if projection is None else {"projection_dim": projection}
-    config = getattr(transformers, f"{kind}Config")(**towers, **more)
+    config = getattr(transformers, f"{kind}Config")(**encoders, **more)
     with torch.device("meta"):
         assert _count(getattr(transformers, f"{kind}Model")(config)) == count
 
@@ -153,10 +153,10 @@ def test_patches_may_be_given_by_two_equal_sides(tmp_path: Path) -> None:
         meta.vision_spec(_directory(tmp_path, {**values, "patch_size": [4, 2]}))
 
 
-def test_local_directory_of_both_towers(tmp_path: Path) -> None:
-    tower = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision = {**tower, "hidden_size": 96, "patch_size": 16}
-    source = _directory(tmp_path, {"model_type": "clip", "text_config": tower, "vision_config": vision})
+def test_local_directory_of_both_encoders(tmp_path: Path) -> None:
+    encoder = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = {**encoder, "hidden_size": 96, "patch_size": 16}
+    source = _directory(tmp_path, {"model_type": "clip", "text_config": encoder, "vision_config": vision})
     assert (meta.text_spec(source).width, meta.vision_spec(source).widths) == (64, (96, 96))
     assert meta.text_spec(source).longest == 77
 

@@ -74,7 +74,7 @@ def test_the_meta_device_counts_what_a_real_run_does(mode: dict, cached: bool) -
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "ia3", "vera", "ln", "adaptformer", "detris", "etris", "full"])
-def test_rivals_on_the_meta_device_are_as_really_run(method: str) -> None:
+def test_baselines_on_the_meta_device_are_as_really_run(method: str) -> None:
     assert of("meta", method=method, batch=2) == of("cpu", method=method, batch=2)
 
 

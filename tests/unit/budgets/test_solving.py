@@ -16,7 +16,7 @@ PACKAGED = S4ECAConfig(vision="packaged:dinov2-s", text="packaged:minilm-l6")
 LARGE = S4ECAConfig(vision="facebook/dinov2-with-registers-large", text="openai/clip-vit-large-patch14")
 SWIN = S4ECAConfig(vision="microsoft/swin-base-patch4-window7-224", text="bert-base-uncased")
 SCALING = ("lora", "dora", "adaptformer", "detris", "etris")
-# METHOD's table of rivals for the default pair, each method with its own defaults.
+# METHOD's table of baselines for the default pair, each method with its own defaults.
 NATURAL = {
     "s4eca": 3_578_174,
     "decoder-only": 0,
@@ -47,7 +47,7 @@ def test_natural_size(method: str) -> None:
         ("etris", {"ladder": 256}, 3_555_584),
     ],
 )
-def test_other_sizes_of_the_table_of_rivals(method: str, options: dict, count: int) -> None:
+def test_other_sizes_of_the_table_of_baselines(method: str, options: dict, count: int) -> None:
     assert count_trainable(DEFAULT.replace(method=method, options=options), *specs(DEFAULT))[0] == count
 
 
@@ -63,7 +63,7 @@ def test_other_sizes_of_the_table_of_rivals(method: str, options: dict, count: i
     ],
     ids=lambda value: value if isinstance(value, str) else value.vision,
 )
-def test_every_rival_that_scales_comes_within_two_percent_of_s4eca(pair: S4ECAConfig, method: str) -> None:
+def test_every_baseline_that_scales_comes_within_two_percent_of_s4eca(pair: S4ECAConfig, method: str) -> None:
     wanted = count_trainable(fit_to(pair, share=0.024), *specs(pair))[0]
     found = fit_to(pair.replace(method=method), count=wanted)
     count = count_trainable(found, *specs(pair))[0]
@@ -72,7 +72,7 @@ def test_every_rival_that_scales_comes_within_two_percent_of_s4eca(pair: S4ECACo
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_ranks_of_the_table_of_rivals_are_found() -> None:
+def test_ranks_of_the_table_of_baselines_are_found() -> None:
     def solved(method: str) -> list[int]:
         return list(setting(fit_to(DEFAULT.replace(method=method), share=0.024)).values())
 

@@ -12,8 +12,8 @@ from minisets import MiniRRSISD, RefSegRSWriter
 from PIL import Image
 
 from s4eca.data.augment.absent import AbsentSampler
-from s4eca.data.augment.direction_words import directions, turn_expression
-from s4eca.data.augment.symmetries import Turn
+from s4eca.data.augment.direction_words import directions, rewrite_directions
+from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.masks import Mask
 from s4eca.data.open import open_dataset, splits_of
 from s4eca.data.rendered.paint import coverage, disc, rectangle
@@ -105,7 +105,7 @@ def test_colours_and_sizes_are_true(scenes: list[Scene]) -> None:
 def test_every_expression_turns(scenes: list[Scene]) -> None:
     for scene in scenes:
         for reference in scene.references:
-            assert all(turn_expression(reference.expression, turn) is not None for turn in Turn)
+            assert all(rewrite_directions(reference.expression, turn) is not None for turn in Symmetry)
 
 
 def test_classes_can_be_kept_out() -> None:

@@ -106,7 +106,7 @@ def test_a_tokenizer_that_needs_another_package_says_which(hub, monkeypatch):
         load_text(folder)
 
 
-def test_a_whole_checkpoint_without_a_tower_is_named(broken):
+def test_a_whole_checkpoint_without_a_encoder_is_named(broken):
     folder = broken("clip-whole")
     config = json.loads((folder / "config.json").read_text())
     for name, value in (("model_type", "siglip2"), ("model_type", "dinov3_convnext")):

@@ -168,16 +168,16 @@ def test_a_head_of_another_width_is_refused(hub):
         HFText(model, None, "somewhere")
 
 
-def test_text_towers_are_counted_without_pooler_projection_and_vision(hub):
-    whole, tower = load_text(str(hub("clip-whole"))), load_text(str(hub("clip-text")))
-    assert whole.spec.parameters == tower.spec.parameters
-    assert whole.spec.family == tower.spec.family == "clip_text_model"
+def test_text_encoders_are_counted_without_pooler_projection_and_vision(hub):
+    whole, encoder = load_text(str(hub("clip-whole"))), load_text(str(hub("clip-text")))
+    assert whole.spec.parameters == encoder.spec.parameters
+    assert whole.spec.family == encoder.spec.family == "clip_text_model"
     for name in MEANS:
         assert not any("pooler" in key for key, _ in load_text(str(hub(name))).named_parameters())
 
 
 @pytest.mark.parametrize("name", ["clip-whole", "siglip-whole"])
-def test_the_text_tower_of_a_whole_checkpoint_is_read(hub, name):
+def test_the_text_encoder_of_a_whole_checkpoint_is_read(hub, name):
     from transformers import AutoModel
 
     folder = str(hub(name))

@@ -187,7 +187,7 @@ def test_unusable_constants_are_named(hub, tmp_path, content, said):
 
 
 @pytest.mark.parametrize("name", ["clip-whole", "siglip-whole"])
-def test_the_vision_tower_of_a_whole_checkpoint_is_read(hub, name):
+def test_the_vision_encoder_of_a_whole_checkpoint_is_read(hub, name):
     from transformers import AutoModel
 
     folder = str(hub(name))

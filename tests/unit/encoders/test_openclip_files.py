@@ -126,7 +126,7 @@ def test_damaged_files_are_named(named, write, part):
     ("edit", "load", "part"),
     [
         (lambda s: s.pop("visual.ln_post.weight"), load_vision_encoder, "lacks 1 tensors .*first ln_post.weight"),
-        (lambda s: s.pop("ln_final.bias"), load_text_encoder, "lacks 1 tensors of TextTower, first ln_final.bias"),
+        (lambda s: s.pop("ln_final.bias"), load_text_encoder, "lacks 1 tensors of TextBackbone, first ln_final.bias"),
         (lambda s: s.update({"visual.extra": torch.zeros(1)}), load_vision_encoder, "holds 1 tensors .*first extra"),
         (lambda s: s.update({"extra": torch.zeros(1)}), load_text_encoder, "holds 1 tensors .*first extra"),
         (
@@ -145,7 +145,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(broken, edit, load, part):
         load(f"openclip:{path.parent}")
 
 
-def test_the_other_tower_may_be_damaged_or_missing(broken):
+def test_the_other_encoder_may_be_damaged_or_missing(broken):
     path = broken() / "open_clip_model.safetensors"
     save_file({n: t for n, t in load_file(path).items() if n.startswith("visual.")}, path)
     assert load_vision_encoder(f"openclip:{path.parent}").spec.blocks == 6
@@ -168,7 +168,7 @@ def test_the_other_tower_may_be_damaged_or_missing(broken):
         (lambda c: c["text_cfg"].update(vocab_size=300), load_text_encoder, "49408 entries.* the model has 300"),
     ],
 )
-def test_towers_that_cannot_be_stepped_through_are_refused(broken, edit, load, part, no_network):
+def test_encoders_that_cannot_be_stepped_through_are_refused(broken, edit, load, part, no_network):
     folder = broken()
     change(folder, edit)
     with pytest.raises(EncoderError, match=part):

@@ -111,7 +111,7 @@ def test_a_pair_of_modules_is_attached_saved_and_found_by_name(hub, tmp_path):
         assert torch.equal(model(pixels, said), again(pixels, said))
 
 
-def test_a_whole_clip_serves_as_both_towers(hub, tmp_path):
+def test_a_whole_clip_serves_as_both_encoders(hub, tmp_path):
     folder = str(hub("clip-whole"))
     whole = library(folder)
     model = attach(vision=whole, text=whole, tokenizer=tokenizer(folder), **SIZES).eval()

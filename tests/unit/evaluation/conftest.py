@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.warps import truth_in
 
 
@@ -75,10 +75,10 @@ class Oracle:
 
     def _learn(self, path: Path) -> None:
         first = next(reference for reference in self.dataset.references if reference.image == path)
-        for book in (RULEBOOKS["native"], RULEBOOKS["cris"]):
-            square, geometry = book.image_in(self.dataset.image(first), self.image_size)
-            self.squares.setdefault(hashlib.sha256(square.tobytes()).digest(), (book.fit, []))[1].append(path)
-            self.geometries.setdefault(path, {})[book.fit] = geometry
+        for rule in (PROTOCOLS["native"], PROTOCOLS["cris"]):
+            square, geometry = rule.image_in(self.dataset.image(first), self.image_size)
+            self.squares.setdefault(hashlib.sha256(square.tobytes()).digest(), (rule.fit, []))[1].append(path)
+            self.geometries.setdefault(path, {})[rule.fit] = geometry
 
     def encode(self, images: np.ndarray) -> tuple[str, list[Path]]:
         assert images.dtype == np.float32 and images.shape == (1, self.image_size, self.image_size, 3)

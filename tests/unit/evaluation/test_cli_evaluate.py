@@ -79,7 +79,7 @@ def test_a_dash_prints_json_and_nothing_else(call: Any, capsys: pytest.CaptureFi
     assert report["threshold"] == {"cris": 0.4, "native": 0.4}
 
 
-def test_flags_reach_the_rulebooks(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_reach_the_protocols(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
     call("--json", "-", "--truth-size", "input", "--cut", "strict", "--empty", "one", "--shuffle-expressions", "3")
     report = json.loads(capsys.readouterr().out)
     assert report["shuffle_seed"] == 3 and report["protocols"]["native"]["mIoU"] == 0

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from s4eca.errors import ConfigError, DataError
-from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.records import Record
-from s4eca.evaluation.run import evaluate, image_groups, resolve_rulebooks
+from s4eca.evaluation.run import evaluate, image_groups, resolve_protocols
 
 
 def test_an_oracle_scores_high_and_background_scores_zero(blocks: Any, oracle: Any) -> None:
     good = evaluate(oracle(blocks, size=224), blocks, progress=False)
     assert good["count"] == 7 and good["empty"] == 1 and good["images"] == 3
-    for name in RULEBOOKS:
+    for name in PROTOCOLS:
         assert good["protocols"][name]["P@0.8"] == pytest.approx(6 / 7), name
         assert good["protocols"][name]["oIoU"] > 0.9, name
         assert good["empty_where_scored"][name] == 1
@@ -75,7 +75,7 @@ def test_records_come_one_by_one_with_true_counts(blocks: Any, oracle: Any) -> N
     for record, reference in zip(found, blocks.references, strict=True):
         assert record.area == record.counts["native"].truth == record.counts["cris"].truth
         assert record.area == int(blocks.mask(reference).sum())
-        assert list(record.counts) == list(RULEBOOKS)
+        assert list(record.counts) == list(PROTOCOLS)
 
 
 def test_shuffled_expressions_come_from_other_images(blocks: Any, oracle: Any) -> None:
@@ -94,11 +94,11 @@ def test_shuffled_expressions_come_from_other_images(blocks: Any, oracle: Any) -
 def test_the_models_stored_threshold_is_natives_own(blocks: Any, oracle: Any) -> None:
     model = oracle(blocks, size=56)
     model.threshold = 0.42
-    assert {b.name: b.threshold for b in resolve_rulebooks(list(RULEBOOKS), model)} == {
+    assert {b.name: b.threshold for b in resolve_protocols(list(PROTOCOLS), model)} == {
         "lavt": 0.5, "cris": 0.35, "native": 0.42,
     }
-    assert {b.threshold for b in resolve_rulebooks(list(RULEBOOKS), model, 0.3)} == {0.3}
-    report = evaluate(model, blocks, ["native", RULEBOOKS["lavt"].replace(threshold=0.9)], progress=False)
+    assert {b.threshold for b in resolve_protocols(list(PROTOCOLS), model, 0.3)} == {0.3}
+    report = evaluate(model, blocks, ["native", PROTOCOLS["lavt"].replace(threshold=0.9)], progress=False)
     assert report["threshold"] == {"native": 0.42, "lavt": 0.9}
 
 
@@ -139,7 +139,7 @@ def test_scoring_needs_neither_lightning_nor_torchmetrics() -> None:
 @pytest.mark.realdata
 @pytest.mark.parametrize("flat", [None, -9.0])
 def test_an_oracle_on_real_imagery(oracle: Any, flat: float | None) -> None:
-    """The rulebooks' own resizing costs little: the truth itself, seen through a 448 px decoder, scores high."""
+    """A protocol's own resizing costs little: the truth itself, seen through a 448 px decoder, scores high."""
     root = os.environ.get("S4ECA_REALDATA")
     if root is None or not (Path(root) / "vhr10-ref").is_dir():
         pytest.skip("set S4ECA_REALDATA to a folder that holds vhr10-ref")

@@ -11,7 +11,7 @@ import torch
 from s4eca.config import S4ECAConfig
 from s4eca.data.preprocess import stretch
 from s4eca.encoders.toy import toy_pair
-from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.run import evaluate
 from s4eca.model.model import S4ECAModel
@@ -54,5 +54,5 @@ def test_native_counts_are_those_of_the_predictors_own_masks(blocks: Any, mode: 
 
 def test_the_square_that_is_scored_is_the_square_that_is_trained_on() -> None:
     image = np.random.default_rng(0).integers(0, 256, (45, 61, 3), dtype=np.uint8)
-    square, _ = RULEBOOKS["native"].image_in(image, SIDE)
+    square, _ = PROTOCOLS["native"].image_in(image, SIDE)
     assert (square == stretch(image, SIDE)).all()

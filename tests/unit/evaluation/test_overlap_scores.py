@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s4eca.evaluation import overlap
-from s4eca.evaluation.protocols import RULEBOOKS, rulebook
+from s4eca.evaluation.protocols import PROTOCOLS, scoring_protocol
 
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 PAIRS = st.lists(
@@ -19,7 +19,7 @@ FAST = settings(max_examples=60, deadline=None)
 
 
 def by_formula(pairs: list[tuple[int, int]], name: str) -> dict[str, float]:
-    """The formulas of the three rulebooks once more, in plain loops."""
+    """The formulas of the three scoring protocols once more, in plain loops."""
     values = []
     for inter, union in pairs:
         if name == "cris":
@@ -40,24 +40,24 @@ def by_formula(pairs: list[tuple[int, int]], name: str) -> dict[str, float]:
 
 
 @FAST
-@given(pairs=PAIRS, name=st.sampled_from(sorted(RULEBOOKS)))
+@given(pairs=PAIRS, name=st.sampled_from(sorted(PROTOCOLS)))
 def test_scores_are_the_formulas(pairs: list[tuple[int, int]], name: str) -> None:
     above, below = zip(*pairs, strict=True)
-    assert RULEBOOKS[name].scores(above, below) == pytest.approx(by_formula(pairs, name), abs=1e-12)
+    assert PROTOCOLS[name].scores(above, below) == pytest.approx(by_formula(pairs, name), abs=1e-12)
 
 
 @FAST
-@given(pairs=PAIRS, name=st.sampled_from(sorted(RULEBOOKS)), seed=st.integers(0, 9))
+@given(pairs=PAIRS, name=st.sampled_from(sorted(PROTOCOLS)), seed=st.integers(0, 9))
 def test_the_order_of_samples_changes_nothing(pairs: list[tuple[int, int]], name: str, seed: int) -> None:
     mixed = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))]
-    scores = [RULEBOOKS[name].scores(*zip(*some, strict=True)) for some in (pairs, mixed)]
+    scores = [PROTOCOLS[name].scores(*zip(*some, strict=True)) for some in (pairs, mixed)]
     assert scores[0] == scores[1]
 
 
 @FAST
-@given(pairs=PAIRS, name=st.sampled_from(sorted(RULEBOOKS)))
+@given(pairs=PAIRS, name=st.sampled_from(sorted(PROTOCOLS)))
 def test_precision_falls_with_the_cut_and_scores_stay_in_range(pairs: list[tuple[int, int]], name: str) -> None:
-    scores = RULEBOOKS[name].scores(*zip(*pairs, strict=True))
+    scores = PROTOCOLS[name].scores(*zip(*pairs, strict=True))
     precisions = [scores[f"P@{cut}"] for cut in CUTS]
     assert precisions == sorted(precisions, reverse=True)
     assert all(0.0 <= value <= 1.0 for value in scores.values())
@@ -65,11 +65,11 @@ def test_precision_falls_with_the_cut_and_scores_stay_in_range(pairs: list[tuple
 
 
 @FAST
-@given(bits=st.lists(st.booleans(), min_size=6, max_size=6), name=st.sampled_from(sorted(RULEBOOKS)))
+@given(bits=st.lists(st.booleans(), min_size=6, max_size=6), name=st.sampled_from(sorted(PROTOCOLS)))
 def test_identical_masks_score_one(bits: list[bool], name: str) -> None:
     mask = np.array([*bits, True], dtype=np.bool_)
     counts = overlap.count(mask, mask)
-    scores = RULEBOOKS[name].scores([counts.intersection], [counts.union])
+    scores = PROTOCOLS[name].scores([counts.intersection], [counts.union])
     assert all(value == pytest.approx(1.0, abs=1e-6) for value in scores.values())
 
 
@@ -94,10 +94,10 @@ def test_counts_of_two_masks_by_hand() -> None:
 )
 def test_ties_at_the_cut(inter: int, union: int, cut: float, inclusive: int, strict: int, cris: int) -> None:
     key = f"P@{cut}"
-    assert RULEBOOKS["lavt"].scores([inter], [union])[key] == inclusive
-    assert RULEBOOKS["native"].scores([inter], [union])[key] == inclusive
-    assert rulebook("lavt", strict=True).scores([inter], [union])[key] == strict
-    assert RULEBOOKS["cris"].scores([inter], [union])[key] == cris
+    assert PROTOCOLS["lavt"].scores([inter], [union])[key] == inclusive
+    assert PROTOCOLS["native"].scores([inter], [union])[key] == inclusive
+    assert scoring_protocol("lavt", strict=True).scores([inter], [union])[key] == strict
+    assert PROTOCOLS["cris"].scores([inter], [union])[key] == cris
 
 
 def test_single_precision_cuts_are_those_of_torch_arange() -> None:
@@ -105,23 +105,23 @@ def test_single_precision_cuts_are_those_of_torch_arange() -> None:
     assert overlap.cut_values(single=False).tolist() == list(CUTS)
 
 
-@pytest.mark.parametrize("name", sorted(RULEBOOKS))
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_two_empty_masks(name: str) -> None:
-    assert set(RULEBOOKS[name].scores([0], [0]).values()) == {0.0}
-    assert set(rulebook(name, empty="one").scores([0], [0]).values()) == {1.0}
+    assert set(PROTOCOLS[name].scores([0], [0]).values()) == {0.0}
+    assert set(scoring_protocol(name, empty="one").scores([0], [0]).values()) == {1.0}
 
 
-@pytest.mark.parametrize("name", sorted(RULEBOOKS))
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
 @pytest.mark.parametrize("policy", overlap.EMPTY_POLICIES)
 def test_false_pixels_on_an_empty_truth_cost_the_overall_iou(name: str, policy: str) -> None:
-    scores = rulebook(name, empty=policy).scores([30, 0], [40, 10])
+    scores = scoring_protocol(name, empty=policy).scores([30, 0], [40, 10])
     assert scores["oIoU"] == 30 / 50
     assert scores["mIoU"] == pytest.approx(0.375, abs=1e-6)
 
 
 def test_the_epsilon_is_exact() -> None:
-    assert RULEBOOKS["cris"].scores([3], [4])["mIoU"] == 3 / (4 + 1e-6)
-    assert RULEBOOKS["cris"].scores([3], [4])["oIoU"] == 0.75
+    assert PROTOCOLS["cris"].scores([3], [4])["mIoU"] == 3 / (4 + 1e-6)
+    assert PROTOCOLS["cris"].scores([3], [4])["oIoU"] == 0.75
 
 
 def test_huge_counts_do_not_overflow() -> None:
@@ -152,7 +152,7 @@ def test_torchmetrics_agrees(shape: tuple[int, int, int]) -> None:
     truth = random.random(shape) < 0.4
     predicted = truth ^ (random.random(shape) < 0.15)
     counts = [overlap.count(p, t) for p, t in zip(predicted, truth, strict=True)]
-    scores = RULEBOOKS["native"].scores([c.intersection for c in counts], [c.union for c in counts])
+    scores = PROTOCOLS["native"].scores([c.intersection for c in counts], [c.union for c in counts])
     whole = BinaryJaccardIndex()
     one = []
     for p, t in zip(predicted, truth, strict=True):

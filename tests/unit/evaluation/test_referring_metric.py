@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from s4eca.evaluation.overlap import SCORES
-from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.referring_metric import ReferringScores
 
 
@@ -22,17 +22,17 @@ def plain(metric: ReferringScores) -> dict[str, float]:
     return {name: value.item() for name, value in metric.compute().items()}
 
 
-@pytest.mark.parametrize("name", sorted(RULEBOOKS))
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
 @pytest.mark.parametrize("batch", [1, 3, 7])
 def test_batches_change_nothing(name: str, batch: int) -> None:
     predicted, truth = masks()
-    metric, by_counts = ReferringScores(name), ReferringScores(RULEBOOKS[name])
+    metric, by_counts = ReferringScores(name), ReferringScores(PROTOCOLS[name])
     inter, union = (predicted & truth).sum((1, 2)), (predicted | truth).sum((1, 2))
     for start in range(0, 7, batch):
         part = slice(start, start + batch)
         metric.update(predicted=predicted[part], truth=truth[part])
         by_counts.update(intersection=inter[part], union=union[part])
-    assert plain(metric) == plain(by_counts) == RULEBOOKS[name].scores(inter.tolist(), union.tolist())
+    assert plain(metric) == plain(by_counts) == PROTOCOLS[name].scores(inter.tolist(), union.tolist())
     assert tuple(plain(metric)) == SCORES
 
 

@@ -10,12 +10,12 @@ import pytest
 from s4eca.errors import DataError
 from s4eca.evaluation import report
 from s4eca.evaluation.overlap import SCORES, Counts
-from s4eca.evaluation.protocols import RULEBOOKS
+from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.records import Record, read_records, to_jsonl
 
 
 def record(number: int, inter: int, union: int, area: int, kind: str | None, category: str | None) -> Record:
-    counts = {name: Counts(inter, union, inter, union) for name in RULEBOOKS}
+    counts = {name: Counts(inter, union, inter, union) for name in PROTOCOLS}
     return Record(str(number), f"{number // 2}.jpg", "the thing", kind, category, area, counts)
 
 
@@ -39,7 +39,7 @@ def test_borders_of_the_size_buckets(area: int, bucket: str | None) -> None:
 
 
 def test_a_report_by_hand() -> None:
-    result = report.build(RECORDS, list(RULEBOOKS.values()), split="val", image_size=448, extra={"dataset": "toy"})
+    result = report.build(RECORDS, list(PROTOCOLS.values()), split="val", image_size=448, extra={"dataset": "toy"})
     assert list(result["protocols"]) == ["lavt", "cris", "native"]
     assert tuple(result["protocols"]["native"]) == SCORES
     assert result["protocols"]["native"]["mIoU"] == (0.5 + 0.75) / 4
@@ -57,19 +57,19 @@ def test_a_report_by_hand() -> None:
     assert result["per_kind"]["unique"]["protocols"]["cris"]["P@0.5"] == 0.5
     low, high = result["interval"]["mIoU"]["native"]
     assert 0 <= low <= result["protocols"]["native"]["mIoU"] <= high <= 0.75
-    assert set(RULEBOOKS) < set(result["definitions"]) and {"mIoU", "oIoU", "P@X"} < set(result["definitions"])
+    assert set(PROTOCOLS) < set(result["definitions"]) and {"mIoU", "oIoU", "P@X"} < set(result["definitions"])
     json.dumps(result, allow_nan=False)
 
 
-def test_without_native_the_first_rulebook_leads() -> None:
-    assert report.build(RECORDS, [RULEBOOKS["cris"], RULEBOOKS["lavt"]], split="val")["main"] == "cris"
+def test_without_native_the_first_protocol_leads() -> None:
+    assert report.build(RECORDS, [PROTOCOLS["cris"], PROTOCOLS["lavt"]], split="val")["main"] == "cris"
     with pytest.raises(ValueError, match="at least one"):
-        report.build([], list(RULEBOOKS.values()), split="val")
+        report.build([], list(PROTOCOLS.values()), split="val")
 
 
 def test_the_table_shows_every_group_and_definition() -> None:
     result = report.build(
-        RECORDS, list(RULEBOOKS.values()), split="val", image_size=448,
+        RECORDS, list(PROTOCOLS.values()), split="val", image_size=448,
         extra={"dataset": "toy", "shuffle_seed": 3, "untrained": True},
     )
     text = report.table(result)
@@ -86,8 +86,8 @@ def test_records_there_and_back_remake_the_report(tmp_path: Path) -> None:
     path.write_text(to_jsonl(RECORDS), encoding="utf-8")
     again = read_records(path)
     assert again == RECORDS
-    books = list(RULEBOOKS.values())
-    assert report.build(again, books, split="val") == report.build(RECORDS, books, split="val")
+    rules = list(PROTOCOLS.values())
+    assert report.build(again, rules, split="val") == report.build(RECORDS, rules, split="val")
     first = json.loads(path.read_text().splitlines()[0])
     assert first["protocols"]["cris"] == {"I": 1, "U": 2, "predicted": 1, "truth": 2}
 

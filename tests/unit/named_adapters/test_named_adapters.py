@@ -238,7 +238,7 @@ def test_lora_speaks_and_learns_only_while_active(toy_model):
     model = toy_model().eval()
     first = answer(model)
     model.add_adapter("lora", **LORA)
-    assert torch.equal(answer(model), first) and not model.vision.trains and not model.towers.state_dict()
+    assert torch.equal(answer(model), first) and not model.vision.trains and not model.encoder_updates.state_dict()
     stir(model.switch("lora"))
     assert model.vision.trains and trainable_parameters(model)
     tuned = answer(model)

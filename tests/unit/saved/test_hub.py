@@ -107,17 +107,17 @@ def test_only_the_adapters_files_travel(folder, stand_in):
     (folder / "vision" / CONFIG).write_text("{}")
     (folder / "vision" / "old.bin").write_bytes(b"x")
     push(folder, ID)
-    tower = [f"vision/{WEIGHTS}", f"vision/{CONFIG}"]
-    assert sorted(set(now(stand_in)) - {".gitattributes"}) == sorted([*OURS, *tower])
+    encoder = [f"vision/{WEIGHTS}", f"vision/{CONFIG}"]
+    assert sorted(set(now(stand_in)) - {".gitattributes"}) == sorted([*OURS, *encoder])
     now(stand_in)["vision/evil.pkl"] = b"x"
     now(stand_in)["notes.txt"] = b"x"
     found = fetch(ID)
-    assert sorted(p.relative_to(found).as_posix() for p in found.rglob("*") if p.is_file()) == sorted([*OURS, *tower])
-    for name in tower:
+    assert sorted(p.relative_to(found).as_posix() for p in found.rglob("*") if p.is_file()) == sorted([*OURS, *encoder])
+    for name in encoder:
         (folder / name).unlink()
     push(folder, ID)
     left = set(now(stand_in))
-    assert not left & set(tower), "what the folder no longer has is no longer on the hub"
+    assert not left & set(encoder), "what the folder no longer has is no longer on the hub"
     assert {"vision/evil.pkl", "notes.txt"} <= left, "what is not ours stays"
 
 

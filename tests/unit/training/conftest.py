@@ -55,7 +55,7 @@ def settings(hub: Any, root: Path, **changes: Any) -> dict[str, Any]:
             },
             "optim": {"lr_adapter": 3e-3, "lr_decoder": 3e-3, "warmup": 4, "average": 0.8},
         },
-        "data": {"root": str(root), "layout": "rrsisd", "batch_size": 4, "turns": ["IDENTITY", "FLIP_LR"]},
+        "data": {"root": str(root), "layout": "rrsisd", "batch_size": 4, "symmetries": ["IDENTITY", "FLIP_LR"]},
         "trainer": {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False},
         "run": {"name": "tiny", "data": "rendered scenes", "licence": "CC0-1.0", "dtype": "float32", "threads": 1},
         "seed_everything": 0,

@@ -201,7 +201,7 @@ def test_features_are_cached_once_with_their_turns(line, dataset, tmp_path, caps
     same = {
         "data__cache": str(cache),
         "data__cache_dtype": "float32",
-        "data__turns": ["IDENTITY", "FLIP_LR", "ROT90"],
+        "data__symmetries": ["IDENTITY", "FLIP_LR", "ROT90"],
         "model__config__mode": "late-inject",
         "model__config__late_blocks": 2,
         "trainer__max_epochs": 1,

@@ -17,7 +17,7 @@ from s4eca.cli.main import main
         ({"data__batch_size": "many"}, "batch_size"),
         ({"data__layout": "coco"}, "layout is 'coco'"),
         ({"data__root": "no/such/folder"}, "no/such/folder"),
-        ({"data__turns": ["ROT45"]}, "turns has 'ROT45'"),
+        ({"data__symmetries": ["ROT45"]}, "symmetries has 'ROT45'"),
         ({"data__val_split": "nothing"}, "nothing"),
         ({"data__absent_share": 0.9}, "0.9"),
         ({"model__config__vision": "no/such/dir/model"}, "no/such/dir/model"),

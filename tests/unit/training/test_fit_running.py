@@ -25,7 +25,7 @@ def test_checkpointing_trains_the_same_adapter(line, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
-def test_rounded_towers_train_and_cache(kind, line, tmp_path, capsys):
+def test_rounded_encoders_train_and_cache(kind, line, tmp_path, capsys):
     cache = {"data__cache": str(tmp_path / "cache"), "data__cache_dtype": "bfloat16", **SHORT}
     assert line("fit", tmp_path / "run", model__running={"encoder_dtype": kind}, **cache) == 0
     assert {t.dtype for t in trained(tmp_path / "run").values()} == {torch.float32}

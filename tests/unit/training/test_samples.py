@@ -53,13 +53,13 @@ def test_where_the_user_says_they_are_exhaustive(data):
 
 
 def test_draws_are_a_function_of_seed_and_epoch(data):
-    first, second = (data("rrsisd", turns=["IDENTITY", "FLIP_LR", "ROT90"]).train_dataloader() for _ in range(2))
+    first, second = (data("rrsisd", symmetries=["IDENTITY", "FLIP_LR", "ROT90"]).train_dataloader() for _ in range(2))
     for number in (0, 1):
         a, b = epoch(first, number), epoch(second, number)
         assert [x.expressions for x in a] == [x.expressions for x in b]
         assert all(torch.equal(x.images, y.images) for x, y in zip(a, b, strict=True))
     assert [x.indices for x in epoch(first, 0)] != [x.indices for x in epoch(first, 1)]
-    other = data("rrsisd", turns=["IDENTITY", "FLIP_LR", "ROT90"], seed=1).train_dataloader()
+    other = data("rrsisd", symmetries=["IDENTITY", "FLIP_LR", "ROT90"], seed=1).train_dataloader()
     assert [x.indices for x in epoch(first, 0)] != [x.indices for x in epoch(other, 0)]
 
 
@@ -72,7 +72,7 @@ def test_every_sample_is_drawn_once_an_epoch():
 
 def test_image_mask_and_words_turn_together(data):
     """A mirrored sample is the mirror image of the sample, and left has become right."""
-    plain, turned = (data("rrsisd", turns=[name]).train_dataloader().dataset for name in ("IDENTITY", "FLIP_LR"))
+    plain, turned = (data("rrsisd", symmetries=[name]).train_dataloader().dataset for name in ("IDENTITY", "FLIP_LR"))
     swapped = 0
     for index in range(len(plain.split)):
         a, b = plain[(index, 0, 0)], turned[(index, 0, 0)]

@@ -1,4 +1,4 @@
-"""open_clip towers in the library's hub format: stepping is the library's own forward, whatever the size or padding."""
+"""open_clip encoders in the library's hub format: stepping is its own forward, whatever the size or padding."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def test_text_stepping_equals_the_librarys_own_forward(text, own):
     batch = text.tokenize(SAID, PLACES)
     words = walk(text, batch)
     full = nn.functional.pad(batch.ids, (0, PLACES - batch.ids.shape[1]))
-    tower = getattr(own, "text", own)
-    assert (words.pooled @ tower.text_projection - own.encode_text(full)).abs().max() < 1e-5
-    theirs = tower.token_embedding(full) + tower.positional_embedding
-    theirs = tower.ln_final(tower.transformer(theirs, attn_mask=tower.attn_mask))[:, : batch.ids.shape[1]]
+    encoder = getattr(own, "text", own)
+    assert (words.pooled @ encoder.text_projection - own.encode_text(full)).abs().max() < 1e-5
+    theirs = encoder.token_embedding(full) + encoder.positional_embedding
+    theirs = encoder.ln_final(encoder.transformer(theirs, attn_mask=encoder.attn_mask))[:, : batch.ids.shape[1]]
     assert (words.values - theirs)[batch.mask].abs().max() < 1e-5
 
 
@@ -162,7 +162,7 @@ def test_an_end_token_typed_by_a_user_ends_the_expression(openclip):
 
 @torch.no_grad()
 @pytest.mark.parametrize("role", ["vision", "text"])
-def test_a_tower_is_frozen_and_stays_in_eval_mode(openclip, role):
+def test_a_encoder_is_frozen_and_stays_in_eval_mode(openclip, role):
     load = load_vision_encoder if role == "vision" else load_text_encoder
     encoder = load(openclip("openclip"))
     inputs = pixels() if role == "vision" else encoder.tokenize(SAID, 8)
@@ -173,7 +173,7 @@ def test_a_tower_is_frozen_and_stays_in_eval_mode(openclip, role):
     assert torch.equal(before.values, walk(encoder, inputs).values)
 
 
-def test_only_the_tower_that_is_asked_for_is_kept(vision, text, own):
+def test_only_the_encoder_that_is_asked_for_is_kept(vision, text, own):
     assert vision.spec.parameters == sum(p.numel() for p in own.visual.parameters()) - own.visual.proj.numel()
     assert text.spec.parameters == sum(p.numel() for p in text.parameters())
     assert not any(
@@ -182,7 +182,7 @@ def test_only_the_tower_that_is_asked_for_is_kept(vision, text, own):
     assert not any(t.is_meta for e in (vision, text) for t in [*e.parameters(), *e.buffers()])
 
 
-def test_both_layouts_of_the_same_text_tower_have_one_fingerprint():
+def test_both_layouts_of_the_same_text_encoder_have_one_fingerprint():
     own = tiny_openclip.model("openclip")
     apart = open_clip.CustomTextCLIP(**tiny_openclip.config("openclip"))
     apart.load_state_dict(open_clip.model.convert_to_custom_text_state_dict(own.state_dict()))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from s4eca.errors import ConfigError
-from s4eca.evaluation.protocols import RULEBOOKS, rulebook
+from s4eca.evaluation.protocols import PROTOCOLS, scoring_protocol
 from s4eca.evaluation.warps import Geometry, image_in, probabilities_on_image, probabilities_on_square, truth_in
 
 RANDOM = np.random.default_rng(11)
@@ -86,14 +86,14 @@ def test_lavt_and_native_equal_the_loops(native: tuple[int, int]) -> None:
     geometry = Geometry("stretch", side, native)
     on_square = np.vectorize(sigmoid)(slow_bilinear(logits, (side, side)))
     on_image = np.vectorize(sigmoid)(slow_bilinear(logits, native))
-    for book, slow in ((RULEBOOKS["lavt"], on_square), (RULEBOOKS["native"], on_image)):
-        fast = book.probabilities_out(logits, geometry, native)
+    for rule, slow in ((PROTOCOLS["lavt"], on_square), (PROTOCOLS["native"], on_image)):
+        fast = rule.probabilities_out(logits, geometry, native)
         assert fast.dtype == np.float32
         np.testing.assert_allclose(fast, slow, atol=2e-6)
         sure = np.abs(slow - 0.5) > 1e-5
-        assert (book.prediction_out(logits, geometry, native) == (slow > 0.5))[sure].all()
-    assert (RULEBOOKS["lavt"].truth_out(mask, geometry) == slow_nearest(mask, side)).all()
-    assert (RULEBOOKS["native"].truth_out(mask, geometry) == mask).all()
+        assert (rule.prediction_out(logits, geometry, native) == (slow > 0.5))[sure].all()
+    assert (PROTOCOLS["lavt"].truth_out(mask, geometry) == slow_nearest(mask, side)).all()
+    assert (PROTOCOLS["native"].truth_out(mask, geometry) == mask).all()
 
 
 @pytest.mark.parametrize("native", [(30, 46), (24, 24), (50, 20)])
@@ -104,21 +104,21 @@ def test_cris_equals_the_loops(native: tuple[int, int]) -> None:
     square = slow_bicubic_aligned(np.vectorize(sigmoid)(logits), (side, side))
     np.testing.assert_allclose(probabilities_on_square(logits, geometry), square, atol=1e-5)
     slow = slow_unletterbox(square, native)
-    fast = RULEBOOKS["cris"].probabilities_out(logits, geometry, native)
+    fast = PROTOCOLS["cris"].probabilities_out(logits, geometry, native)
     np.testing.assert_allclose(fast, slow, atol=0.02)  # OpenCV rounds coordinates to 1/32 pixel
     sure = np.abs(slow - 0.35) > 0.02
     assert sure.mean() > 0.8
-    assert (RULEBOOKS["cris"].prediction_out(logits, geometry, native) == (slow > 0.35))[sure].all()
+    assert (PROTOCOLS["cris"].prediction_out(logits, geometry, native) == (slow > 0.35))[sure].all()
 
 
 def test_torch_and_numpy_logits_are_one() -> None:
     logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    for book in RULEBOOKS.values():
-        geometry = book.geometry((20, 30), 16)
-        ours = book.prediction_out(logits, geometry, (20, 30))
-        assert (ours == book.prediction_out(logits.detach().numpy(), geometry, (20, 30))).all()
+    for rule in PROTOCOLS.values():
+        geometry = rule.geometry((20, 30), 16)
+        ours = rule.prediction_out(logits, geometry, (20, 30))
+        assert (ours == rule.prediction_out(logits.detach().numpy(), geometry, (20, 30))).all()
         assert ours.dtype == np.bool_
-        assert ours.shape == ((16, 16) if book.grid == "input" else (20, 30))
+        assert ours.shape == ((16, 16) if rule.grid == "input" else (20, 30))
 
 
 @pytest.mark.parametrize("shape", [(40, 64), (33, 33), (16, 16), (10, 13)])
@@ -128,24 +128,24 @@ def test_the_stretch_is_torchvisions_resize(shape: tuple[int, int]) -> None:
 
     image = RANDOM.integers(0, 256, (*shape, 3), dtype=np.uint8)
     mask = RANDOM.random(shape) < 0.3
-    square, geometry = RULEBOOKS["lavt"].image_in(image, 16)
+    square, geometry = PROTOCOLS["lavt"].image_in(image, 16)
     theirs = np.asarray(functional.resize(Image.fromarray(image), [16, 16]))
     assert (square == theirs).all() and square.dtype == np.float32 and square.max() > 1
     grey = Image.fromarray(mask.astype(np.uint8))
     nearest = functional.resize(grey, [16, 16], interpolation=functional.InterpolationMode.NEAREST)
-    assert (RULEBOOKS["lavt"].truth_out(mask, geometry) == np.asarray(nearest)).all()
+    assert (PROTOCOLS["lavt"].truth_out(mask, geometry) == np.asarray(nearest)).all()
 
 
 def test_native_and_lavt_feed_the_model_the_same_square() -> None:
     image = RANDOM.integers(0, 256, (40, 64, 3), dtype=np.uint8)
-    squares = {name: book.image_in(image, 28)[0] for name, book in RULEBOOKS.items()}
+    squares = {name: rule.image_in(image, 28)[0] for name, rule in PROTOCOLS.items()}
     assert (squares["lavt"] == squares["native"]).all()
     assert not (squares["cris"] == squares["native"]).all()
 
 
 def test_the_letterbox_centres_the_image_on_clips_mean_colour() -> None:
     image = np.full((20, 40, 3), 200, dtype=np.uint8)
-    square, _ = RULEBOOKS["cris"].image_in(image, 40)
+    square, _ = PROTOCOLS["cris"].image_in(image, 40)
     assert (square[12:28] == 200).all()
     assert (square[:8] == np.round([255 * 0.48145466, 255 * 0.4578275, 255 * 0.40821073])).all()
     assert (square[:8] == square[32:]).all()
@@ -173,10 +173,10 @@ def test_cris_there_and_back_gives_the_mask() -> None:
     native = (60, 90)
     truth = np.zeros(native, dtype=np.bool_)
     truth[15:40, 20:70] = True
-    book = RULEBOOKS["cris"]
-    geometry = book.geometry(native, 120)
+    rule = PROTOCOLS["cris"]
+    geometry = rule.geometry(native, 120)
     square = truth_in(truth, geometry)
-    counts = book.count(np.where(square, 9.0, -9.0).astype(np.float32), geometry, truth)
+    counts = rule.count(np.where(square, 9.0, -9.0).astype(np.float32), geometry, truth)
     assert counts.truth == 25 * 50
     assert counts.intersection / counts.union > 0.93
 
@@ -184,11 +184,11 @@ def test_cris_there_and_back_gives_the_mask() -> None:
 def test_a_probability_at_the_threshold_is_background() -> None:
     geometry = Geometry("stretch", 8, (8, 8))
     zero = np.zeros((8, 8), dtype=np.float32)
-    assert not RULEBOOKS["lavt"].prediction_out(zero, geometry, (8, 8)).any()
-    assert not RULEBOOKS["native"].prediction_out(zero, geometry, (8, 8)).any()
-    assert RULEBOOKS["cris"].prediction_out(zero, Geometry("letterbox", 8, (8, 8)), (8, 8))[2:-2, 2:-2].all()
-    assert rulebook("native", threshold=0.49).prediction_out(zero, geometry, (8, 8)).all()
-    assert RULEBOOKS["native"].prediction_out(zero, geometry, (8, 8), threshold=0.49).all()
+    assert not PROTOCOLS["lavt"].prediction_out(zero, geometry, (8, 8)).any()
+    assert not PROTOCOLS["native"].prediction_out(zero, geometry, (8, 8)).any()
+    assert PROTOCOLS["cris"].prediction_out(zero, Geometry("letterbox", 8, (8, 8)), (8, 8))[2:-2, 2:-2].all()
+    assert scoring_protocol("native", threshold=0.49).prediction_out(zero, geometry, (8, 8)).all()
+    assert PROTOCOLS["native"].prediction_out(zero, geometry, (8, 8), threshold=0.49).all()
 
 
 def test_a_tiny_target_can_vanish_where_the_truth_is_resized() -> None:
@@ -196,13 +196,13 @@ def test_a_tiny_target_can_vanish_where_the_truth_is_resized() -> None:
     truth[40, 40] = True
     logits = np.full((8, 8), -9.0, dtype=np.float32)
     geometry = Geometry("stretch", 48, (80, 80))
-    resized = RULEBOOKS["lavt"].truth_out(truth, geometry)
+    resized = PROTOCOLS["lavt"].truth_out(truth, geometry)
     assert resized.sum() == slow_nearest(truth, 48).sum()
     vanished = [
-        RULEBOOKS["lavt"].count(logits, geometry, np.roll(truth, shift, axis=(0, 1))).truth == 0 for shift in range(5)
+        PROTOCOLS["lavt"].count(logits, geometry, np.roll(truth, shift, axis=(0, 1))).truth == 0 for shift in range(5)
     ]
     assert any(vanished) and not all(vanished)
-    assert all(RULEBOOKS["native"].count(logits, geometry, np.roll(truth, s, axis=(0, 1))).truth for s in range(5))
+    assert all(PROTOCOLS["native"].count(logits, geometry, np.roll(truth, s, axis=(0, 1))).truth for s in range(5))
 
 
 def test_each_flag_has_its_own_effect() -> None:
@@ -212,7 +212,7 @@ def test_each_flag_has_its_own_effect() -> None:
     truth[10:31, 10:31] = True
     logits = np.full((5, 5), -3.0, dtype=np.float32)
     logits[1:4, 1:4] = 1.0
-    base = RULEBOOKS["native"]
+    base = PROTOCOLS["native"]
     geometry = base.geometry(native, 20)
     plain = base.count(logits, geometry, truth)
     lower = base.replace(threshold=0.35).count(logits, geometry, truth)
@@ -221,18 +221,18 @@ def test_each_flag_has_its_own_effect() -> None:
     assert smaller.truth == int(slow_nearest(truth, 20).sum()) < plain.truth
     assert base.replace(strict=True).count(logits, geometry, truth) == plain
     assert base.replace(strict=True).scores([1], [2])["P@0.5"] == 0 < base.scores([1], [2])["P@0.5"]
-    cris = RULEBOOKS["cris"].replace(grid="input")
+    cris = PROTOCOLS["cris"].replace(grid="input")
     boxed = cris.count(logits, cris.geometry(native, 20), truth)
     assert 0 < boxed.truth < plain.truth and boxed.union <= 400
 
 
 def test_definitions_say_what_is_in_force() -> None:
-    sentence = rulebook("cris", threshold=0.4, strict=False, empty="one").definition(448)
+    sentence = scoring_protocol("cris", threshold=0.4, strict=False, empty="one").definition(448)
     for part in ("cris", "letterbox", "448 x 448", "p > 0.4", "I / (U + 1e-06)", "IoU >= X", "1 where", "DETRIS"):
         assert part in sentence
-    assert "resized to it (nearest)" in RULEBOOKS["lavt"].definition()
-    assert "never resized" in RULEBOOKS["native"].definition(448)
-    assert "IoU > X (X in float32)" in RULEBOOKS["cris"].definition(448)
+    assert "resized to it (nearest)" in PROTOCOLS["lavt"].definition()
+    assert "never resized" in PROTOCOLS["native"].definition(448)
+    assert "IoU > X (X in float32)" in PROTOCOLS["cris"].definition(448)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +248,11 @@ def test_definitions_say_what_is_in_force() -> None:
 )
 def test_impossible_rules_are_refused(name: str, flags: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words.replace("(", r"\(")):
-        rulebook(name, **flags)
+        scoring_protocol(name, **flags)
 
 
 @pytest.mark.parametrize(("shape", "kind"), [((4, 4), np.uint8), ((4, 4, 3), np.float32), ((4, 4, 4), np.uint8)])
 def test_images_of_other_kinds_are_refused(shape: tuple[int, ...], kind: type) -> None:
     array = np.zeros(shape, kind)
     with pytest.raises(ValueError, match="uint8"):
-        RULEBOOKS["native"].image_in(array, 8)
+        PROTOCOLS["native"].image_in(array, 8)

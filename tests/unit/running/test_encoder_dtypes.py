@@ -1,4 +1,4 @@
-"""Towers in bf16 or int8: what trains stays in fp32, nothing changes at step 0, gradients are near the plain ones."""
+"""Encoders in bf16 or int8: what trains stays in fp32, nothing changes at step 0, gradients are near the plain ones."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_method_works_or_refuses(method, run, make):
         same_features(fused(make(method=method, run=run, stir=False)), frozen)
 
 
-def test_towers_take_less_memory_and_what_trains_is_left_alone(run, make):
+def test_encoders_take_less_memory_and_what_trains_is_left_alone(run, make):
     plain, model = make("dinov2", "bert"), make("dinov2", "bert", run=run)
     size = {m: sum(t.nbytes for t in (*m.vision.parameters(), *m.vision.buffers())) for m in (plain, model)}
     assert size[model] < 0.62 * size[plain]
@@ -131,7 +131,7 @@ def test_under_autocast(run, make):
     assert all(bool(g.isfinite().all()) and g.dtype == torch.float32 for g in found.gradients.values())
     image = torch.randint(0, 256, (40, 30, 3), dtype=torch.uint8).numpy()
     if run.encoder_dtype == "bf16":
-        with pytest.raises(ConfigError, match="precision is 'fp16', but the towers are in bf16"):
+        with pytest.raises(ConfigError, match="precision is 'fp16', but the encoders are in bf16"):
             Predictor(model, precision="fp16")
     for precision in ("fp32", "bf16", *(("fp16",) if run.encoder_dtype == "int8" else ())):
         masks = Predictor(model, precision=precision).set_image(image).segment(SAID)

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minisets import realdata
 
-from s4eca.data.augment.direction_words import directions, turn_expression
-from s4eca.data.augment.draw import FLIPS, draw_turn, possible_turns
-from s4eca.data.augment.symmetries import Turn, turn_array
+from s4eca.data.augment.direction_words import directions, rewrite_directions
+from s4eca.data.augment.draw import FLIPS, draw_symmetry, possible_symmetries
+from s4eca.data.augment.symmetries import Symmetry, apply_symmetry
 
-ALL = list(Turn)
-T = Turn
+ALL = list(Symmetry)
+T = Symmetry
 IMAGE = np.random.default_rng(3).integers(0, 256, (5, 7, 3))
 
 NUMPY = {
@@ -33,32 +33,32 @@ NUMPY = {
 }
 
 
-@pytest.mark.parametrize("turn", ALL)
-def test_arrays_turn_as_numpy_does(turn: Turn) -> None:
+@pytest.mark.parametrize("symmetry", ALL)
+def test_arrays_turn_as_numpy_does(symmetry: Symmetry) -> None:
     for array in (IMAGE, IMAGE[..., 0], IMAGE[..., 0] > 100):
-        turned = turn_array(array, turn)
-        assert np.array_equal(turned, NUMPY[turn](array)) and turned.flags.c_contiguous
+        turned = apply_symmetry(array, symmetry)
+        assert np.array_equal(turned, NUMPY[symmetry](array)) and turned.flags.c_contiguous
         assert turned.dtype == array.dtype
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(ALL, ALL)))
-def test_the_group_table_holds_on_arrays_and_directions(first: Turn, second: Turn) -> None:
+def test_the_group_table_holds_on_arrays_and_directions(first: Symmetry, second: Symmetry) -> None:
     both = first.then(second)
-    assert np.array_equal(turn_array(turn_array(IMAGE, first), second), turn_array(IMAGE, both))
+    assert np.array_equal(apply_symmetry(apply_symmetry(IMAGE, first), second), apply_symmetry(IMAGE, both))
     for vector in itertools.product((-1, 0, 1), repeat=2):
         assert second.of(first.of(vector)) == both.of(vector)
-    assert first.then(first.inverse) is Turn.IDENTITY
+    assert first.then(first.inverse) is Symmetry.IDENTITY
     assert both.mirrors == (first.mirrors != second.mirrors)
 
 
-@pytest.mark.parametrize("turn", ALL)
-def test_directions_follow_the_pixels(turn: Turn) -> None:
-    """Brute force: put one pixel in each of nine fields, turn, and see in which field it lies."""
+@pytest.mark.parametrize("symmetry", ALL)
+def test_directions_follow_the_pixels(symmetry: Symmetry) -> None:
+    """Brute force: put one pixel in each of nine fields, symmetry, and see in which field it lies."""
     for x, y in itertools.product((-1, 0, 1), repeat=2):
         array = np.zeros((9, 9))
         array[4 + 4 * y, 4 + 4 * x] = 1
-        (row,), (column,) = np.nonzero(turn_array(array, turn))
-        assert turn.of((x, y)) == ((column - 4) // 4, (row - 4) // 4)
+        (row,), (column,) = np.nonzero(apply_symmetry(array, symmetry))
+        assert symmetry.of((x, y)) == ((column - 4) // 4, (row - 4) // 4)
 
 
 CASES = [
@@ -149,15 +149,15 @@ LEFT_ALONE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "turn", "expected"), CASES)
-def test_sentences(text: str, turn: Turn, expected: str) -> None:
-    assert turn_expression(text, turn) == expected
+@pytest.mark.parametrize(("text", "symmetry", "expected"), CASES)
+def test_sentences(text: str, symmetry: Symmetry, expected: str) -> None:
+    assert rewrite_directions(text, symmetry) == expected
 
 
-@pytest.mark.parametrize(("text", "turn"), LEFT_ALONE)
-def test_what_is_not_understood_is_left_alone(text: str, turn: Turn) -> None:
-    assert turn_expression(text, turn) is None
-    assert turn_expression(text, T.IDENTITY) == text
+@pytest.mark.parametrize(("text", "symmetry"), LEFT_ALONE)
+def test_what_is_not_understood_is_left_alone(text: str, symmetry: Symmetry) -> None:
+    assert rewrite_directions(text, symmetry) is None
+    assert rewrite_directions(text, T.IDENTITY) == text
 
 
 ORACLE = {"left": (-1, 0), "right": (1, 0), "leftmost": (-1, 0), "rightmost": (1, 0)}
@@ -210,14 +210,14 @@ SENTENCE = st.one_of(
 
 @settings(max_examples=120, deadline=None)
 @given(SENTENCE, st.sampled_from(ALL), st.sampled_from(ALL))
-def test_words_turn_with_the_picture(text: str, first: Turn, second: Turn) -> None:
-    once = turn_expression(text, first)
+def test_words_turn_with_the_picture(text: str, first: Symmetry, second: Symmetry) -> None:
+    once = rewrite_directions(text, first)
     assert once is not None
     meant = oracle(text)
     assert oracle(once) == [first.of(vector) for vector in meant] == directions(once)
-    back = turn_expression(once, first.inverse)
+    back = rewrite_directions(once, first.inverse)
     assert back is not None and oracle(back) == meant
-    twice, direct = turn_expression(once, second), turn_expression(text, first.then(second))
+    twice, direct = rewrite_directions(once, second), rewrite_directions(text, first.then(second))
     assert twice is not None and direct is not None and oracle(twice) == oracle(direct)
     assert once[:1].isupper() == text[:1].isupper() and "  " not in once
     if all(first.of(vector) == vector for vector in meant):
@@ -226,8 +226,8 @@ def test_words_turn_with_the_picture(text: str, first: Turn, second: Turn) -> No
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=40), st.sampled_from(ALL))
-def test_any_text_is_answered(text: str, turn: Turn) -> None:
-    assert turn_expression(text, turn) is None or isinstance(turn_expression(text, turn), str)
+def test_any_text_is_answered(text: str, symmetry: Symmetry) -> None:
+    assert rewrite_directions(text, symmetry) is None or isinstance(rewrite_directions(text, symmetry), str)
 
 
 WHERE = {
@@ -243,26 +243,26 @@ WHERE = {
 }
 
 
-@pytest.mark.parametrize("turn", ALL)
-def test_a_blob_stays_where_the_words_say(turn: Turn) -> None:
+@pytest.mark.parametrize("symmetry", ALL)
+def test_a_blob_stays_where_the_words_say(symmetry: Symmetry) -> None:
     for row, column in itertools.product((2, 6, 10), repeat=2):
         mask = np.zeros((13, 13), bool)
         mask[row - 1 : row + 2, column - 1 : column + 2] = True
-        turned = turn_array(mask, turn)
+        turned = apply_symmetry(mask, symmetry)
         place = [float(axis.mean()) for axis in np.nonzero(turned)]
         for words, holds in WHERE.items():
             if holds(row, column):
-                said = turn_expression(f"the blob {words}", turn)
+                said = rewrite_directions(f"the blob {words}", symmetry)
                 assert said is not None and WHERE[said.removeprefix("the blob ")](*place), (words, said)
 
 
 def test_draws_are_seeded_and_fall_back_to_the_identity() -> None:
-    assert draw_turn("ship facing left", np.random.default_rng(0), [T.FLIP_LR]) == (T.IDENTITY, "ship facing left")
-    drawn = [draw_turn("ship on the left", np.random.default_rng(seed)) for seed in range(40)]
-    assert drawn == [draw_turn("ship on the left", np.random.default_rng(seed)) for seed in range(40)]
-    assert {turn for turn, _ in drawn} == set(ALL)
-    assert all(text == turn_expression("ship on the left", turn) for turn, text in drawn)
-    assert dict(possible_turns("ship on the left", FLIPS))[T.ROT180] == "ship on the right"
+    assert draw_symmetry("ship facing left", np.random.default_rng(0), [T.FLIP_LR]) == (T.IDENTITY, "ship facing left")
+    drawn = [draw_symmetry("ship on the left", np.random.default_rng(seed)) for seed in range(40)]
+    assert drawn == [draw_symmetry("ship on the left", np.random.default_rng(seed)) for seed in range(40)]
+    assert {symmetry for symmetry, _ in drawn} == set(ALL)
+    assert all(text == rewrite_directions("ship on the left", symmetry) for symmetry, text in drawn)
+    assert dict(possible_symmetries("ship on the left", FLIPS))[T.ROT180] == "ship on the right"
 
 
 def read_all(folder: str) -> set[str]:
@@ -281,9 +281,9 @@ def read_all(folder: str) -> set[str]:
 def test_every_real_expression_turns(folder: str) -> None:
     texts = sorted(read_all(folder))
     for number, text in enumerate(texts):
-        turn = ALL[1 + number % 7]
-        said = turn_expression(text, turn)
+        symmetry = ALL[1 + number % 7]
+        said = rewrite_directions(text, symmetry)
         assert said is not None, text
-        assert oracle(said) == [turn.of(vector) for vector in oracle(text)], (text, turn, said)
-        back = turn_expression(said, turn.inverse)
+        assert oracle(said) == [symmetry.of(vector) for vector in oracle(text)], (text, symmetry, said)
+        back = rewrite_directions(said, symmetry.inverse)
         assert back is not None and oracle(back) == oracle(text), (text, said, back)
