@@ -1,62 +1,142 @@
-"""Names to import paths: encoders by the prefix of their identifier, adapter methods by name, readers by ending.
+"""Names to import paths: encoders by the prefix of their identifier, methods and layouts by name, sinks by ending.
 
-Listing costs no import, and another package can add a row.
+Listing costs no import. Another package adds a row by an entry point of its own, in the group that the table names, or
+at run time by `register` (see docs/extending.md).
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, MutableMapping
+from functools import cached_property
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
 
-VISION_SOURCES = {
-    "hf": "s4eca.encoders.hf:load_vision",
-    "openclip": "s4eca.encoders.openclip:load_vision",
-    "timm": "s4eca.encoders.timm_models:load_vision",
-    "peft": "s4eca.encoders.peft_folder:load_vision",
-    "packaged": "s4eca.encoders.packaged:load_vision",
-}
-TEXT_SOURCES = {
-    "hf": "s4eca.encoders.hf:load_text",
-    "openclip": "s4eca.encoders.openclip:load_text",
-    "peft": "s4eca.encoders.peft_folder:load_text",
-    "packaged": "s4eca.encoders.packaged:load_text",
-}
+
+class Table(MutableMapping[str, str]):
+    """Rows of one kind: name -> ``module:attribute``; our own first, then those of installed packages.
+
+    Args:
+        group: entry-point group in which other packages add rows.
+        rows: our own rows.
+    """
+
+    def __init__(self, group: str, rows: dict[str, str]) -> None:
+        self.group = group
+        self._own = dict(rows)
+
+    @cached_property
+    def _installed(self) -> dict[str, str]:
+        return {found.name: found.value for found in entry_points(group=self.group) if found.name not in self._own}
+
+    def __getitem__(self, name: str) -> str:
+        """The path behind a name; installed packages are looked through only for a name that is not ours."""
+        return self._own[name] if name in self._own else self._installed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Our own names, then those of installed packages."""
+        yield from self._own
+        yield from (name for name in self._installed if name not in self._own)
+
+    def __len__(self) -> int:
+        """Number of names."""
+        return len(list(iter(self)))
+
+    def __setitem__(self, name: str, path: str) -> None:
+        """Set a row of our own for this process; `register` refuses a name that is taken."""
+        self._own[name] = path
+
+    def __delitem__(self, name: str) -> None:
+        """Take a row of our own out."""
+        del self._own[name]
+
+    def load(self, name: str) -> Any:
+        """The object behind a name; imports its module.
+
+        Raises:
+            KeyError: there is no such row.
+            ConfigError: the row leads nowhere.
+        """
+        path = self[name]
+        try:
+            return resolve(path)
+        except (ImportError, AttributeError) as error:
+            if name in self._own and path.startswith("s4eca."):
+                raise
+            raise ConfigError(
+                f"{name!r} in the entry-point group {self.group} leads to {path}, which cannot be had: {error}."
+            ) from error
+
+
+# Prefix of an identifier -> ``load(identifier)`` that gives a `VisionEncoder` (or a `TextEncoder`).
+VISION_SOURCES = Table(
+    "s4eca.vision_sources",
+    {
+        "hf": "s4eca.encoders.hf:load_vision",
+        "openclip": "s4eca.encoders.openclip:load_vision",
+        "timm": "s4eca.encoders.timm_models:load_vision",
+        "peft": "s4eca.encoders.peft_folder:load_vision",
+        "packaged": "s4eca.encoders.packaged:load_vision",
+    },
+)
+TEXT_SOURCES = Table(
+    "s4eca.text_sources",
+    {
+        "hf": "s4eca.encoders.hf:load_text",
+        "openclip": "s4eca.encoders.openclip:load_text",
+        "peft": "s4eca.encoders.peft_folder:load_text",
+        "packaged": "s4eca.encoders.packaged:load_text",
+    },
+)
 # Library that a module's class, or one of its bases, comes from -> what wraps it.
-VISION_WRAPPERS = {
-    "transformers": "s4eca.encoders.hf:wrap_vision",
-    "open_clip": "s4eca.encoders.openclip:wrap_vision",
-    "timm": "s4eca.encoders.timm_models:wrap_vision",
-    "peft": "s4eca.encoders.peft_folder:wrap_vision",
-}
-TEXT_WRAPPERS = {
-    "transformers": "s4eca.encoders.hf:wrap_text",
-    "open_clip": "s4eca.encoders.openclip:wrap_text",
-    "peft": "s4eca.encoders.peft_folder:wrap_text",
-}
-METHODS = {
-    "s4eca": "s4eca.adapters.s4eca.method:S4ECAAdapter",
-    "decoder-only": "s4eca.adapters.decoder_only:DecoderOnly",
-    "lora": "s4eca.adapters.peft_methods:LoRA",
-    "dora": "s4eca.adapters.peft_methods:DoRA",
-    "ia3": "s4eca.adapters.peft_methods:IA3",
-    "vera": "s4eca.adapters.peft_methods:VeRA",
-    "ln": "s4eca.adapters.peft_methods:LNTuning",
-    "adaptformer": "s4eca.adapters.adaptformer:AdaptFormer",
-    "detris": "s4eca.adapters.detris:DETRISStyle",
-    "etris": "s4eca.adapters.etris:ETRISStyle",
-    "full": "s4eca.adapters.full:FullFineTune",
-}
+VISION_WRAPPERS = Table(
+    "s4eca.vision_wrappers",
+    {
+        "transformers": "s4eca.encoders.hf:wrap_vision",
+        "open_clip": "s4eca.encoders.openclip:wrap_vision",
+        "timm": "s4eca.encoders.timm_models:wrap_vision",
+        "peft": "s4eca.encoders.peft_folder:wrap_vision",
+    },
+)
+TEXT_WRAPPERS = Table(
+    "s4eca.text_wrappers",
+    {
+        "transformers": "s4eca.encoders.hf:wrap_text",
+        "open_clip": "s4eca.encoders.openclip:wrap_text",
+        "peft": "s4eca.encoders.peft_folder:wrap_text",
+    },
+)
+# Name -> class that keeps to `s4eca.protocols.AdapterMethod`.
+METHODS = Table(
+    "s4eca.methods",
+    {
+        "s4eca": "s4eca.adapters.s4eca.method:S4ECAAdapter",
+        "decoder-only": "s4eca.adapters.decoder_only:DecoderOnly",
+        "lora": "s4eca.adapters.peft_methods:LoRA",
+        "dora": "s4eca.adapters.peft_methods:DoRA",
+        "ia3": "s4eca.adapters.peft_methods:IA3",
+        "vera": "s4eca.adapters.peft_methods:VeRA",
+        "ln": "s4eca.adapters.peft_methods:LNTuning",
+        "adaptformer": "s4eca.adapters.adaptformer:AdaptFormer",
+        "detris": "s4eca.adapters.detris:DETRISStyle",
+        "etris": "s4eca.adapters.etris:ETRISStyle",
+        "full": "s4eca.adapters.full:FullFineTune",
+    },
+)
 # Ending of an image file -> what reads any number of bands from it (`s4eca.data.band_files.BandReader`).
-BAND_READERS = {
-    ".tif": "s4eca.geo.read.band_files:GeoTiffBands",
-    ".tiff": "s4eca.geo.read.band_files:GeoTiffBands",
-    ".npy": "s4eca.data.band_files:ArrayBands",
-}
+BAND_READERS = Table(
+    "s4eca.band_readers",
+    {
+        ".tif": "s4eca.geo.read.band_files:GeoTiffBands",
+        ".tiff": "s4eca.geo.read.band_files:GeoTiffBands",
+        ".npy": "s4eca.data.band_files:ArrayBands",
+    },
+)
 
 
 def resolve(path: str) -> Any:
@@ -65,13 +145,13 @@ def resolve(path: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def register(table: dict[str, str], name: str, path: str) -> None:
-    """Add a row to one of the tables of this module.
+def register(table: Table, name: str, path: str) -> None:
+    """Add a row to one of the tables of this module, for this process.
 
     Raises:
         ConfigError: the name is taken.
     """
-    if name in table and table[name] != path:
+    if table.get(name, path) != path:
         raise ConfigError(f"The name {name!r} is taken by {table[name]}; register under another name.")
     table[name] = path
 
@@ -89,7 +169,7 @@ def method_class(config: S4ECAConfig) -> Any:
         near = difflib.get_close_matches(config.method, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS)}."
         raise ConfigError(f"method is {config.method!r}; {hint}")
-    found = resolve(METHODS[config.method])
+    found = METHODS.load(config.method)
     known = getattr(found, "OPTIONS", {})
     for name in config.options:
         if name not in known:
@@ -160,14 +240,14 @@ def carry(encoder: Any, note: dict[str, Any]) -> None:
     resolve("s4eca.encoders.peft_folder:carry")(encoder, note)
 
 
-def _wrapper(table: dict[str, str], module: Any, role: str) -> Any:
+def _wrapper(table: Table, module: Any, role: str) -> Any:
     # Whatever the class, a module with peft's layers inside has their settings at hand.
     if "peft" in table and getattr(module, "peft_config", None):
-        return resolve(table["peft"])
+        return table.load("peft")
     return wrapper(table, module, role)
 
 
-def wrapper(table: dict[str, str], module: Any, role: str) -> Any:
+def wrapper(table: Table, module: Any, role: str) -> Any:
     """What wraps a module of that library.
 
     Raises:
@@ -176,17 +256,17 @@ def wrapper(table: dict[str, str], module: Any, role: str) -> Any:
     for cls in type(module).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in table:
-            return resolve(table[root])
+            return table.load(root)
     raise EncoderError(
         f"{role} is a {type(module).__module__}.{type(module).__name__}; pass an identifier, "
         f"or a module of one of these libraries: {', '.join(table)}."
     )
 
 
-def _load(table: dict[str, str], source: str) -> Any:
+def _load(table: Table, source: str) -> Any:
     prefix, colon, rest = source.partition(":")
     if not colon or len(prefix) == 1:
-        return resolve(table["hf"])(source)
+        return table.load("hf")(source)
     if prefix == "module":
         raise EncoderError(
             f"{source!r} stands for a module that was passed ready-made; pass it again as vision or text."
@@ -194,4 +274,4 @@ def _load(table: dict[str, str], source: str) -> Any:
     if prefix not in table:
         known = ", ".join(table)
         raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of encoders; known: {known}.")
-    return resolve(table[prefix])(rest if prefix == "hf" else source)
+    return table.load(prefix)(rest if prefix == "hf" else source)

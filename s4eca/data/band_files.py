@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from s4eca.data.pixels import image_size, read_rgb
 from s4eca.errors import DataError
-from s4eca.registry import BAND_READERS, resolve
+from s4eca.registry import BAND_READERS
 
 
 class BandReader(Protocol):
@@ -58,7 +58,7 @@ def read_bands(path: Path, bands: Sequence[str]) -> NDArray[np.float32]:
 
 def _reader(path: Path) -> BandReader | None:
     row = BAND_READERS.get(path.suffix.lower())
-    return None if row is None else cast("BandReader", resolve(row))
+    return None if row is None else cast("BandReader", BAND_READERS.load(path.suffix.lower()))
 
 
 class ArrayBands:
