@@ -17,10 +17,7 @@ LEAST = {
     "late_blocks": 0,
     "image_size": 1,
     "text_length": 3,
-    "width": 1,
-    "proxies": 1,
     "vision_sites": 1,
-    "text_sites": 1,
     "taps": 1,
     "decoder_width": 4,
     "decoder_layers": 0,
@@ -30,6 +27,50 @@ LEAST = {
     "decoder_detail": 0,
 }
 INTERPOLATION = "pil-bilinear-antialias-stretch"
+
+
+@dataclass(frozen=True)
+class S4ECASettings:
+    """What the method `s4eca` alone has: sizes of its adapters, and an ablation switch for each part (ours).
+
+    Attributes:
+        width: r, the one width of both adapters and of the proxies.
+        proxies: K, number of language proxies.
+        text_sites: number of text layers with an adapter, spread evenly.
+        kernels: (kernel size, dilation) of each dense scale.
+        scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
+            text_proxies: switches; off leaves the rest of the method intact.
+    """
+
+    width: int = 160
+    proxies: int = 8
+    text_sites: int = 3
+    kernels: tuple[tuple[int, int], ...] = ((3, 1), (5, 1), (5, 3))
+    scale_selection: bool = True
+    spatial_gate: bool = True
+    language_read: bool = True
+    dense: bool = True
+    global_branch: bool = True
+    carry: bool = True
+    coordinates: bool = True
+    write_back: bool = True
+    text_proxies: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each by name.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        for name in ("width", "proxies", "text_sites"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
+            raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
+
+
+# Fields of the configuration that belong to `s4eca` and to methods made from it.
+S4ECA_FIELDS = tuple(setting.name for setting in dataclasses.fields(S4ECASettings))
 
 
 @dataclass(frozen=True)
@@ -45,19 +86,16 @@ class S4ECAConfig:
         late_blocks: for ``late-inject``, how many of the last blocks receive residuals.
         image_size: side of the square input in pixels.
         text_length: longest token sequence of an expression, special tokens included.
-        width: r, the one width of both adapters and of the proxies.
-        proxies: K, number of language proxies.
         vision_sites: number of vision blocks with an adapter, spread evenly.
-        text_sites: number of text layers with an adapter, spread evenly.
         taps: number of adapted maps that the decoder reads; of a hierarchical encoder it reads one a stage.
-        kernels: (kernel size, dilation) of each dense scale.
-        scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
-            text_proxies: ablation switches; off leaves the rest of the method intact.
+        width, proxies, text_sites, kernels, scale_selection, spatial_gate, language_read, dense, global_branch, carry,
+            coordinates, write_back, text_proxies: of the method `s4eca`, see `S4ECASettings`; None is its default
+            there, and all that another method may have.
         decoder_width, decoder_layers, decoder_ffn, decoder_heads: sizes of the mask decoder.
         decoder_pool: side of the patch neighbourhoods that the decoder's self-attention reads averaged; 1 reads all.
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
         threshold: probability above which a pixel is foreground.
-        options: settings of a method that has more than these, as its class names them; `s4eca` has none.
+        options: the method's own settings by name, as the dataclass in its class has them; `s4eca` has none.
         bands: names of the input bands in their order; empty means RGB in 0..255.
         band_ranges: per band the values that become 0 and 1 at the encoder; what lies beyond is cut off.
         chosen: the three bands that the vision encoder sees as red, green and blue; empty puts a small trainable map
@@ -71,21 +109,21 @@ class S4ECAConfig:
     late_blocks: int = 0
     image_size: int = 448
     text_length: int = 32
-    width: int = 160
-    proxies: int = 8
+    width: int | None = None
+    proxies: int | None = None
     vision_sites: int = 6
-    text_sites: int = 3
+    text_sites: int | None = None
     taps: int = 3
-    kernels: tuple[tuple[int, int], ...] = ((3, 1), (5, 1), (5, 3))
-    scale_selection: bool = True
-    spatial_gate: bool = True
-    language_read: bool = True
-    dense: bool = True
-    global_branch: bool = True
-    carry: bool = True
-    coordinates: bool = True
-    write_back: bool = True
-    text_proxies: bool = True
+    kernels: tuple[tuple[int, int], ...] | None = None
+    scale_selection: bool | None = None
+    spatial_gate: bool | None = None
+    language_read: bool | None = None
+    dense: bool | None = None
+    global_branch: bool | None = None
+    carry: bool | None = None
+    coordinates: bool | None = None
+    write_back: bool | None = None
+    text_proxies: bool | None = None
     decoder_width: int = 256
     decoder_layers: int = 2
     decoder_ffn: int = 1024
@@ -104,7 +142,12 @@ class S4ECAConfig:
         Raises:
             ConfigError: a value is out of range or a combination is impossible.
         """
-        object.__setattr__(self, "kernels", tuple((int(k), int(d)) for k, d in self.kernels))
+        if self.kernels is not None:
+            object.__setattr__(self, "kernels", tuple((int(k), int(d)) for k, d in self.kernels))
+        if self.method == "s4eca":
+            # Written out, so that a saved folder stays what it is when a default changes.
+            for name, value in vars(self.s4eca_settings()).items():
+                object.__setattr__(self, name, value)
         object.__setattr__(self, "bands", tuple(self.bands))
         object.__setattr__(self, "band_ranges", tuple((float(low), float(high)) for low, high in self.band_ranges))
         object.__setattr__(self, "chosen", tuple(self.chosen))
@@ -124,18 +167,32 @@ class S4ECAConfig:
             raise ConfigError(
                 f"decoder_width is {self.decoder_width}; it must be a multiple of decoder_heads, {self.decoder_heads}."
             )
-        if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
-            raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
         _check_bands(self.bands, self.band_ranges, self.chosen)
 
+    def s4eca_settings(self, kind: type[S4ECASettings] = S4ECASettings) -> S4ECASettings:
+        """The settings of the method `s4eca`, or of one made from it, defaults where nothing is said.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        said = {name: getattr(self, name) for name in S4ECA_FIELDS if getattr(self, name) is not None}
+        return kind(**said)
+
     def replace(self, **changes: Any) -> S4ECAConfig:
-        """A copy with some settings changed."""
-        return dataclasses.replace(self, **changes)
+        """A copy with some settings changed; with another method, that method's own settings start at its defaults."""
+        return S4ECAConfig(**self.changed(changes))
+
+    def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """All settings by name, with some changed; see `replace`."""
+        kept = {setting.name: getattr(self, setting.name) for setting in dataclasses.fields(self)}
+        if changes.get("method", self.method) != self.method:
+            kept |= {**dict.fromkeys(S4ECA_FIELDS), "options": {}}
+        return {**kept, **changes}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        values = dataclasses.asdict(self)
-        for name in ("kernels", "band_ranges"):
+        """Plain values, ready for JSON; settings that the method does not have are left out."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        for name in {"kernels", "band_ranges"} & set(values):
             values[name] = [list(pair) for pair in values[name]]
         for name in ("bands", "chosen"):
             values[name] = list(values[name])
@@ -171,6 +228,9 @@ class S4ECAConfig:
 
 def _check_kind(origin: str, setting: dataclasses.Field[Any], value: Any) -> None:
     """Refuse a value of another kind than the setting's, before arithmetic stumbles over it."""
+    kind, may_lack = str(setting.type).removesuffix(" | None"), str(setting.type).endswith(" | None")
+    if value is None and may_lack:
+        return
     fits, wanted = {
         "str": (isinstance(value, str), "a text"),
         "bool": (isinstance(value, bool), "true or false"),
@@ -179,7 +239,7 @@ def _check_kind(origin: str, setting: dataclasses.Field[Any], value: Any) -> Non
         "tuple[tuple[int, int], ...]": (_pairs(value, int), "a list of [size, dilation]"),
         "tuple[tuple[float, float], ...]": (_pairs(value, int | float), "a list of [low, high]"),
         "tuple[str, ...]": (_texts(value), "a list of texts"),
-    }.get(str(setting.type), (isinstance(value, dict), "an object"))
+    }.get(kind, (isinstance(value, dict), "an object"))
     if not fits:
         raise ConfigError(f"{origin}: {setting.name} is {value!r}; it must be {wanted}.")
 

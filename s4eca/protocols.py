@@ -8,12 +8,17 @@ Blocks are counted from 0; "after block i" means the hidden states that block i 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from torch import Tensor
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from s4eca.config import S4ECAConfig
 
 
 @dataclass(frozen=True)
@@ -207,20 +212,80 @@ class Guest:
     note: dict[str, Any]
 
 
-class VisionEncoder(Protocol):
-    """A frozen vision encoder that can be stepped through block by block.
+@dataclass
+class Prediction:
+    """What a model says of B images and as many expressions.
 
-    ``finish(block(L-1, ... block(0, embed(x))))`` equals the library's own forward pass. The wrapper is a
-    ``torch.nn.Module`` whose parameters do not require gradients, unless a method rewrote it, and which stays in eval
-    mode.
+    Attributes:
+        logits: (B, 1, h', w') from the decoder, or (K, h', w') of K expressions about one image, on the square input
+            that the model saw.
+        extras: what else is predicted, by name, each with a leading B or K; empty where nothing is.
     """
 
-    spec: VisionSpec
+    logits: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
+        """The same prediction with every tensor changed."""
+        return Prediction(change(self.logits), {name: change(value) for name, value in self.extras.items()})
+
+
+class FrozenModule(Protocol):
+    """What both encoders have in common: a library's module, frozen, that can be told from others.
+
+    An encoder is a ``torch.nn.Module`` whose parameters do not require gradients unless a method rewrote it, and which
+    stays in eval mode. `s4eca.encoders.frozen.FrozenEncoder` is a base class that brings everything here but `roles`
+    and `mlp_ends`.
+
+    Attributes:
+        backbone: the library's module.
+        guest: an adapter of another library inside it, or None.
+        behaviour: hash of what the encoder does with its weights that their names and shapes do not tell (activation,
+            heads, epsilons, windows).
+    """
+
+    backbone: nn.Module
+    guest: Guest | None
+    behaviour: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the checkpoint's weights; asked for before a method changes anything, it stays."""
+        ...
 
     @property
     def trains(self) -> bool:
-        """Whether a method made something inside trainable."""
+        """Whether something inside trains."""
         ...
+
+    def weigh(self) -> str:
+        """The fingerprint of the checkpoint's tensors as they are now."""
+        ...
+
+    def added(self) -> dict[str, nn.Parameter]:
+        """Dotted name inside `backbone` -> parameter, of all that was added to the encoder or made trainable."""
+        ...
+
+    def roles(self) -> dict[str, list[str]]:
+        """Role (``query``, ``key``, ``value`` or ``qkv``, ``out``, ``fc1``, ``fc2``, ``norm``) -> names of modules."""
+        ...
+
+    def split_projections(self) -> None:
+        """Give query, key, value and output a linear layer each, in place, where a library keeps them in one."""
+        ...
+
+    def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
+        """Entry and exit of the MLP branch of a block."""
+        ...
+
+
+class VisionEncoder(FrozenModule, Protocol):
+    """A frozen vision encoder that can be stepped through block by block.
+
+    ``finish(block(L-1, ... block(0, embed(x))))`` equals the library's own forward pass.
+    """
+
+    spec: VisionSpec
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patch grid for an image of that many pixels; refuses sizes the encoder cannot take."""
@@ -243,7 +308,7 @@ class VisionEncoder(Protocol):
         ...
 
 
-class TextEncoder(Protocol):
+class TextEncoder(FrozenModule, Protocol):
     """A frozen text encoder that can be stepped through layer by layer."""
 
     spec: TextSpec
@@ -269,21 +334,153 @@ class TextEncoder(Protocol):
         ...
 
 
-class Segmenter(Protocol):
-    """What rasters and scores ask of a model: probabilities for windows and expressions (`s4eca.Predictor` is one).
+class AdapterMethod(Protocol):
+    """What adapts a frozen pair: built from a configuration and two specs, a ``torch.nn.Module``.
 
-    It may have more: `threshold`; `fill`, what to show per channel where a scene has no data; and for an input other
-    than RGB the names of its `bands`, in order, with their `band_ranges`.
+    `s4eca.adapters.base.Method` is a base class with the defaults that are named here, so that a method writes down
+    what is particular to it. A class attribute can be asked without building anything; nothing of a class needs
+    weights.
+
+    Attributes:
+        SETTINGS: dataclass of the method's own settings; its defaults are the method's, and its ``__post_init__``
+            refuses impossible values. By default one without fields.
+        SETTINGS_IN_CONFIG: whether these settings are fields of `S4ECAConfig` (``width`` and its like, which `s4eca`
+            has) and not keys of its ``options``. False.
+        MODES: the modes it has. ``("side",)``.
+        KNOBS: whole-number settings that scale it, that of the vision encoder first. None.
+        IDENTITY: whether the pair says at the start what it says frozen. True.
+        REWRITES: whether `rewrite` changes the encoders. False.
+        SEPARABLE: whether the encoders can be had without what the method changed in them. True.
+        DEAD: regular expressions on names of trainable tensors that cannot learn, being built as published. None.
+        UNDECAYED: regular expressions on names of trainable tensors that weight decay must leave alone, for they start
+            where they mean "no change". None.
+        REFUSED: feature of `s4eca.model.running.FEATURES` -> why the method cannot have it. None.
+        HALF_GIVEN: whether encoders that were passed ready-made in half precision are fine though rounding them here
+            (``encoder_dtype: bf16``) is refused. False.
+        ENCODERS_RATE: learning rate of what trains inside the encoders, or None for that of the adapters. None.
+        ORIGIN: one clause for the card: where the method comes from.
+        ATTRIBUTION: for the card, what of it is a paper's and what is ours; empty where the origin says it. Empty.
+        sites: vision blocks with an adapter, or that the decoder reads.
+        taps: the sites whose maps the decoder reads.
+        late_blocks: how many of the last vision blocks see language; those before can be cached. 0.
+        proxy_width: channels of the language proxies in `Fused.proxies`, or None where there are none. None.
+        uncacheable: why an encoding cannot be cached or serve another adapter, as the end of a sentence; None where it
+            can. None.
     """
+
+    SETTINGS: ClassVar[type]
+    SETTINGS_IN_CONFIG: ClassVar[bool]
+    MODES: ClassVar[tuple[str, ...]]
+    KNOBS: ClassVar[tuple[str, ...]]
+    IDENTITY: ClassVar[bool]
+    REWRITES: ClassVar[bool]
+    SEPARABLE: ClassVar[bool]
+    DEAD: ClassVar[tuple[str, ...]]
+    UNDECAYED: ClassVar[tuple[str, ...]]
+    REFUSED: ClassVar[Mapping[str, str]]
+    HALF_GIVEN: ClassVar[bool]
+    ENCODERS_RATE: ClassVar[float | None]
+    ORIGIN: ClassVar[str]
+    ATTRIBUTION: ClassVar[str]
+
+    sites: tuple[int, ...]
+    taps: tuple[int, ...]
+    late_blocks: int
+    proxy_width: int | None
+    uncacheable: str | None
+
+    def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None: ...
+
+    @classmethod
+    def refusal(cls, feature: str, config: S4ECAConfig) -> str | None:
+        """Why this configuration cannot run with a feature, as the end of a sentence. By default from `REFUSED`."""
+        ...
+
+    def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
+        """Normalised pixels (B, 3, H, W) to the part of the vision encoding that no expression can change."""
+        ...
+
+    def __call__(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
+        """B encoded images and B tokenised expressions to what the decoder reads."""
+        ...
+
+    def rewrite(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Change the encoders themselves, in place, where `REWRITES`. By default nothing."""
+        ...
+
+    def activate(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Let what `rewrite` put into the encoders speak and learn again. By default nothing."""
+        ...
+
+    def deactivate(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Let the encoders speak as if it were not there. By default nothing."""
+        ...
+
+    def withdraw(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        """Take it out of the encoders for good. By default nothing."""
+        ...
+
+    def extra_files(self, vision: VisionEncoder, text: TextEncoder, dtype: torch.dtype) -> dict[str, bytes]:
+        """Path inside the adapter folder -> contents, of what is saved beside the tensors. By default nothing."""
+        ...
+
+    def decays(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether weight decay shrinks a tensor. By default matrices that `UNDECAYED` does not name.
+
+        Args:
+            name: of a trainable tensor, ``adapter.…`` or ``encoder_updates.…``.
+            parameter: the tensor.
+        """
+        ...
+
+
+class Segmenter(Protocol):
+    """What rasters and scores ask of a model: images in, predictions out (`s4eca.Predictor` is one)."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square input the adapter was trained at, in pixels."""
+        """S, side of the square input in pixels."""
         ...
 
-    def probabilities(self, windows: Any, expressions: Sequence[str]) -> Any:
-        """Numpy windows to numpy float32 (B, K, h, w) probabilities on the windows' own grid.
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is foreground."""
+        ...
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the input bands in their order; empty for RGB in 0..255."""
+        ...
+
+    @property
+    def band_ranges(self) -> tuple[tuple[float, float], ...]:
+        """Declared range of each band, in its own units; empty for RGB."""
+        ...
+
+    @property
+    def fill(self) -> tuple[float, ...]:
+        """Per channel, in the units of the input, what to show where an image has no data."""
+        ...
+
+    def encode(self, images: NDArray[np.float32]) -> Encoded:
+        """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
+        ...
+
+    def decode(self, encoded: Encoded, expressions: Sequence[str]) -> Prediction:
+        """One encoded image and K expressions to a prediction with float32 logits (K, h', w') on the square."""
+        ...
+
+    def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
+        """Windows and K expressions to probabilities (B, K, h, w) in 0..1 on the windows' own grid.
 
         Windows are (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the segmenter's bands.
         """
+        ...
+
+
+class Teacher(Protocol):
+    """A model whose masks another one may learn from (`s4eca.S4ECAModel` is one)."""
+
+    def __call__(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
+        """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, h', w')."""
         ...

@@ -6,6 +6,7 @@ at run time by `register` (see docs/extending.md).
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterator, MutableMapping
 from functools import cached_property
@@ -13,9 +14,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from s4eca.config import S4ECAConfig
+from s4eca.config import S4ECA_FIELDS, S4ECAConfig
 from s4eca.errors import ConfigError, EncoderError
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.protocols import AdapterMethod, TextEncoder, TextSpec, VisionEncoder, VisionSpec
 
 
 class Table(MutableMapping[str, str]):
@@ -156,48 +157,84 @@ def register(table: Table, name: str, path: str) -> None:
     table[name] = path
 
 
-def method_class(config: S4ECAConfig) -> Any:
+def method_class(config: S4ECAConfig) -> type[AdapterMethod]:
     """The class of `config.method`; imports it.
 
-    A method class may name its own settings with their defaults in `OPTIONS`, the modes it has in `MODES`, and a
-    `rewrite(vision, text)` that changes the encoders themselves.
-
     Raises:
-        ConfigError: unknown method, unknown option, or a mode the method does not have.
+        ConfigError: unknown method, a setting or mode that the method does not have, or an impossible value.
     """
     if config.method not in METHODS:
         near = difflib.get_close_matches(config.method, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS)}."
         raise ConfigError(f"method is {config.method!r}; {hint}")
-    found = METHODS.load(config.method)
-    known = getattr(found, "OPTIONS", {})
-    for name in config.options:
-        if name not in known:
-            has = f"has {', '.join(known)}" if known else "has none"
-            raise ConfigError(f"options names {name!r}; the method {config.method!r} {has}.")
-    modes = getattr(found, "MODES", ("side",))
-    if config.mode not in modes:
-        raise ConfigError(f"mode is {config.mode!r}; the method {config.method!r} takes {', '.join(modes)} alone.")
+    found: type[AdapterMethod] = METHODS.load(config.method)
+    if config.mode not in found.MODES:
+        raise ConfigError(
+            f"mode is {config.mode!r}; the method {config.method!r} takes {', '.join(found.MODES)} alone."
+        )
+    _settings(config, found)
     return found
+
+
+def method_settings(config: S4ECAConfig) -> Any:
+    """The typed settings of `config.method`: an instance of its class's ``SETTINGS``.
+
+    Raises:
+        ConfigError: as for `method_class`.
+    """
+    return _settings(config, method_class(config))
+
+
+def own_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration without what its method does not have; version 0.1 wrote it out for every method."""
+    name = str(values.get("method"))
+    if name not in METHODS or METHODS.load(name).SETTINGS_IN_CONFIG:
+        return values
+    return {key: value for key, value in values.items() if key not in S4ECA_FIELDS}
+
+
+def _settings(config: S4ECAConfig, method: type[AdapterMethod]) -> Any:
+    """A method's own settings, none of which may be another's."""
+    known = [setting.name for setting in dataclasses.fields(method.SETTINGS)]
+    in_options = [name for name in known if not (method.SETTINGS_IN_CONFIG and name in S4ECA_FIELDS)]
+    has = f"has {', '.join(in_options)}" if in_options else "has none"
+    for name in config.options:
+        if name not in in_options:
+            raise ConfigError(f"options names {name!r}; the method {config.method!r} {has}.")
+    for name in S4ECA_FIELDS:
+        if getattr(config, name) is not None and not (method.SETTINGS_IN_CONFIG and name in known):
+            raise ConfigError(
+                f"{name} is {getattr(config, name)!r}; it belongs to the method 's4eca' and not to {config.method!r}, "
+                f"which {has} under options."
+            )
+    said = {name: getattr(config, name) for name in known if name not in in_options}
+    return method.SETTINGS(**{k: v for k, v in said.items() if v is not None}, **config.options)
 
 
 def build_method(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> Any:
     """The adapter module of `config.method`.
 
     Raises:
-        ConfigError: unknown method, unknown option, or a mode the method does not have.
+        ConfigError: as for `method_class`, or the settings do not fit the encoders.
     """
     return method_class(config)(config, vision, text)
 
 
-def load_vision_encoder(source: str) -> Any:
+def load_vision_encoder(source: str) -> VisionEncoder:
     """The frozen vision encoder behind an identifier (a plain one means ``hf:``)."""
-    return _load(VISION_SOURCES, source)
+    found: VisionEncoder = _load(VISION_SOURCES, source)
+    return found
 
 
-def load_text_encoder(source: str) -> Any:
+def load_text_encoder(source: str) -> TextEncoder:
     """The frozen text encoder behind an identifier (a plain one means ``hf:``)."""
-    return _load(TEXT_SOURCES, source)
+    found: TextEncoder = _load(TEXT_SOURCES, source)
+    return found
+
+
+def is_encoder(given: Any) -> bool:
+    """Whether it is wrapped already; asked of anything that a user may pass."""
+    return isinstance(getattr(given, "spec", None), VisionSpec | TextSpec)
 
 
 def wrap_vision_encoder(module: Any) -> Any:
@@ -206,7 +243,7 @@ def wrap_vision_encoder(module: Any) -> Any:
     Raises:
         EncoderError: a module of no known library.
     """
-    if hasattr(module, "spec"):
+    if is_encoder(module):
         return module
     return _wrapper(VISION_WRAPPERS, module, "vision")(module)
 
@@ -223,7 +260,7 @@ def wrap_text_encoder(module: Any, tokenizer: Any = None) -> Any:
     """
     if isinstance(module, tuple | list) and len(module) == 2:
         module, tokenizer = module
-    if hasattr(module, "spec"):
+    if is_encoder(module):
         return module
     wrap = _wrapper(TEXT_WRAPPERS, module, "text")
     if tokenizer is None:

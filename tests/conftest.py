@@ -43,8 +43,8 @@ def toy_model() -> Callable[..., Any]:
 
         vision, text = pair or toy_pair(blocks, 3)
         torch.manual_seed(seed)
-        settings = {**TOY, "vision": vision.spec.source, "text": text.spec.source, **settings}
-        return S4ECAModel(vision, text, S4ECAConfig.from_dict(settings))
+        base = S4ECAConfig.from_dict({**TOY, "vision": vision.spec.source, "text": text.spec.source})
+        return S4ECAModel(vision, text, S4ECAConfig.from_dict(base.changed(settings)))
 
     return make
 

@@ -6,13 +6,15 @@ A reconstruction from the paper's formula: s * ReLU(x W_down) W_up beside MLP(x)
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4eca.adapters.decoder_only import DecoderOnly
-from s4eca.adapters.settings import settings
+from s4eca.adapters.settings import check_whole
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.layers.checkpointed import Site
@@ -27,6 +29,7 @@ from s4eca.protocols import (
     VisionSpec,
     Words,
 )
+from s4eca.registry import method_settings
 
 SCALE = 0.1
 
@@ -52,23 +55,42 @@ class Bottleneck(Site):
         return added
 
 
+@dataclass(frozen=True)
+class AdaptFormerSettings:
+    """Ranks of the bottlenecks.
+
+    Attributes:
+        rank: of the vision encoder's.
+        rank_text: of the text encoder's; None is the same.
+    """
+
+    rank: int = 116
+    rank_text: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse impossible ranks."""
+        check_whole("rank", self.rank)
+        if self.rank_text is not None:
+            check_whole("rank_text", self.rank_text)
+
+
 class AdaptFormer(DecoderOnly):
     """One bottleneck in every block of both encoders; the image is encoded without regard to the expression.
 
-    Options: ``rank`` of the vision bottlenecks, ``rank_text`` of the text ones (None: the same). A hierarchical
-    encoder has bottlenecks of the same rank on each stage's own width.
+    A hierarchical encoder has bottlenecks of the same rank on each stage's own width.
     """
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 116, "rank_text": None}
+    SETTINGS: ClassVar[type] = AdaptFormerSettings
     KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
-    IDENTITY: ClassVar[bool] = True
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up\.weight$",)
+    REFUSED: ClassVar[Mapping[str, str]] = {}
+    ORIGIN: ClassVar[str] = "bottlenecks beside the MLPs, written anew after the description of AdaptFormer"
     uncacheable = "the method 'adaptformer' trains beside the blocks of the vision encoder"
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__(config, vision, text)
-        chosen = settings(self.OPTIONS, config)
-        rank = chosen["rank"]
-        rank_text = chosen["rank_text"] or rank
+        own: AdaptFormerSettings = method_settings(config)
+        rank, rank_text = own.rank, own.rank_text or own.rank
         self.vision = nn.ModuleList(Bottleneck(width, rank) for width in vision.widths)
         self.text = nn.ModuleList(Bottleneck(text.width, rank_text) for _ in range(text.blocks))
 

@@ -5,19 +5,26 @@ It is also the frame of every method in which the image is encoded without regar
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Mapping
+from typing import ClassVar
 
+from torch import Tensor
+
+from s4eca.adapters.base import NOTHING_KEPT, Method
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, Tokens, VisionEncoder, VisionSpec, Words
 
 
-class DecoderOnly(nn.Module):
+class DecoderOnly(Method):
     """No parameters at all; the decoder reads the same taps that S4ECA would adapt."""
 
-    has_proxies = False
-    late_blocks = 0
+    ORIGIN: ClassVar[str] = "a control: the encoders stay as they are and the decoder alone trains"
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        "checkpointing: adapters": "it has no adapters",
+        "checkpointing: encoders": NOTHING_KEPT,
+    }
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__()

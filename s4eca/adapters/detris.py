@@ -9,13 +9,16 @@ are projected back.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4eca.adapters.settings import settings
+from s4eca.adapters.base import BATCH_NORM, Method
+from s4eca.adapters.settings import check_switch, check_whole
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, resume_vision, walk_text
 from s4eca.config import S4ECAConfig, spread
@@ -31,6 +34,7 @@ from s4eca.protocols import (
     VisionEncoder,
     VisionSpec,
 )
+from s4eca.registry import method_settings
 
 FACTOR = 0.2
 SITES = 6
@@ -165,29 +169,52 @@ def kaiming_(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class DETRISStyle(nn.Module):
+@dataclass(frozen=True)
+class DETRISSettings:
+    """Sizes of the adapters, and how padding is met.
+
+    Attributes:
+        width: channels of the aligners, at least 4.
+        width_text: channels of the text adapters, at least 4.
+        mask_padding: whether padding is kept out of convolutions, batch statistics and attention; false is the released
+            code, in which the result depends on how far an expression is padded.
+    """
+
+    width: int = 128
+    width_text: int = 64
+    mask_padding: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse impossible sizes."""
+        check_whole("width", self.width, least=4)
+        check_whole("width_text", self.width_text, least=4)
+        check_switch("mask_padding", self.mask_padding)
+
+
+class DETRISStyle(Method):
     """Text adapters and aligners at six sites of each encoder (all, where there are fewer), vision reading the words.
 
     The blocks in front of the first aligner see no language and can be cached. In a hierarchical encoder every aligner
     works on its block's own width and grid. Batch norms are as released: batch statistics in training, at batch 1
     those of the single sample, which differ from the running ones that evaluation uses; 16 or more are advised.
-
-    Options: ``width`` of the aligners, ``width_text`` of the text adapters (at least 4 each), ``mask_padding``, whether
-    padding is kept out of convolutions, batch statistics and attention; false is the released code, in which the
-    result depends on how far an expression is padded.
     """
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"width": 128, "width_text": 64, "mask_padding": True}
+    SETTINGS: ClassVar[type] = DETRISSettings
     KNOBS: ClassVar[tuple[str, ...]] = ("width", "width_text")
     IDENTITY: ClassVar[bool] = False
     # Biases in front of a batch norm or of a softmax; the released code has them.
     DEAD: ClassVar[tuple[str, ...]] = (r"\.conv\.bias$", r"\.attention\.key\.bias$")
-    has_proxies = False
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up\.weight$",)
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        "checkpointing: adapters": BATCH_NORM,
+        "checkpointing: encoders": BATCH_NORM,  # they stand inside the blocks
+    }
+    ORIGIN: ClassVar[str] = "a reconstruction in the style of DETRIS, not its authors' model"
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__()
-        chosen = settings(self.OPTIONS, config, least={"width": 4, "width_text": 4})
-        self.mask_padding = chosen["mask_padding"]
+        own: DETRISSettings = method_settings(config)
+        self.mask_padding = own.mask_padding
         self.taps = tapped(config, vision, vision_sites(config, vision))
         self.sites = self.taps
         aligned = spread(min(SITES, vision.blocks), vision.blocks)
@@ -195,10 +222,10 @@ class DETRISStyle(nn.Module):
         # In a hierarchical encoder the first block of a stage shrinks the grid before its MLP.
         self.shrinks = tuple(s // vision.strides[max(i - 1, 0)] for i, s in enumerate(vision.strides))
         self.vision = nn.ModuleDict(
-            {str(i): DenseAligner(vision.widths[i], chosen["width"], text.width) for i in aligned}
+            {str(i): DenseAligner(vision.widths[i], own.width, text.width) for i in aligned}
         )
         text_sites = spread(min(SITES, text.blocks), text.blocks)
-        self.text = nn.ModuleDict({str(j): DenseTextAdapter(text.width, chosen["width_text"]) for j in text_sites})
+        self.text = nn.ModuleDict({str(j): DenseTextAdapter(text.width, own.width_text) for j in text_sites})
 
     def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
         """The blocks in front of the first aligner, frozen."""

@@ -6,13 +6,16 @@ has for ViT; that code's parameter count is met exactly (598,592 on CLIP-B's wid
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4eca.adapters.settings import settings
+from s4eca.adapters.base import BATCH_NORM, Method
+from s4eca.adapters.settings import check_whole
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, resume_vision
 from s4eca.config import S4ECAConfig, spread
@@ -28,6 +31,7 @@ from s4eca.protocols import (
     VisionEncoder,
     VisionSpec,
 )
+from s4eca.registry import method_settings
 
 BRIDGES = 3
 
@@ -84,27 +88,43 @@ class Bridger(nn.Module):
         return patches + self.up_vision(v), words + mask.unsqueeze(-1) * self.up_text(t), (v, t)
 
 
-class ETRISStyle(nn.Module):
+@dataclass(frozen=True)
+class ETRISSettings:
+    """Size of the bridgers.
+
+    Attributes:
+        ladder: their channels.
+    """
+
+    ladder: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible size."""
+        check_whole("ladder", self.ladder)
+
+
+class ETRISStyle(Method):
     """Bridgers after the ends of the three thirds of both encoders (of 12 layers: after 4, 8 and 12).
 
     Positional embeddings stay frozen, other than in the released code, which trains them beside the head. The blocks
     in front of the first bridger see no language and can be cached. In a hierarchical encoder every bridger works on
     its block's own width and grid; what the one before hands on is resampled. Batch norms take batch statistics in
     training, at batch 1 those of the one image.
-
-    Options: ``ladder``, the channels of the bridgers.
     """
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"ladder": 64}
+    SETTINGS: ClassVar[type] = ETRISSettings
     KNOBS: ClassVar[tuple[str, ...]] = ("ladder",)
     IDENTITY: ClassVar[bool] = False
     # A bias that the softmax cancels; the released code has it.
     DEAD: ClassVar[tuple[str, ...]] = (r"\.to_(vision|text)\.key\.bias$",)
-    has_proxies = False
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up_vision\.linear\.weight$", r"\.up_text\.weight$")
+    REFUSED: ClassVar[Mapping[str, str]] = {"checkpointing: adapters": BATCH_NORM}
+    ORIGIN: ClassVar[str] = "a reconstruction in the style of ETRIS, not its authors' model"
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__()
-        ladder = settings(self.OPTIONS, config)["ladder"]
+        own: ETRISSettings = method_settings(config)
+        ladder = own.ladder
         self.taps = tapped(config, vision, vision_sites(config, vision))
         self.sites = self.taps
         bridges = min(BRIDGES, vision.blocks, text.blocks)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from s4eca.adapters.base import NO_SITES
 from s4eca.adapters.decoder_only import DecoderOnly
+
+WHOLE = "it trains the weights of the encoders, and small updates are lost below fp32"
 
 
 class FullFineTune(DecoderOnly):
@@ -15,11 +19,17 @@ class FullFineTune(DecoderOnly):
     the word and position tables that no expression touches.
     """
 
-    IDENTITY: ClassVar[bool] = True
-    # Trainable tensors that cannot learn, as regular expressions on their names.
+    REWRITES: ClassVar[bool] = True
+    SEPARABLE: ClassVar[bool] = False
     DEAD: ClassVar[tuple[str, ...]] = (r"\.(key|k_proj)\.bias$", r"mask_token$")
     # METHOD's range is 1e-5 to 5e-5 (RMSIN 3e-5, LAVT 5e-5).
-    encoders_rate = 3e-5
+    ENCODERS_RATE: ClassVar[float | None] = 3e-5
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        "checkpointing: adapters": NO_SITES,
+        "encoder_dtype: bf16": WHOLE,
+        "encoder_dtype: int8": WHOLE,
+    }
+    ORIGIN: ClassVar[str] = "a control: both encoders train completely"
 
     def rewrite(self, vision: Any, text: Any) -> None:
         """Free every weight of both encoders; the checkpoint's fingerprint is taken before anything can move."""

@@ -9,34 +9,92 @@ the queries too, which adds numbers and no freedom (only products of a query and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from s4eca.adapters.base import NO_SITES
 from s4eca.adapters.decoder_only import DecoderOnly
+from s4eca.adapters.settings import check_whole
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.layers.peft_layers import ADAPTER, exactly, folder_files, inject, layers_of, quiet_peft
 from s4eca.protocols import TextEncoder, TextSpec, VisionEncoder, VisionSpec
+from s4eca.registry import method_settings
 
 LINEAR = ("query", "key", "value", "out", "fc1", "fc2")
 FUSED = ("query", "key", "value")
+ROUNDED = "its magnitudes are the lengths of the rows before they are rounded"
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """Settings of LoRA.
+
+    Attributes:
+        rank: of both encoders' updates.
+        rank_text: of the text encoder's, where it differs; None is the same.
+        alpha: scale of the updates, times 1 / rank; None is twice the rank.
+        roles: which linear layers are updated.
+    """
+
+    rank: int = 13
+    rank_text: int | None = None
+    alpha: float | None = None
+    roles: Sequence[str] = LINEAR
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        check_whole("rank", self.rank)
+        if self.rank_text is not None:
+            check_whole("rank_text", self.rank_text)
+        alpha, roles = self.alpha, self.roles
+        if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha > 0):
+            raise ConfigError(f"options.alpha is {alpha!r}; it must be a number above 0, or null for twice the rank.")
+        if not isinstance(roles, list | tuple) or not roles or not all(role in LINEAR for role in roles):
+            raise ConfigError(f"options.roles is {roles!r}; it must be a list of some of {', '.join(LINEAR)}.")
+
+
+@dataclass(frozen=True)
+class DoRASettings(LoRASettings):
+    """Settings of DoRA, which LoRA has as well."""
+
+    rank_text: int | None = 12
+
+
+@dataclass(frozen=True)
+class VeRASettings:
+    """Settings of VeRA.
+
+    Attributes:
+        rank: inner size of the random pair.
+        seed: what the random pair is drawn from.
+    """
+
+    rank: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        check_whole("rank", self.rank)
+        check_whole("seed", self.seed, least=0)
 
 
 class PeftMethod(DecoderOnly):
     """What the five share: the frame without language in the vision encoder, and the rewriting of both encoders."""
 
-    OPTIONS: ClassVar[dict[str, Any]] = {}
-    IDENTITY: ClassVar[bool] = True
+    REWRITES: ClassVar[bool] = True
+    REFUSED: ClassVar[Mapping[str, str]] = {"checkpointing: adapters": NO_SITES}
+    ORIGIN: ClassVar[str] = "peft's own implementation on the frozen encoders"
     SPLITS: ClassVar[bool] = True  # whether query, key, value and output must be layers of their own
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__(config, vision, text)
         self.method = config.method
-        self.options = {**self.OPTIONS, **config.options}
-        self._check()
+        self.own: Any = method_settings(config)
 
     def rewrite(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Put the layers into both encoders, in place; their old weights stay as they are, and frozen.
@@ -53,7 +111,7 @@ class PeftMethod(DecoderOnly):
         for encoder, part in pair:
             # Fused projections have these roles only once they are split.
             if not self.SPLITS or "query" in encoder.roles():
-                self.settings(encoder, part)
+                self.peft_config(encoder, part)
         try:
             for encoder, part in pair:
                 self._rewrite(encoder, part)
@@ -90,7 +148,7 @@ class PeftMethod(DecoderOnly):
             for name, data in folder_files(encoder, ADAPTER, dtype).items()
         }
 
-    def settings(self, encoder: Any, part: str) -> Any:
+    def peft_config(self, encoder: Any, part: str) -> Any:
         """Peft's configuration for one encoder."""
         raise NotImplementedError
 
@@ -106,24 +164,10 @@ class PeftMethod(DecoderOnly):
             _ = encoder.fingerprint  # that of the checkpoint, kept from here on
         if self.SPLITS:
             encoder.split_projections()
-        settings = self.settings(encoder, part)
+        settings = self.peft_config(encoder, part)
         with quiet_peft():
             inject(encoder.backbone, settings)
         encoder.eval()
-
-    def _check(self) -> None:
-        """Refuse options of an impossible value."""
-        for name in ("rank", "rank_text"):
-            value = self.options.get(name)
-            if name in self.options and not (value is None and name == "rank_text") and not _whole(value):
-                raise ConfigError(f"options.{name} is {value!r}; it must be a whole number of at least 1.")
-        roles = self.options.get("roles", LINEAR)
-        if not isinstance(roles, list | tuple) or not roles or not all(role in LINEAR for role in roles):
-            raise ConfigError(f"options.roles is {roles!r}; it must be a list of some of {', '.join(LINEAR)}.")
-
-    def _rank(self, part: str) -> int:
-        own = self.options.get("rank_text") if part == "text" else None
-        return int(self.options["rank"] if own is None else own)
 
     def _targets(self, encoder: Any, part: str, roles: Sequence[str]) -> str:
         """A pattern that fits exactly the modules of the encoder that play these roles."""
@@ -145,33 +189,25 @@ class PeftMethod(DecoderOnly):
 
 
 class LoRA(PeftMethod):
-    """Low-rank updates W + (alpha / rank) B A of linear layers (Hu et al. 2022); B starts at zero, so nothing changes.
+    """Low-rank updates W + (alpha / rank) B A of linear layers (Hu et al. 2022); B starts at zero: nothing changes."""
 
-    Options: `rank` of both encoders, `rank_text` where the text encoder's differs, `alpha` (None means twice the
-    rank), `roles` (which linear layers).
-    """
-
-    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 13, "rank_text": None, "alpha": None, "roles": list(LINEAR)}
+    SETTINGS: ClassVar[type] = LoRASettings
     KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.lora_B\.",)
     DORA: ClassVar[bool] = False
 
-    def settings(self, encoder: Any, part: str) -> Any:
-        """See `PeftMethod.settings`."""
+    def peft_config(self, encoder: Any, part: str) -> Any:
+        """See `PeftMethod.peft_config`."""
         from peft import LoraConfig
 
-        rank, alpha = self._rank(part), self.options["alpha"]
+        own: LoRASettings = self.own
+        rank = own.rank_text if part == "text" and own.rank_text is not None else own.rank
         return LoraConfig(
             r=rank,
-            lora_alpha=2 * rank if alpha is None else alpha,
-            target_modules=self._targets(encoder, part, self.options["roles"]),
+            lora_alpha=2 * rank if own.alpha is None else own.alpha,
+            target_modules=self._targets(encoder, part, own.roles),
             use_dora=self.DORA,
         )
-
-    def _check(self) -> None:
-        super()._check()
-        alpha = self.options["alpha"]
-        if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha > 0):
-            raise ConfigError(f"options.alpha is {alpha!r}; it must be a number above 0, or null for twice the rank.")
 
 
 class DoRA(LoRA):
@@ -182,15 +218,24 @@ class DoRA(LoRA):
     the model stays on the device and in the type it was made with; elsewhere it is so up to rounding.
     """
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 13, "rank_text": 12, "alpha": None, "roles": list(LINEAR)}
+    SETTINGS: ClassVar[type] = DoRASettings
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **PeftMethod.REFUSED,
+        "encoder_dtype: bf16": ROUNDED,
+        "encoder_dtype: int8": ROUNDED,
+    }
+    # The rows whose lengths it learns are those of the module as it was given.
+    HALF_GIVEN: ClassVar[bool] = True
     DORA: ClassVar[bool] = True
 
 
 class IA3(PeftMethod):
     """Vectors, 1 at the start, on the outputs of key and value and on the input of fc2 (Liu et al. 2022)."""
 
-    def settings(self, encoder: Any, part: str) -> Any:
-        """See `PeftMethod.settings`."""
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.ia3_l\.",)
+
+    def peft_config(self, encoder: Any, part: str) -> Any:
+        """See `PeftMethod.peft_config`."""
         from peft import IA3Config
 
         return IA3Config(
@@ -204,38 +249,34 @@ class VeRA(PeftMethod):
 
     The pair is drawn here (`random_pair`), so that it follows from `seed` alone and not from the version of peft; each
     layer takes the part that fits it. lambda_d starts at 0.1, lambda_b at 0, so nothing changes at first.
-
-    Options: `rank`, and the `seed` of the random pair.
     """
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"rank": 256, "seed": 0}
+    SETTINGS: ClassVar[type] = VeRASettings
 
-    def settings(self, encoder: Any, part: str) -> Any:
-        """See `PeftMethod.settings`."""
+    def peft_config(self, encoder: Any, part: str) -> Any:
+        """See `PeftMethod.peft_config`."""
         from peft import VeraConfig
 
         return VeraConfig(
-            r=self._rank(part),
+            r=self.own.rank,
             target_modules=self._targets(encoder, part, LINEAR),
-            projection_prng_key=self.options["seed"],
+            projection_prng_key=self.own.seed,
             d_initial=0.1,
             save_projection=True,
         )
-
-    def _check(self) -> None:
-        super()._check()
-        seed = self.options["seed"]
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"options.seed is {seed!r}; it must be a whole number of at least 0.")
 
 
 class LNTuning(PeftMethod):
     """Scale and shift of every LayerNorm, trained as copies of the checkpoint's (Zhao et al. 2024)."""
 
     SPLITS: ClassVar[bool] = False
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **PeftMethod.REFUSED,
+        "encoder_dtype: bf16": "it trains norms inside the encoders, and torch's takes no bf16 beside fp32 weights",
+    }
 
-    def settings(self, encoder: Any, part: str) -> Any:
-        """See `PeftMethod.settings`."""
+    def peft_config(self, encoder: Any, part: str) -> Any:
+        """See `PeftMethod.peft_config`."""
         from peft import LNTuningConfig
 
         return LNTuningConfig(target_modules=self._targets(encoder, part, ("norm",)))
@@ -244,7 +285,3 @@ class LNTuning(PeftMethod):
 def _inside_fused_attention(backbone: nn.Module, name: str) -> bool:
     """Whether a module's weight is read by `nn.MultiheadAttention`, which never calls the module."""
     return isinstance(backbone.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

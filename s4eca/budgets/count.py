@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from s4eca.config import S4ECAConfig, spread
+from s4eca.config import S4ECAConfig, S4ECASettings, spread
 from s4eca.layers.trainable import trainable_modules
 from s4eca.protocols import TextSpec, VisionSpec
 
@@ -37,7 +37,7 @@ def count_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> 
     from s4eca.model.parts import build_trainable
     from s4eca.registry import method_class
 
-    if not hasattr(method_class(config), "rewrite"):
+    if not method_class(config).REWRITES:
         with shapes_only():
             adapter, decoder = build_trainable(config, vision, text)
         return count(adapter) + count_bands(config), count(decoder)
@@ -84,32 +84,33 @@ def formula_adapters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) ->
 
     The modules are what is counted elsewhere; this is what they are held against.
     """
-    r = config.width
-    text_sites = config.text_sites
-    if not config.text_proxies and not config.write_back:
+    own = config.s4eca_settings()
+    r = own.width
+    text_sites = own.text_sites
+    if not own.text_proxies and not own.write_back:
         text_sites = 1
     text_one = text.width * r + r
-    text_one += 4 * r * r if config.text_proxies else 0
-    text_one += r * text.width + text.width if config.write_back else 0
+    text_one += 4 * r * r if own.text_proxies else 0
+    text_one += r * text.width + text.width if own.write_back else 0
     widths = [vision.widths[site] for site in spread(config.vision_sites, vision.blocks)]
-    queries = config.proxies * r if config.text_proxies else 0
-    return sum(_formula_site(config, width) for width in widths) + text_sites * text_one + queries
+    queries = own.proxies * r if own.text_proxies else 0
+    return sum(_formula_site(own, width) for width in widths) + text_sites * text_one + queries
 
 
-def _formula_site(config: S4ECAConfig, width: int) -> int:
+def _formula_site(own: S4ECASettings, width: int) -> int:
     """Parameters of one vision site on `width` channels."""
-    r, scales = config.width, len(config.kernels)
-    proxies = config.proxies if config.text_proxies else 1
+    r, scales = own.width, len(own.kernels)
+    proxies = own.proxies if own.text_proxies else 1
     total = 2 * width * r + width + r
-    total += 4 * r if config.coordinates else 0
-    total += sum(kernel * kernel * r + r + r * r + r for kernel, _ in config.kernels)
-    total += r * r + r if config.global_branch else 0
-    several = scales + config.global_branch
-    total += r * r + several if config.scale_selection and several > 1 else 0
-    affinity = config.spatial_gate or (config.language_read and proxies > 1)
+    total += 4 * r if own.coordinates else 0
+    total += sum(kernel * kernel * r + r + r * r + r for kernel, _ in own.kernels)
+    total += r * r + r if own.global_branch else 0
+    several = scales + own.global_branch
+    total += r * r + several if own.scale_selection and several > 1 else 0
+    affinity = own.spatial_gate or (own.language_read and proxies > 1)
     total += 2 * r * r if affinity else 0
-    total += r * r if config.language_read else 0
-    return total + (1 if config.spatial_gate else 0)
+    total += r * r if own.language_read else 0
+    return total + (1 if own.spatial_gate else 0)
 
 
 class _NoInitialisation(TorchFunctionMode):

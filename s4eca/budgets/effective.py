@@ -71,14 +71,16 @@ def known_dead(config: S4ECAConfig, names: Sequence[str]) -> list[str]:
 
     A method class declares them in ``DEAD``, regular expressions on the names that `dead_parameters` gives.
     """
-    patterns = getattr(method_class(config), "DEAD", ())
+    patterns = method_class(config).DEAD
     return [name for name in names if any(re.search(pattern, name) for pattern in patterns)]
 
 
 def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: int) -> list[str]:
     h, w, merge = _grid(config, vision)
     stages = _stages(vision)
-    twin_config = config.replace(image_size=PATCH * max(h, w), width=min(config.width, TWIN_WIDTH))
+    twin_config = config.replace(image_size=PATCH * max(h, w))
+    if twin_config.width is not None:
+        twin_config = twin_config.replace(width=min(twin_config.width, TWIN_WIDTH))
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), _InDouble():
         torch.manual_seed(seed)
         twins = toy_pair(
@@ -149,7 +151,8 @@ def _grid(config: S4ECAConfig, vision: VisionSpec) -> tuple[int, int, tuple[int,
     There are enough in the last stage for every tap of every kernel, and no more than there really are. Where there
     are enough, earlier stages need not be higher than the last, which saves most of the work.
     """
-    enough = max(LEAST_GRID, 1 + max(dilation * (kernel // 2) for kernel, dilation in config.kernels))
+    reach = [dilation * (kernel // 2) for kernel, dilation in config.kernels or ()]
+    enough = max(LEAST_GRID, 1 + max(reach, default=0))
     real = max(1, config.image_size // vision.strides[-1])
     last = min(enough, real)
     larger = 2 ** (len(_stages(vision)) - 1)

@@ -22,7 +22,7 @@ from s4eca.protocols import TextSpec, VisionSpec
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
 
-_NAMES = {"r": "width r"}
+_NAMES = {"width": "width r"}
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Budget:
         frozen_vision, frozen_text: parameters of the encoders.
         ratio_backbone: adapters / (frozen_vision + frozen_text), a share of one.
         ratio_with_decoder: (adapters + decoder) / (frozen_vision + frozen_text).
-        r: the adapter width, which only `s4eca` and methods made from it have; `setting` says the size of the others.
+        r: the adapter width of `s4eca` and methods made from it; None for the others, whose size `setting` says.
         dead: names of trainable tensors, or of slices of them, that no training can move.
         bands: of the adapters' parameters, those of the map from bands to colours; left out of tables where 0.
         known_dead: those of `dead` that the method is known to have, being built as published.
-        setting: name and value of what scales the method, for instance ``{"rank": 13, "rank_text": 13}``; empty where
-            nothing does.
+        setting: name and value of what scales the method, for instance ``{"width": 160}`` or
+            ``{"rank": 13, "rank_text": 13}``; empty where nothing does.
         flops_forward, flops_step: floating-point operations for one image and expression (see
             `s4eca.budgets.flops`), of a forward and of a training step; None, and left out of JSON, where they were not
             asked for.
@@ -55,7 +55,7 @@ class Budget:
     frozen_text: int
     ratio_backbone: float
     ratio_with_decoder: float
-    r: int
+    r: int | None
     dead: list[str]
     bands: int = 0
     known_dead: list[str] = dataclasses.field(default_factory=list)
@@ -76,7 +76,7 @@ class Budget:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        rare = ("bands", "known_dead", "flops_forward", "flops_step")
+        rare = ("r", "bands", "known_dead", "flops_forward", "flops_step")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in rare or value}
 
     def to_json(self) -> str:
@@ -157,6 +157,7 @@ def budget(
     adapters, decoder = count_trainable(subject, vision, text) if model is None else count_model(model)
     dead, known = _dead(subject, vision, text, model) if check_effective else ([], [])
     work = _flops(subject) if count_flops else (None, None)
+    size = setting(subject)
     backbone = vision.parameters + text.parameters
     return Budget(
         adapters=adapters,
@@ -166,11 +167,11 @@ def budget(
         frozen_text=text.parameters,
         ratio_backbone=adapters / backbone,
         ratio_with_decoder=(adapters + decoder) / backbone,
-        r=subject.width,
+        r=size.get("width"),
         dead=dead,
         bands=count_bands(subject),
         known_dead=known,
-        setting=setting(subject),
+        setting=size,
         flops_forward=work[0],
         flops_step=work[1],
     )

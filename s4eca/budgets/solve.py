@@ -1,7 +1,7 @@
 """The size of a method that meets a share of the frozen encoders: S4ECA's width, or the ranks of a baseline.
 
-A method class that can be scaled names whole-number options in `KNOBS`, that of the vision encoder first; `s4eca` has
-its width. Methods without either come at their natural size alone.
+A method class that can be scaled names whole-number settings in `KNOBS`, that of the vision encoder first; `s4eca` has
+its width. Methods without any come at their natural size alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from s4eca.budgets.count import count_trainable, specs
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.protocols import TextSpec, VisionSpec
-from s4eca.registry import method_class
+from s4eca.registry import method_class, method_settings
 
 STEPS = (16, 8, 4, 2, 1)
 # Of the share itself, in percentage points: METHOD's tolerance for the width of s4eca.
@@ -34,21 +34,17 @@ Count = Callable[[int], int]
 
 def knobs(config: S4ECAConfig) -> tuple[str, ...]:
     """Names of the whole numbers that scale the configuration's method; empty where nothing does."""
-    if _by_width(config):
-        return ("width",)
-    names: tuple[str, ...] = tuple(getattr(method_class(config), "KNOBS", ()))
-    return names
+    return method_class(config).KNOBS
 
 
 def setting(config: S4ECAConfig) -> dict[str, int]:
     """Name and value of every knob as the configuration has it."""
-    if _by_width(config):
-        return {"r": config.width}
-    values = {**getattr(method_class(config), "OPTIONS", {}), **config.options}
+    own = method_settings(config)
     found: dict[str, int] = {}
     for name in knobs(config):
+        value = getattr(own, name)
         # None of a text encoder's knob means that of the vision encoder.
-        found[name] = int(next(iter(found.values())) if values[name] is None else values[name])
+        found[name] = int(next(iter(found.values())) if value is None else value)
     return found
 
 
@@ -133,10 +129,9 @@ def solve_width(
 
 
 def _by_width(config: S4ECAConfig) -> bool:
-    """Whether the method is `s4eca` or made from it."""
-    from s4eca.adapters.s4eca.method import S4ECAAdapter
-
-    return issubclass(method_class(config), S4ECAAdapter)
+    """Whether the method is `s4eca` or made from it, whose size is the width alone."""
+    method = method_class(config)
+    return method.SETTINGS_IN_CONFIG and method.KNOBS == ("width",)
 
 
 class _Counted:
@@ -149,7 +144,7 @@ class _Counted:
 
     def __init__(self, config: S4ECAConfig, names: Sequence[str], vision: VisionSpec, text: TextSpec) -> None:
         self.config, self.names, self.vision, self.text = config, tuple(names), vision, text
-        self.rewrites = hasattr(method_class(config), "rewrite")
+        self.rewrites = method_class(config).REWRITES
         self._kept: dict[tuple[int, ...], int] = {}
         self.least = self._least()
         self.base = self.real((self.least,) * len(names))

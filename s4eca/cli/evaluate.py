@@ -143,7 +143,7 @@ def _untrained(model: Any) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        if hasattr(model.adapter, "rewrite"):  # those encoders are no longer as their checkpoints have them
+        if model.adapter.REWRITES:  # those encoders are no longer as their checkpoints have them
             return attach(config=model.config).eval()
         return S4ECAModel(model.vision, model.text, model.config).eval()
 

@@ -81,20 +81,20 @@ class MaskDecoder(nn.Module):
     """Levels, words, sentence and proxies to logits at four times the patch grid.
 
     Args:
-        config: sizes (`decoder_*`), the adapter width, and whether proxies exist.
+        config: sizes (`decoder_*`).
         widths: channels of each level.
         text: spec of the text encoder.
-        proxies: whether the method hands over language proxies.
+        proxy_width: channels of the language proxies that the method hands over, or None where it has none.
     """
 
-    def __init__(self, config: S4ECAConfig, widths: list[int], text: TextSpec, *, proxies: bool = True) -> None:
+    def __init__(self, config: S4ECAConfig, widths: list[int], text: TextSpec, *, proxy_width: int | None) -> None:
         super().__init__()
         d = config.decoder_width
         self.level_maps = nn.ModuleList(nn.Linear(w, d) for w in widths)
         self.place = nn.Linear(4, d, bias=False)
         self.word_map = nn.Linear(text.width, d)
         self.sentence_map = nn.Linear(text.width, d)
-        self.proxy_map = nn.Linear(config.width, d) if proxies else None
+        self.proxy_map = None if proxy_width is None else nn.Linear(proxy_width, d)
         heads, ffn, pool = config.decoder_heads, config.decoder_ffn, config.decoder_pool
         self.layers = nn.ModuleList(DecoderLayer(d, heads, ffn, pool) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(d)

@@ -10,21 +10,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from s4eca.protocols import AdapterMethod
+
 T = TypeVar("T")
 
 PARTS = ("bands", "encoder_updates", "adapter", "decoder")
 # How versions before 0.2 called the first step of a tensor's name.
 FORMER_PARTS = {"towers": "encoder_updates"}
-# Vectors and matrices that should not shrink towards zero: queries, coordinate maps, zero-started projections, and the
-# map from bands to colours, which starts as the identity.
-NO_DECAY = ("queries", "place", "up.weight", "bands.weight")
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Names (``adapter.…``, ``decoder.…``) and parameters that train.
 
     Args:
-        model: an `S4ECAModel`, or anything with some of the sub-modules `PARTS`.
+        model: an `S4ECAModel`, or anything with the sub-modules `PARTS`.
     """
     return {
         f"{part}.{name}": parameter
@@ -58,27 +57,31 @@ def current_names(values: Mapping[str, T], prefix: str = "") -> dict[str, T]:
 
 
 def trainable_modules(model: Any) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of every trainable part that the model has."""
+    """Name and module of every trainable part that the model has; `bands` is None where the input is RGB."""
     for part in PARTS:
-        module = getattr(model, part, None)
+        module = getattr(model, part)
         if module is not None:
             yield part, module
 
 
 def parameter_groups(
-    model: nn.Module, *, lr_adapter: float, lr_decoder: float, weight_decay: float, lr_encoders: float | None = None
+    model: Any, *, lr_adapter: float, lr_decoder: float, weight_decay: float, lr_encoders: float | None = None
 ) -> list[dict[str, Any]]:
-    """Optimiser groups: a learning rate for each part, decay on matrices only (METHOD's recipe, ours).
+    """Optimiser groups: a learning rate for each part, decay as its role wants it (METHOD's recipe, ours).
 
     Every trainable parameter is in exactly one group; an empty group is left out. What trains inside the encoders takes
-    `lr_encoders`, else the rate that its method names, else that of the adapters.
+    `lr_encoders`, else the rate that its method names, else that of the adapters. Of the adapter, inside the encoders
+    too, the method says what decays; of the decoder matrices do; the map from bands to colours, which starts as the
+    identity, does not.
     """
-    if lr_encoders is None:
-        lr_encoders = getattr(getattr(model, "adapter", None), "encoders_rate", None)
+    method: AdapterMethod = model.adapter
+    lr_encoders = method.ENCODERS_RATE if lr_encoders is None else lr_encoders
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model).items():
-        decays = parameter.ndim >= 2 and not name.endswith(NO_DECAY)
-        groups.setdefault((name.partition(".")[0], decays), []).append(parameter)
+        part = name.partition(".")[0]
+        own = part in ("adapter", "encoder_updates")
+        decays = method.decays(name, parameter) if own else part == "decoder" and parameter.ndim >= 2
+        groups.setdefault((part, decays), []).append(parameter)
     encoders = lr_adapter if lr_encoders is None else lr_encoders
     rates = {"bands": lr_adapter, "encoder_updates": encoders, "adapter": lr_adapter, "decoder": lr_decoder}
     return [

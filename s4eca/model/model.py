@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,27 +11,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4eca.config import INTERPOLATION, S4ECAConfig
-from s4eca.encoders.frozen import state_fingerprint
+from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, ExpressionError
-from s4eca.model.named_adapters import Shelf
-from s4eca.model.parts import Parts
+from s4eca.layers.band_map import BandAdapter, DeclaredRanges
+from s4eca.layers.encoder_updates import EncoderUpdates
+from s4eca.model.encodings import fitting, origin, recipe
+from s4eca.model.named_adapters import NamedAdapters
+from s4eca.model.pair import load_pair
+from s4eca.model.parts import Parts, held
 from s4eca.model.parts import build_trainable as build_trainable
 from s4eca.model.running import Running, apply_running, stepped
-from s4eca.model.sharing import check_free
-from s4eca.protocols import Encoded, Fused, TextBatch
+from s4eca.model.sharing import enter
+from s4eca.protocols import AdapterMethod, Encoded, Fused, Prediction, TextBatch
 from s4eca.registry import (
-    carry,
-    load_text_encoder,
-    load_vision_encoder,
-    wrap_text_encoder,
-    wrap_vision_encoder,
+    method_class,
 )
+from s4eca.saved.folder import restore, save
+from s4eca.saved.locate import locate
 
 LONGEST_EXPRESSION = 200
 
 
-class S4ECAModel(Shelf):
+class S4ECAModel(nn.Module):
     """Frozen encoders with adapters and a mask decoder.
 
     Args:
@@ -40,23 +42,109 @@ class S4ECAModel(Shelf):
 
     The trainable parts are `adapter`, `decoder`, `encoder_updates` (what a method made trainable inside the encoders)
     and `bands` (where a map from n bands stands in front of them), by structure; the encoders never leave eval mode.
-    They are those of the active adapter; others stand by on the `shelf` (see `s4eca.model.named_adapters.Shelf`).
+    They are those of the active adapter; others stand by (see `s4eca.model.named_adapters`).
     """
+
+    config: S4ECAConfig
+    adapter: Any
+    decoder: nn.Module
+    encoder_updates: EncoderUpdates
+    scaling: DeclaredRanges | None
+    bands: BandAdapter | None
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
         super().__init__()
         self.vision = vision
         self.text = text
-        self._hold(Parts.build(vision, text, config))
-        self.shelf = nn.ModuleDict()
+        self.running = Running()
+        self.named = NamedAdapters(self)
+        self.hold(Parts.build(vision, text, config))
+        self.standby = nn.ModuleDict()
         self.register_buffer("mean", torch.tensor(vision.spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(vision.spec.std).view(3, 1, 1), persistent=False)
+
+    def hold(self, parts: Any) -> None:
+        """Take the parts of an adapter as the model's own."""
+        self.config = parts.config
+        for name, part in held(parts).items():
+            setattr(self, name, part)
+        enter(self)
+
+    def __setstate__(self, state: Any) -> None:
+        """A copy stands on its encoders as the model it was copied from does."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        enter(self)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for the trainable parts; the encoders stay in eval mode."""
         super().train(mode)
         self.vision.eval()
         self.text.eval()
+        return self
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters in the order they came; a single one is called ``default``."""
+        return list(self.named.names)
+
+    @property
+    def active(self) -> str:
+        """Name of the active adapter."""
+        return self.named.active
+
+    @property
+    def method(self) -> AdapterMethod:
+        """What stands between encoders and decoder now: the active adapter's method, or nothing inside `disabled`."""
+        return self.named.method
+
+    def add_adapter(self, name: str, source: S4ECAConfig | Path | str | None = None, **settings: Any) -> Self:
+        """Put another adapter beside the ones there are; the active one stays active. Returns the model itself.
+
+        Args:
+            name: letters, digits, ``_`` and ``-``.
+            source: settings of an untrained one (None takes those of the active one), or the folder or hub id of a
+                saved one, which must have been made with encoders of the same weights.
+            settings: single settings that override those, for an untrained one.
+
+        Raises:
+            ConfigError: the name is taken, or the method cannot stand beside the others.
+            AdapterFolderError: the folder does not fit, by name.
+        """
+        self.named.add(name, source, settings)
+        return self
+
+    def switch(self, name: str) -> Self:
+        """Make another adapter the active one; no tensor is copied. Returns the model itself.
+
+        Raises:
+            ConfigError: there is none of that name, or adapters are disabled.
+        """
+        self.named.switch(name)
+        return self
+
+    @contextmanager
+    def using(self, name: str | None) -> Iterator[Self]:
+        """Inside, `name` is active; afterwards the one from before. None changes nothing."""
+        with self.named.using(name):
+            yield self
+
+    @contextmanager
+    def disabled(self) -> Iterator[Self]:
+        """Inside, the frozen pair speaks alone: levels and words as the encoders give them, to the active decoder.
+
+        Raises:
+            ConfigError: the active method trains the encoders' own weights, so that there is no frozen pair.
+        """
+        with self.named.disabled():
+            yield self
+
+    def delete_adapter(self, name: str) -> Self:
+        """Take an adapter out, of the encoders too. Returns the model itself.
+
+        Raises:
+            ConfigError: there is none of that name, or it is the active one.
+        """
+        self.named.delete(name)
         return self
 
     @property
@@ -73,13 +161,13 @@ class S4ECAModel(Shelf):
     @property
     def uncacheable(self) -> str | None:
         """Why features of this model cannot be cached, as the end of a sentence; None where they can."""
-        if self.vision.trains and getattr(self.vision, "guest", None):
+        if self.vision.trains and self.vision.guest:
             return "the peft adapter inside the vision encoder trains"
         if self.vision.trains:
             return f"the method {self.config.method!r} trains inside the vision encoder"
         if self.bands is not None:
             return "the map from bands to colours trains in front of the vision encoder (chosen bands can be cached)"
-        return getattr(self.method, "uncacheable", None)
+        return self.method.uncacheable
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W) in 0..255, or (B, n, H, W) in the units of the config's bands, to normalised pixels.
@@ -100,7 +188,7 @@ class S4ECAModel(Shelf):
             pixels: (B, 3, H, W), normalised.
         """
         encoded: Encoded = self.method.encode(self._stepped(self.vision), pixels)
-        encoded.origin = self.origin()
+        encoded.origin = origin(self)
         if self.config.decoder_detail:
             size = (8 * (pixels.shape[-2] // self.stride), 8 * (pixels.shape[-1] // self.stride))
             encoded.detail = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -108,8 +196,8 @@ class S4ECAModel(Shelf):
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
         """Adapters over both encoders: B encoded images with B tokenised expressions."""
-        encoded = self.fitting(encoded)
-        fused: Fused = self.method(self._stepped(self.vision), self._stepped(self.text), encoded, batch)
+        vision, text = self._stepped(self.vision), self._stepped(self.text)
+        fused = self.method(vision, text, fitting(self, encoded), batch)
         return fused
 
     def _stepped(self, encoder: Any) -> Any:
@@ -124,10 +212,9 @@ class S4ECAModel(Shelf):
         apply_running(self, running)
         return self
 
-    def decode(self, encoded: Encoded, batch: TextBatch) -> Tensor:
-        """Logits (B, 1, 4h, 4w) for B encoded images and B tokenised expressions."""
-        logits: Tensor = self.decoder(self.fuse(encoded, batch), encoded.detail)
-        return logits
+    def decode(self, encoded: Encoded, batch: TextBatch) -> Prediction:
+        """What the model says, logits (B, 1, 4h, 4w), of B encoded images and B tokenised expressions."""
+        return Prediction(self.decoder(self.fuse(encoded, batch), encoded.detail))
 
     def tokenize(self, expressions: Sequence[str]) -> TextBatch:
         """Ids and mask of expressions, on the model's device.
@@ -141,36 +228,17 @@ class S4ECAModel(Shelf):
 
     def forward(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
         """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, 4h, 4w)."""
-        return self.decode(self.encode(pixels), self.tokenize(expressions))
+        return self.decode(self.encode(pixels), self.tokenize(expressions)).logits
 
     def feature_recipe(self, dtype: str) -> dict[str, Any]:
         """What cached features of this model depend on, beside the bytes of the image."""
-        spec, rounded = self.vision.spec, self.running.encoder_dtype
-        return {
-            "format": 1,
-            "weights": self.vision.fingerprint,
-            "behaviour": self.vision.behaviour,
-            "sites": list(self.method.sites),
-            "late_blocks": self.method.late_blocks,
-            "image_size": self.config.image_size,
-            "image_interpolation": INTERPOLATION,
-            "position_interpolation": spec.interpolation,
-            "mean": list(spec.mean),
-            "std": list(spec.std),
-            "detail": bool(self.config.decoder_detail),
-            "dtype": dtype,
-            **self.config.band_settings(),
-            **({} if rounded == "fp32" else {"encoder_dtype": rounded}),
-            **({"guest": state_fingerprint(self.vision.added())} if getattr(self.vision, "guest", None) else {}),
-        }
+        return recipe(self, dtype)
 
     def save_pretrained(
         self, folder: Path | str, card: Any = None, *, dtype: str = "float32", adapter: str | None = None
     ) -> Path:
         """Write the adapter folder of `adapter`, else of the active one (see `s4eca.saved.folder.save`)."""
-        from s4eca.saved.folder import save
-
-        with self.using(adapter):
+        with self.named.using(adapter):
             return save(self, folder, card, dtype=dtype)
 
     def push_to_hub(
@@ -221,9 +289,6 @@ class S4ECAModel(Shelf):
             ConfigError: a device that is not there.
             EncoderError: an encoder cannot be loaded.
         """
-        from s4eca.saved.folder import restore
-        from s4eca.saved.locate import locate
-
         folder = locate(folder, revision, token)
         model = restore(folder, lambda config, guests: attach(vision, text, config, tokenizer=tokenizer, guests=guests))
         model.eval()
@@ -264,35 +329,12 @@ def attach(
     """
     base = config or S4ECAConfig()
     named = {key: value for key, value in (("vision", vision), ("text", text)) if isinstance(value, str)}
-    config = S4ECAConfig.from_dict({**base.to_dict(), **named, **settings}, origin="attach()")
-    named_vision, named_text = (given is None or isinstance(given, str) for given in (vision, text))
-    for role, given in (("vision", vision), ("text", text)):
-        if given is not None and not isinstance(given, str):
-            # Wrapping freezes, so this is asked before.
-            check_free(given[0] if isinstance(given, tuple | list) else given, role)
-    vision = load_vision_encoder(config.vision) if named_vision else wrap_vision_encoder(vision)
-    text = load_text_encoder(config.text) if named_text else wrap_text_encoder(text, tokenizer)
-    for part, note in (guests or {}).items():
-        encoder = {"vision": vision, "text": text}[part]
-        if encoder.guest is None:
-            carry(encoder, note)
-    place = _place(*([] if named_vision else [vision]), *([] if named_text else [text]))
-    model = S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
+    config = S4ECAConfig.from_dict(base.changed({**named, **settings}), origin="attach()")
+    method_class(config)  # what the method does not have is refused before anything is loaded
+    pair, place = load_pair(config, vision, text, tokenizer, guests or {})
+    model = S4ECAModel(*pair, config.replace(vision=pair[0].spec.source, text=pair[1].spec.source))
     model = model if place is None else model.to(place)
     return model if running is None else model.run_with(running)
-
-
-def _place(*ready: Any) -> torch.device | None:
-    """Where encoders lie that were passed ready-made; None where there are none.
-
-    Raises:
-        ConfigError: they lie apart.
-    """
-    places = {encoder.spec.source: next(encoder.parameters()).device for encoder in ready}
-    if len(set(places.values())) > 1:
-        said = ", ".join(f"{source} on {device}" for source, device in places.items())
-        raise ConfigError(f"The encoders lie apart ({said}); move one to the device of the other first.")
-    return next(iter(places.values()), None)
 
 
 def check_expressions(expressions: Sequence[str]) -> None:

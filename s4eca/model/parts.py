@@ -30,6 +30,8 @@ class Parts(nn.Module):
         scaling, bands: what stands in front of the encoders, or None.
     """
 
+    adapter: Any
+
     def __init__(self, config: S4ECAConfig, **parts: Any) -> None:
         super().__init__()
         self.config = config
@@ -49,10 +51,9 @@ class Parts(nn.Module):
         vision.grid(config.image_size, config.image_size)
         adapter, decoder = build_trainable(config, vision.spec, text.spec)
         scaling, bands = build_bands(config, vision.spec.mean)
-        check_pair(vision, text, config, hasattr(adapter, "rewrite"), beside)
+        check_pair(vision, text, config, adapter.REWRITES, beside)
         check_ready(config, vision, text)
-        if hasattr(adapter, "rewrite"):
-            adapter.rewrite(vision, text)
+        adapter.rewrite(vision, text)
         updates = EncoderUpdates(vision.added(), text.added())
         return cls(config, adapter=adapter, decoder=decoder, encoder_updates=updates, scaling=scaling, bands=bands)
 
@@ -67,4 +68,9 @@ def build_trainable(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> 
         raise ConfigError(f"late_blocks is {config.late_blocks}; {vision.source} has {vision.blocks} blocks.")
     adapter = build_method(config, vision, text)
     widths = [vision.widths[i] for i in adapter.taps]
-    return adapter, MaskDecoder(config, widths, text, proxies=adapter.has_proxies)
+    return adapter, MaskDecoder(config, widths, text, proxy_width=adapter.proxy_width)
+
+
+def held(holder: Any) -> dict[str, Any]:
+    """Name -> part of what holds the parts of an adapter: a model, or a `Parts`."""
+    return {name: getattr(holder, name) for name in PARTS}

@@ -16,7 +16,7 @@ from s4eca.errors import ConfigError, DataError
 from s4eca.layers.band_map import check_count
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
-from s4eca.protocols import Encoded
+from s4eca.protocols import Encoded, Prediction
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOGETHER = 8
@@ -95,9 +95,11 @@ class Predictor:
         return self.model.config.band_ranges
 
     @property
-    def fill(self) -> tuple[float, ...] | None:
-        """Per band, what stands for a pixel without data; None for RGB, where whoever asks has a colour for it."""
-        return None if self.model.scaling is None else self.model.scaling.fill()
+    def fill(self) -> tuple[float, ...]:
+        """Per channel, in the units of the input, what the encoder sees as its mean colour: for pixels without data."""
+        if self.model.scaling is None:
+            return tuple(255.0 * value for value in self.model.vision.spec.mean)
+        return self.model.scaling.fill()
 
     def set_image(self, image: NDArray[Any]) -> Predictor:
         """Encode an image.
@@ -163,6 +165,10 @@ class Predictor:
             pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
             return self.model.encode(self.model.normalise(pixels))
 
+    def decode(self, encoded: Encoded, expressions: Sequence[str]) -> Prediction:
+        """One encoded image and K expressions to a prediction with float32 logits (K, h', w') on the square."""
+        return Prediction(self.decode_logits(encoded, expressions))
+
     def decode_logits(self, encoded: Encoded, expressions: Sequence[str]) -> Tensor:
         """One encoded image and K expressions to float32 logits (K, h', w') on the stretched square."""
         parts = []
@@ -174,7 +180,7 @@ class Predictor:
 
     def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
         with self._autocast():
-            return self.model.decode(encoded, self.model.tokenize(expressions)).float()
+            return self.model.decode(encoded, self.model.tokenize(expressions)).logits.float()
 
     def _autocast(self) -> Any:
         kind = self.model.device.type

@@ -18,6 +18,8 @@ from s4eca.config import S4ECAConfig
 from s4eca.encoders.int8 import Int8Linear
 from s4eca.errors import ConfigError
 from s4eca.layers.checkpointed import Site
+from s4eca.protocols import Guest, Tokens, Words
+from s4eca.registry import METHODS, method_class
 
 CHECKPOINTING = ("none", "adapters", "encoders", "all")
 ENCODER_DTYPES = ("fp32", "bf16", "int8")
@@ -30,23 +32,6 @@ FEATURES = (
     "compile",
 )
 
-_NO_SITES = "it has no modules outside the encoders"
-_NOTHING_KEPT = "no block of the encoders keeps anything for a backward"
-_BATCH_NORM = "a second forward would count the batch twice in its batch norms"
-_WHOLE = "it trains the weights of the encoders, and small updates are lost below fp32"
-_REFUSED: dict[tuple[str, str], str] = {
-    **{("checkpointing: adapters", method): _NO_SITES for method in ("lora", "dora", "ia3", "vera", "ln", "full")},
-    ("checkpointing: adapters", "decoder-only"): "it has no adapters",
-    ("checkpointing: adapters", "detris"): _BATCH_NORM,
-    ("checkpointing: adapters", "etris"): _BATCH_NORM,
-    ("checkpointing: encoders", "decoder-only"): _NOTHING_KEPT,
-    ("checkpointing: encoders", "detris"): _BATCH_NORM,  # they stand inside the blocks
-    ("encoder_dtype: bf16", "full"): _WHOLE,
-    ("encoder_dtype: int8", "full"): _WHOLE,
-    ("encoder_dtype: bf16", "ln"): "it trains norms inside the encoders, and torch's takes no bf16 beside fp32 weights",
-    ("encoder_dtype: bf16", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
-    ("encoder_dtype: int8", "dora"): "its magnitudes are the lengths of the rows before they are rounded",
-}
 # Of torch.compile, for one function; beyond it the function would run as it is.
 RECOMPILE_LIMIT = 64
 # Tables of positions that the libraries keep, and calculate with, in fp32; and VeRA's random pair.
@@ -95,12 +80,9 @@ def refusal(feature: str, config: S4ECAConfig) -> str | None:
 
     It does not depend on the family of the encoders: all of them are stepped through in the same way.
     """
-    if feature == "checkpointing: encoders":
-        if config.bands and not config.chosen:
-            return None  # all blocks lie behind the map from bands to colours, which trains
-        if config.method == "s4eca" and config.mode == "side" and not config.write_back:
-            return f"in side mode without write_back {_NOTHING_KEPT}"
-    return _REFUSED.get((feature, config.method))
+    if feature == "checkpointing: encoders" and config.bands and not config.chosen:
+        return None  # all blocks lie behind the map from bands to colours, which trains
+    return method_class(config).refusal(feature, config)
 
 
 def apply_running(model: Any, running: Running) -> None:
@@ -113,7 +95,7 @@ def apply_running(model: Any, running: Running) -> None:
     Raises:
         ConfigError: something that a method of the model cannot have, or fp32 asked of encoders that were rounded.
     """
-    check(model.configs(), running)
+    check(model.named.configs(), running)
     _check_guests((model.vision, model.text), running)
     before: Running = model.running
     if before.encoder_dtype not in ("fp32", running.encoder_dtype):
@@ -123,7 +105,7 @@ def apply_running(model: Any, running: Running) -> None:
         )
     encoders = (model.vision, model.text)
     if before.encoder_dtype != running.encoder_dtype:
-        trained = {id(parameter) for parameter in model.own_parameters()}
+        trained = {id(parameter) for parameter in model.named.own_parameters()}
         for encoder in encoders:
             _ = encoder.fingerprint  # that of the checkpoint, kept from here on
             (_to_bf16 if running.encoder_dtype == "bf16" else _to_int8)(encoder.backbone, trained)
@@ -161,27 +143,34 @@ def check(configs: Iterable[S4ECAConfig], running: Running) -> None:
 def _check_guests(encoders: tuple[Any, ...], running: Running) -> None:
     """Refuse what a peft adapter inside an encoder cannot have, as for the method of its kind."""
     for encoder in encoders:
-        guest = getattr(encoder, "guest", None)
-        settings = {} if guest is None else guest.note["config"]
-        method = "dora" if settings.get("use_dora") else {"LN_TUNING": "ln"}.get(str(settings.get("peft_type")), "")
+        if encoder.guest is None:
+            continue
+        method = _method_of(encoder.guest)
         for feature in running.features:
-            reason = _REFUSED.get((feature, method)) if feature.startswith("encoder_dtype") else None
-            if reason is not None:
+            reason = METHODS.load(method).REFUSED.get(feature)
+            if feature.startswith("encoder_dtype") and reason is not None:
                 raise ConfigError(
                     f"running.encoder_dtype is {running.encoder_dtype!r}, which the peft adapter inside "
                     f"{encoder.spec.source} cannot have: {reason}."
                 )
 
 
+def _method_of(guest: Guest) -> str:
+    """The method of ours that puts the same layers into an encoder as a guest has there."""
+    settings = guest.note["config"]
+    if settings.get("use_dora"):
+        return "dora"
+    return {"LORA": "lora", "IA3": "ia3", "VERA": "vera", "LN_TUNING": "ln"}[str(settings.get("peft_type"))]
+
+
 def check_ready(config: S4ECAConfig, *encoders: Any) -> None:
     """Refuse encoders that were passed ready-made in half precision where the method cannot have them.
-
-    DoRA can: the rows whose lengths it learns are those of the module as it was given.
 
     Raises:
         ConfigError: the first such encoder, with the reason.
     """
-    reason = None if config.method == "dora" else _REFUSED.get(("encoder_dtype: bf16", config.method))
+    method = method_class(config)
+    reason = None if method.HALF_GIVEN else method.refusal("encoder_dtype: bf16", config)
     for encoder in encoders if reason is not None else ():
         half = {p.dtype for p in encoder.parameters()} & {torch.bfloat16, torch.float16}
         if half:
@@ -274,10 +263,10 @@ class Stepped:
 
     def finish(self, tokens: Any) -> Any:
         """The final norm; of a text encoder also its pooling."""
-        done = self._encoder.finish(tokens.with_values(self._cast(tokens.values, self.inside)))
-        for name in ("values", "pooled"):
-            if hasattr(done, name):
-                setattr(done, name, self._cast(getattr(done, name), self._outside))
+        done: Tokens | Words = self._encoder.finish(tokens.with_values(self._cast(tokens.values, self.inside)))
+        done.values = self._cast(done.values, self._outside)
+        if isinstance(done, Words):
+            done.pooled = self._cast(done.pooled, self._outside)
         return done
 
     def _step(self, block: Callable[..., Any], index: int, tokens: Any, *more: Any) -> Any:

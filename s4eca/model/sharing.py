@@ -14,7 +14,10 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from torch import nn
+
 from s4eca.errors import ConfigError
+from s4eca.registry import is_encoder
 
 _LIVE: WeakSet[Any] = WeakSet()
 
@@ -58,7 +61,7 @@ def check_pair(vision: Any, text: Any, config: Any, rewrites: bool, beside: Any 
     """
     for role, encoder in (("vision", vision), ("text", text)):
         check_free(encoder, role, beside)
-        if beside is None and getattr(encoder, "guest", None) is None:
+        if beside is None and encoder.guest is None:
             _check_plain(encoder, role, config.method)
         if rewrites and _surely(partial(_on, encoder, beside)):
             raise ConfigError(
@@ -75,7 +78,7 @@ def _check_plain(encoder: Any, role: str, method: str) -> None:
             f"{method!r} takes one as its checkpoint has it."
         )
     for name, module in encoder.named_modules():
-        # What every layer of peft has, whatever it does.
+        # What every layer of peft has, whatever it does; asked of a library's modules, whose class may be any.
         if hasattr(module, "base_layer") and hasattr(module, "active_adapters"):
             raise ConfigError(
                 f"The {role} encoder {encoder.spec.source} has a layer of peft at {name}, but no settings that say "
@@ -87,14 +90,14 @@ def _rewriting(given: Any, beside: Any) -> list[str]:
     """Methods that rewrote an encoder, of the other models that stand on it."""
     found = []
     for model in _on(given, beside):
-        parts = [model, *model.shelf.values()]
-        found += [part.config.method for part in parts if hasattr(part.adapter, "rewrite")]
+        methods = zip(model.named.configs(), model.named.methods(), strict=True)
+        found += [config.method for config, method in methods if method.REWRITES]
     return found
 
 
 def _on(given: Any, beside: Any) -> list[Any]:
     """Other models with an encoder that shares a parameter with what is given."""
-    if not hasattr(given, "parameters"):
+    if not isinstance(given, nn.Module):
         return []  # of no library; whoever wraps it says so
     own = {id(parameter) for parameter in given.parameters()}
     others = [model for model in list(_LIVE) if model is not beside]
@@ -109,4 +112,4 @@ def _surely(find: Callable[[], list[Any]]) -> list[Any]:
 
 
 def _named(given: Any) -> str:
-    return str(given.spec.source) if hasattr(given, "spec") else f"of the class {type(given).__name__}"
+    return str(given.spec.source) if is_encoder(given) else f"of the class {type(given).__name__}"

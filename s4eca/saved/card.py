@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from s4eca.adapters.base import Method
 from s4eca.encoders import catalog
+from s4eca.registry import METHODS
 
 # Identifiers that the hub accepts as `license`; anything else is `other` with a name.
 _LICENCES = """
@@ -29,26 +31,6 @@ other
 """
 LICENCES = frozenset(_LICENCES.split())
 NOT_STATED = "not stated"
-_PEFT = "peft's own implementation on the frozen encoders"
-# Where each method comes from; decoder, loss and recipe are s4eca's own in every case.
-ORIGINS = {
-    "lora": _PEFT,
-    "dora": _PEFT,
-    "ia3": _PEFT,
-    "vera": _PEFT,
-    "ln": _PEFT,
-    "adaptformer": "bottlenecks beside the MLPs, written anew after the description of AdaptFormer",
-    "detris": "a reconstruction in the style of DETRIS, not its authors' model",
-    "etris": "a reconstruction in the style of ETRIS, not its authors' model",
-    "decoder-only": "a control: the encoders stay as they are and the decoder alone trains",
-    "full": "a control: both encoders train completely",
-}
-_PAPERS = (
-    "From the paper's abstract (arXiv 2606.30244): adapters on both encoders; learnable queries that distil language "
-    "proxies from the words; a multi-scale dense extractor on hierarchical features; selection of scale and place led "
-    "by language; an update of 2.4 % of the backbone's parameters. Ours, because nothing more is public: every "
-    "formula, size, site and kernel, the modes, the decoder, the loss and the recipe. No score here is the paper's."
-)
 _METRICS = {"miou": "mean_iou", "oiou": "overall_iou"}
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*")
 _WORDS_OF_YAML = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
@@ -79,7 +61,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         *_encoders(note["encoders"]),
         "",
         f"Input {config['image_size']} px square, mode `{config['mode']}`, method `{config['method']}`, "
-        f"width {config['width']}, threshold {config['threshold']}. {tensors:,} saved numbers, {dtype}.",
+        f"{_size(config)}, threshold {config['threshold']}. {tensors:,} saved numbers, {dtype}.",
         "",
         *_budget(card["budget"]),
         "## Training data",
@@ -96,7 +78,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         "",
         "## What is the paper's and what is ours",
         "",
-        _PAPERS if config["method"] == "s4eca" else f"{_method(config['method'])} Decoder, loss and recipe are ours.",
+        _attribution(config["method"]),
         "",
         "## Use",
         "",
@@ -196,12 +178,22 @@ def hub_id(source: str) -> str | None:
 
 
 def _method(method: str) -> str:
-    if method == "s4eca":
-        return (
-            "The method is a reconstruction of S4ECA (arXiv 2606.30244), of which only the abstract is public; it is "
-            "not the authors' model."
-        )
-    return f"The method is `{method}`: {ORIGINS.get(method, 'one that s4eca does not come with')}."
+    return f"The method is `{method}`: {_class_of(method).ORIGIN}."
+
+
+def _size(config: dict[str, Any]) -> str:
+    """What scales the method, in words; a method's own settings where it has any."""
+    said = {"width": config["width"]} if "width" in config else config["options"]
+    return ", ".join(f"{name} {value}" for name, value in said.items()) or "one size"
+
+
+def _attribution(method: str) -> str:
+    return _class_of(method).ATTRIBUTION or f"{_method(method)} Decoder, loss and recipe are ours."
+
+
+def _class_of(method: str) -> Any:
+    """The class of a method; the base class for one that is not installed here."""
+    return METHODS.load(method) if method in METHODS else Method
 
 
 def _encoders(encoders: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.layers.trainable import current_names, trainable_state
+from s4eca.registry import own_settings
 from s4eca.saved.card import write_card
 
 Model = TypeVar("Model", bound="Attached")
@@ -97,8 +98,7 @@ def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype
         CONFIG: json.dumps(note, indent=2).encode(),
         CARD: write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode(),
     }
-    if hasattr(model.adapter, "extra_files"):
-        files.update(model.adapter.extra_files(model.vision, model.text, DTYPES[dtype]))
+    files.update(model.adapter.extra_files(model.vision, model.text, DTYPES[dtype]))
     try:
         _write_together(folder, files)
     except OSError as error:
@@ -303,7 +303,7 @@ def fill(path: Path, model: Attached, tensors: dict[str, Tensor]) -> None:
 
 def _settings(path: Path, values: dict[str, Any]) -> S4ECAConfig:
     try:
-        return S4ECAConfig.from_dict(values, origin="config")
+        return S4ECAConfig.from_dict(own_settings(values), origin="config")
     except ConfigError as error:
         raise AdapterFolderError(f"{path}: {error}") from error
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.layers.trainable import parameter_groups, trainable_parameters
-from s4eca.registry import METHODS, resolve
+from s4eca.registry import METHODS
 
 # Every method of the registry, with sizes that suit encoders of a few dozen channels.
 SMALL: dict[str, dict[str, Any]] = {
@@ -38,12 +38,7 @@ Make = Callable[..., Any]
 
 def known_dead(method: str, name: str) -> bool:
     """Whether a method declares a tensor of that name as one that cannot learn."""
-    return any(re.search(pattern, name) for pattern in declared(method, "DEAD", ()))
-
-
-def declared(method: str, name: str, default: Any) -> Any:
-    """An attribute of a method's class."""
-    return getattr(resolve(METHODS[method]), name, default)
+    return any(re.search(pattern, name) for pattern in METHODS.load(method).DEAD)
 
 
 def pixels(model: Any, batch: int = 3, *, seed: int = 3, wide: bool = False) -> Tensor:

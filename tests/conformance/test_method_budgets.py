@@ -6,7 +6,7 @@ import argparse
 import json
 
 import pytest
-from conforming import SMALL, declared
+from conforming import SMALL
 
 from s4eca.budgets import effective
 from s4eca.budgets.count import count_trainable
@@ -31,7 +31,7 @@ TABLE = (
     ("etris", {"ladder": 256}, 3_555_584),
     ("s4eca", {}, 3_578_174),
 )
-SCALABLE = [name for name in SMALL if declared(name, "KNOBS", ())]
+SCALABLE = [name for name in SMALL if METHODS.load(name).KNOBS]
 PACKAGED = {"vision": "packaged:dinov2-s", "text": "packaged:minilm-l6"}
 
 
@@ -62,11 +62,11 @@ def test_no_method_has_a_fault_of_its_own(name: str, capsys) -> None:
 
 def test_the_dead_are_those_declared(method: str) -> None:
     config = S4ECAConfig(
-        method=method, options=SMALL[method], vision_sites=3, image_size=28, width=8, decoder_layers=1, decoder_ffn=16
+        method=method, options=SMALL[method], vision_sites=3, image_size=28, decoder_layers=1, decoder_ffn=16
     )
     found = effective.dead_parameters(config, *(encoder.spec for encoder in toy_pair(6, 3)))
     assert found == effective.known_dead(config, found)
-    assert bool(found) == bool(declared(method, "DEAD", ()))
+    assert bool(found) == bool(METHODS.load(method).DEAD)
 
 
 @pytest.mark.parametrize("pair", [{}, {**PACKAGED, "width": 86}], ids=["default", "packaged"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
-from conforming import SAID, SMALL, UNCACHEABLE, declared, frozen_tensors, known_dead, pixels, train
+from conforming import SAID, SMALL, UNCACHEABLE, frozen_tensors, known_dead, pixels, train
 
 from s4eca.budgets.count import count_model, count_trainable
 from s4eca.data.feature_cache import FeatureCache, stack
@@ -35,7 +37,7 @@ def test_the_start_is_the_frozen_pair_where_promised(model, model_of, method, na
     assert found.grids == wanted.grids
     pairs = [*zip(found.levels, wanted.levels, strict=True), (found.words.values, wanted.words.values)]
     pairs.append((found.words.pooled, wanted.words.pooled))
-    if not declared(method, "IDENTITY", True):
+    if not METHODS.load(method).IDENTITY:
         assert not any(torch.allclose(a, b) for a, b in pairs)
     elif method == "dora" or names[0].startswith(("openclip", "timm")):
         # DoRA: bit for bit only in the kernels that the row norms came from. open_clip, timm: attention with fused
@@ -94,8 +96,8 @@ def test_the_budget_counts_the_model_without_its_weights(model, names) -> None:
 def test_several_expressions_share_one_encoding(model) -> None:
     with torch.no_grad():
         encoded = model.encode(pixels(model, batch=1))
-        together = model.decode(encoded.map(lambda t: t.expand(3, *t.shape[1:])), model.tokenize(SAID))
-        alone = [model.decode(encoded, model.tokenize([said])) for said in SAID]
+        together = model.decode(encoded.map(lambda t: t.expand(3, *t.shape[1:])), model.tokenize(SAID)).logits
+        alone = [model.decode(encoded, model.tokenize([said])).logits for said in SAID]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
 
 
@@ -110,14 +112,14 @@ def test_features_are_cached_or_refused(model, method) -> None:
         encoded = model.encode(pixels(model, batch=1))
         cache.put("image", encoded)
         batch = model.tokenize(SAID[:1])
-        again = model.decode(stack([cache.get("image")], model.vision.spec.prefix_tokens), batch)
-        torch.testing.assert_close(again, model.decode(encoded, batch))
+        again = model.decode(stack([cache.get("image")], model.vision.spec.prefix_tokens), batch).logits
+        torch.testing.assert_close(again, model.decode(encoded, batch).logits)
 
 
 def test_a_changed_option_is_a_changed_model(method, toy_model) -> None:
-    options = declared(method, "OPTIONS", {})
-    assert set(SMALL[method]) <= set(options)
-    assert set(declared(method, "KNOBS", ())) <= set(options)
+    own = METHODS.load(method)
+    names = {setting.name for setting in dataclasses.fields(own.SETTINGS)}
+    assert set(SMALL[method]) | set(own.KNOBS) <= names
     with pytest.raises(ConfigError, match="options names 'colour'"):
         toy_model(method=method, options={**SMALL[method], "colour": "red"})
 

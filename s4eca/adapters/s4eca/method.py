@@ -8,15 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from s4eca.adapters.base import NOTHING_KEPT, Method
 from s4eca.adapters.s4eca.text_proxies import TextAdapter
 from s4eca.adapters.s4eca.visual_adapter import Refined, VisualAdapter
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, walk_text, walk_vision
-from s4eca.config import MODES, S4ECAConfig, spread
+from s4eca.config import MODES, S4ECAConfig, S4ECASettings, spread
 from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, VisionEncoder, VisionSpec, Words
 
 
-class S4ECAAdapter(nn.Module):
+class S4ECAAdapter(Method):
     """All adapters of a pair; the modes share every parameter and differ only in `late_blocks`.
 
     Attributes:
@@ -25,34 +26,57 @@ class S4ECAAdapter(nn.Module):
         late_blocks: number of last vision blocks that receive residuals (0 for side, all for inject).
     """
 
+    SETTINGS: ClassVar[type] = S4ECASettings
+    SETTINGS_IN_CONFIG: ClassVar[bool] = True
     MODES: ClassVar[tuple[str, ...]] = MODES
-    has_proxies = True
+    KNOBS: ClassVar[tuple[str, ...]] = ("width",)
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.queries$", r"\.place$", r"\.up\.weight$")
+    ORIGIN: ClassVar[str] = (
+        "a reconstruction of S4ECA (arXiv 2606.30244), of which only the abstract is public; "
+        "it is not the authors' model"
+    )
+    ATTRIBUTION: ClassVar[str] = (
+        "From the paper's abstract (arXiv 2606.30244): adapters on both encoders; learnable queries that distil "
+        "language proxies from the words; a multi-scale dense extractor on hierarchical features; selection of scale "
+        "and place led by language; an update of 2.4 % of the backbone's parameters. Ours, because nothing more is "
+        "public: every formula, size, site and kernel, the modes, the decoder, the loss and the recipe. No score here "
+        "is the paper's."
+    )
+
+    @classmethod
+    def refusal(cls, feature: str, config: S4ECAConfig) -> str | None:
+        """Where no residual enters an encoder, its blocks keep nothing."""
+        if feature == "checkpointing: encoders" and config.mode == "side" and not config.s4eca_settings().write_back:
+            return f"in side mode without write_back {NOTHING_KEPT}"
+        return super().refusal(feature, config)
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__()
+        own = config.s4eca_settings()
         self.sites = vision_sites(config, vision)
         self.taps = tapped(config, vision, self.sites)
         self.late_blocks = {"side": 0, "inject": vision.blocks}.get(config.mode, config.late_blocks)
-        self.carry = config.carry
-        k = config.proxies if config.text_proxies else 1
-        self.queries = nn.Parameter(torch.randn(k, config.width)) if config.text_proxies else None
-        text_sites = spread(config.text_sites, text.blocks)
-        if not config.text_proxies and not config.write_back:
+        self.proxy_width = own.width
+        self.carry = own.carry
+        k = own.proxies if own.text_proxies else 1
+        self.queries = nn.Parameter(torch.randn(k, own.width)) if own.text_proxies else None
+        text_sites = spread(own.text_sites, text.blocks)
+        if not own.text_proxies and not own.write_back:
             # The mean of the words is read at the last site alone, and no earlier site writes anything.
             text_sites = text_sites[-1:]
-        make_text = partial(TextAdapter, write_back=config.write_back, proxies=config.text_proxies)
-        self.text = nn.ModuleDict({str(j): make_text(text.width, config.width) for j in text_sites})
+        make_text = partial(TextAdapter, write_back=own.write_back, proxies=own.text_proxies)
+        self.text = nn.ModuleDict({str(j): make_text(text.width, own.width) for j in text_sites})
         make_vision = partial(
             VisualAdapter,
-            r=config.width,
-            kernels=config.kernels,
+            r=own.width,
+            kernels=own.kernels,
             proxies=k,
-            scale_selection=config.scale_selection,
-            spatial_gate=config.spatial_gate,
-            language_read=config.language_read,
-            dense=config.dense,
-            global_branch=config.global_branch,
-            coordinates=config.coordinates,
+            scale_selection=own.scale_selection,
+            spatial_gate=own.spatial_gate,
+            language_read=own.language_read,
+            dense=own.dense,
+            global_branch=own.global_branch,
+            coordinates=own.coordinates,
         )
         self.vision = nn.ModuleDict({str(i): make_vision(vision.widths[i]) for i in self.sites})
 

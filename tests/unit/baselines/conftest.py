@@ -18,9 +18,11 @@ def settings(source):
 
     from s4eca.config import S4ECAConfig
 
-    return lambda vision="dinov2", text="bert", **more: S4ECAConfig.from_dict(
-        {**SMALL, "vision": source(vision), "text": source(text), **more}
-    )
+    def make(vision="dinov2", text="bert", **more):
+        base = S4ECAConfig.from_dict({**SMALL, "vision": source(vision), "text": source(text)})
+        return S4ECAConfig.from_dict(base.changed(more))
+
+    return make
 
 
 @pytest.fixture

@@ -71,4 +71,4 @@ def test_impossible_ranks_are_refused_by_name(options: dict, toy_model) -> None:
 
 
 def test_the_solver_is_told_its_knobs() -> None:
-    assert set(AdaptFormer.KNOBS) <= set(AdaptFormer.OPTIONS)
+    assert set(AdaptFormer.KNOBS) <= set(vars(AdaptFormer.SETTINGS()))

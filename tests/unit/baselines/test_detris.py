@@ -59,7 +59,7 @@ def test_few_blocks_all_carry_one(toy_model) -> None:
 
 def logits(model, batch: TextBatch) -> torch.Tensor:
     pixels = torch.randn(len(batch.ids), 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    return model.decode(model.encode(pixels), batch)
+    return model.decode(model.encode(pixels), batch).logits
 
 
 def lengthened(batch: TextBatch, by: int) -> TextBatch:
@@ -134,4 +134,4 @@ def test_impossible_options_are_refused_by_name(options: dict, words: str, toy_m
 
 
 def test_the_solver_is_told_its_knobs() -> None:
-    assert set(DETRISStyle.KNOBS) <= set(DETRISStyle.OPTIONS)
+    assert set(DETRISStyle.KNOBS) <= set(vars(DETRISStyle.SETTINGS()))

@@ -57,7 +57,7 @@ def test_padding_changes_nothing(training: bool, toy_model) -> None:
     longer = TextBatch(torch.cat([batch.ids, more], 1), torch.cat([batch.mask, more < 0], 1))
     with torch.no_grad():
         encoded = model.encode(torch.randn(3, 3, 16, 16))
-        short, long = model.decode(encoded, batch), model.decode(encoded, longer)
+        short, long = model.decode(encoded, batch).logits, model.decode(encoded, longer).logits
     torch.testing.assert_close(short, long, rtol=1e-4, atol=1e-5)
 
 

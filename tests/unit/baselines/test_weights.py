@@ -231,7 +231,7 @@ def test_verbs_do_not_import_peft_unless_asked():
 
     code = "import sys, s4eca.registry, s4eca.model.model, s4eca.saved.folder; sys.exit('peft' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert method_class(DEFAULT.replace(method="lora")).OPTIONS["rank"] == 13
+    assert method_class(DEFAULT.replace(method="lora")).SETTINGS().rank == 13
 
 
 def fused_pair():

@@ -33,7 +33,7 @@ def test_rows_meet_their_targets_and_say_their_settings() -> None:
     assert [(row.method, row.target) for row in found] == [
         ("s4eca", 0.009), ("s4eca", 0.024), ("adaptformer", 0.009), ("adaptformer", 0.024), ("decoder-only", None)
     ]  # fmt: skip
-    assert found[1].setting == {"r": 86} and found[1].adapters == 1_079_260
+    assert found[1].setting == {"width": 86} and found[1].adapters == 1_079_260
     assert all(abs(row.share - row.target) < 0.001 for row in found if row.target)
     assert found[4].adapters == found[4].dead == 0 and found[4].setting == {}
     text = markdown(found)
@@ -81,7 +81,7 @@ def test_match_takes_the_count_of_the_other_method(capsys: pytest.CaptureFixture
     assert main(["budget", *pair, "--method", "adaptformer", "--match", "s4eca", "--target", "0.024", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert abs(found["adapters"] - 1_079_260) <= 0.02 * 1_079_260
-    config = S4ECAConfig(vision=pair[1], text=pair[3], method="etris", width=40)
+    config = S4ECAConfig(vision=pair[1], text=pair[3], method="etris")
     assert matched(config, "s4eca", None).options["ladder"] > 1
 
 

@@ -92,7 +92,7 @@ def test_rewritten_encoders_are_counted_by_a_polynomial_that_holds(share: float)
 def test_a_text_rank_left_open_is_that_of_vision() -> None:
     assert setting(DEFAULT.replace(method="lora", options={"rank": 7})) == {"rank": 7, "rank_text": 7}
     assert setting(DEFAULT.replace(method="ia3")) == {}
-    assert setting(DEFAULT.replace(width=24)) == {"r": 24}
+    assert setting(DEFAULT.replace(width=24)) == {"width": 24}
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in (*SCALING, "s4eca")])

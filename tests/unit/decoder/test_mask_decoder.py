@@ -23,7 +23,7 @@ def config(**settings):
 
 def decoder(widths=(10, 10, 14), *, proxies=True, **settings):
     torch.manual_seed(0)
-    return MaskDecoder(config(**settings), list(widths), TEXT, proxies=proxies).eval()
+    return MaskDecoder(config(**settings), list(widths), TEXT, proxy_width=R if proxies else None).eval()
 
 
 def fused(batch=2, grids=((5, 7),) * 3, widths=(10, 10, 14), seed=1):
@@ -150,7 +150,7 @@ def test_pooling_changes_no_parameter_and_no_shape():
 def test_published_sizes(widths, text_width, r, expected):
     """METHOD section 5's three rows."""
     with torch.device("meta"):
-        made = MaskDecoder(S4ECAConfig(width=r), list(widths), TextSpec("t", "clip", text_width, 12, 77, 1))
+        made = MaskDecoder(S4ECAConfig(), list(widths), TextSpec("t", "clip", text_width, 12, 77, 1), proxy_width=r)
     assert parameter_count(made) == expected
 
 

@@ -101,8 +101,8 @@ def test_two_answer_on_one_encoding_in_side_mode(saved, toy_model):
     with torch.no_grad():
         encoded = model.switch("a").encode(pixels(model))
         asked = model.tokenize(SAID)
-        found_a = model.decode(encoded, asked)
-        found_b = model.switch("b").decode(encoded, asked)
+        found_a = model.decode(encoded, asked).logits
+        found_b = model.switch("b").decode(encoded, asked).logits
     assert torch.equal(found_a, alone_a) and torch.equal(found_b, alone_b) and not torch.equal(found_a, found_b)
     assert runs == list(range(6))
 
@@ -112,7 +112,7 @@ def test_fewer_sites_read_their_part_of_an_encoding(saved, toy_model):
     model = toy_model().add_adapter("few", folder).eval()
     with torch.no_grad():
         encoded = model.encode(pixels(model))
-        assert torch.equal(model.switch("few").decode(encoded, model.tokenize(SAID)), alone)
+        assert torch.equal(model.switch("few").decode(encoded, model.tokenize(SAID)).logits, alone)
         few = model.encode(pixels(model))
     with pytest.raises(ConfigError, match="keeps the blocks 5, and the adapter 'default' reads 1, 3, 5; encode"):
         model.switch("default").decode(few, model.tokenize(SAID))
@@ -137,7 +137,7 @@ def test_an_encoding_that_cannot_serve_is_refused(settings, said, toy_model):
         model.switch("other").decode(encoded, model.tokenize(SAID))
     with torch.no_grad():
         again = model.encode(model.normalise(torch.rand(2, 3, *[model.config.image_size] * 2)))
-    assert model.decode(again, model.tokenize(SAID)).shape[0] == 2
+    assert model.decode(again, model.tokenize(SAID)).logits.shape[0] == 2
 
 
 def test_the_predictor_asks_either_on_one_image(saved, toy_model):
@@ -180,7 +180,8 @@ def test_side_encodings_serve_inside_and_outside_of_disabled(toy_model):
         with model.disabled():
             bare = model.fuse(encoded, model.tokenize(SAID))
             there = model.encode(pixels(model))
-        assert torch.equal(model.decode(there, model.tokenize(SAID)), model.decode(encoded, model.tokenize(SAID)))
+        said = [model.decode(one, model.tokenize(SAID)).logits for one in (there, encoded)]
+        assert torch.equal(*said)
     assert all(torch.equal(a, encoded.sites[i]) for a, i in zip(bare.levels[:-1], (1, 3), strict=True))
 
 
@@ -194,13 +195,13 @@ def test_after_an_error_inside_disabled_the_adapter_is_back(toy_model):
 
 def test_only_the_active_one_learns_and_is_saved(toy_model, tmp_path):
     model = toy_model().add_adapter("b", width=5)
-    shelved = {k: v.clone() for k, v in model.shelf.state_dict().items()}
+    shelved = {k: v.clone() for k, v in model.standby.state_dict().items()}
     optimiser, _ = build_optimiser(model, OptimConfig(), 3)
     mine = {id(p) for p in trainable_parameters(model).values()}
     assert {id(p) for group in optimiser.param_groups for p in group["params"]} == mine
     model(pixels(model), SAID).mean().backward()
     optimiser.step()
-    assert all(torch.equal(v, shelved[k]) for k, v in model.shelf.state_dict().items())
+    assert all(torch.equal(v, shelved[k]) for k, v in model.standby.state_dict().items())
     model.save_pretrained(tmp_path / "default")
     model.save_pretrained(tmp_path / "b", adapter="b")
     assert model.active == "default"
@@ -209,9 +210,9 @@ def test_only_the_active_one_learns_and_is_saved(toy_model, tmp_path):
     assert widths == [8, 5]
 
 
-def test_moving_copying_and_modes_reach_the_shelf(toy_model):
+def test_moving_copying_and_modes_reach_those_standing_by(toy_model):
     model = stir(toy_model()).add_adapter("b", width=5).add_adapter("lora", **LORA)
-    assert {name.split(".")[1] for name in model.state_dict() if name.startswith("shelf.")} == {
+    assert {name.split(".")[1] for name in model.state_dict() if name.startswith("standby.")} == {
         "adapter-b",
         "adapter-lora",
     }
@@ -222,7 +223,7 @@ def test_moving_copying_and_modes_reach_the_shelf(toy_model):
     twin.load_state_dict(twin.state_dict())
     double = twin.switch("default").double()
     assert {p.dtype for p in double.parameters()} == {torch.float64}
-    assert {m.training for m in double.train().shelf.modules()} == {True}
+    assert {m.training for m in double.train().standby.modules()} == {True}
     assert not double.vision.training
     with torch.no_grad():
         assert double.switch("b")(pixels(double).double(), SAID).shape[0] == 2
@@ -230,8 +231,8 @@ def test_moving_copying_and_modes_reach_the_shelf(toy_model):
 
 def test_a_newcomer_takes_the_type_and_mode_of_the_model(toy_model):
     model = toy_model().double().eval().add_adapter("b")
-    assert {p.dtype for p in model.shelf.parameters()} == {torch.float64}
-    assert not any(module.training for module in model.shelf.modules())
+    assert {p.dtype for p in model.standby.parameters()} == {torch.float64}
+    assert not any(module.training for module in model.standby.modules())
 
 
 def test_lora_speaks_and_learns_only_while_active(toy_model):

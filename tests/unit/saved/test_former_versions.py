@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from s4eca import S4ECAModel
+from s4eca.registry import own_settings
 
 WRITTEN = Path(__file__).parent / "version_0_1"
 ANSWERS = json.loads((WRITTEN / "answers.json").read_text())
@@ -49,7 +50,7 @@ def test_a_training_run_goes_on_from_its_checkpoint(dataset_folder: Path, tmp_pa
     out = tmp_path / "run"
     (out / "checkpoints").mkdir(parents=True)
     shutil.copyfile(WRITTEN / "lora-run.ckpt", out / "checkpoints" / "last.ckpt")
-    config = json.loads((WRITTEN / "lora" / "adapter_config.json").read_text())["config"]
+    config = own_settings(json.loads((WRITTEN / "lora" / "adapter_config.json").read_text())["config"])
     settings = {
         "model": {
             "config": {**config, "options": {"rank": 1}},

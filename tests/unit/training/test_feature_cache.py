@@ -35,7 +35,7 @@ def train(model, encode, steps=20):
     losses = []
     for number in range(steps):
         chosen = [number % 4, (number + 1) % 4]
-        logits = model.decode(encode(chosen), model.tokenize([SAID[i] for i in chosen]))
+        logits = model.decode(encode(chosen), model.tokenize([SAID[i] for i in chosen])).logits
         truth = (images()[chosen][:, :1] > 190).float()
         loss = segmentation_loss(logits, truth)
         optimiser.zero_grad()

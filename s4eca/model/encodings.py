@@ -1,0 +1,80 @@
+"""What an encoding of an image depends on, and which part of it an adapter reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from s4eca.config import INTERPOLATION
+from s4eca.encoders.frozen import state_fingerprint
+from s4eca.errors import ConfigError
+from s4eca.protocols import Encoded
+
+if TYPE_CHECKING:
+    from s4eca.model.model import S4ECAModel
+
+
+def origin(model: S4ECAModel) -> dict[str, Any]:
+    """What an encoding by the active adapter depends on beside the image, the sites and the pair."""
+    return {
+        "image_size": model.config.image_size,
+        "late_blocks": model.method.late_blocks,
+        "bands": model.config.band_settings(),
+        "adapter": model.active if model.uncacheable else None,
+    }
+
+
+def recipe(model: S4ECAModel, dtype: str) -> dict[str, Any]:
+    """What cached features of a model depend on, beside the bytes of the image."""
+    vision, rounded = model.vision, model.running.encoder_dtype
+    return {
+        "format": 1,
+        "weights": vision.fingerprint,
+        "behaviour": vision.behaviour,
+        "sites": list(model.method.sites),
+        "late_blocks": model.method.late_blocks,
+        "image_size": model.config.image_size,
+        "image_interpolation": INTERPOLATION,
+        "position_interpolation": vision.spec.interpolation,
+        "mean": list(vision.spec.mean),
+        "std": list(vision.spec.std),
+        "detail": bool(model.config.decoder_detail),
+        "dtype": dtype,
+        **model.config.band_settings(),
+        **({} if rounded == "fp32" else {"encoder_dtype": rounded}),
+        **({"guest": state_fingerprint(vision.added())} if vision.guest else {}),
+    }
+
+
+def fitting(model: S4ECAModel, encoded: Encoded) -> Encoded:
+    """The part of an encoding that the active adapter reads.
+
+    Raises:
+        ConfigError: it was made for an adapter that reads another one.
+    """
+    for what, wanted in origin(model).items():
+        found = wanted if encoded.origin is None else encoded.origin[what]
+        if found != wanted:
+            raise ConfigError(
+                f"The image was encoded with {what} = {found!r}, and the adapter {model.active!r} needs {wanted!r}; "
+                "encode it again with that adapter active."
+            )
+    return _of_sites(encoded, model)
+
+
+def _of_sites(encoded: Encoded, model: S4ECAModel) -> Encoded:
+    """The blocks of an encoding that the active adapter reads."""
+    frozen = model.vision.spec.blocks - model.method.late_blocks
+    reads = [site for site in model.method.sites if site < frozen]
+    if list(encoded.sites) == reads:
+        return encoded
+    if not set(reads) <= set(encoded.sites):
+        raise ConfigError(
+            f"The encoding keeps the blocks {_list(encoded.sites)}, and the adapter {model.active!r} reads "
+            f"{_list(reads)}; encode the image again with that adapter active."
+        )
+    sites = {site: encoded.sites[site] for site in reads}
+    return Encoded(encoded.grid, sites, encoded.resume, encoded.detail, encoded.grids, encoded.origin)
+
+
+def _list(items: Any) -> str:
+    return ", ".join(str(item) for item in items) or "none"
