@@ -13,6 +13,7 @@ from s4eca.budgets.count import count_trainable
 from s4eca.cli import budget as verb
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.toy import toy_pair
+from s4eca.registry import METHODS
 
 # Method, options, parameters that train in the encoders of the default pair, of 149,749,504 frozen ones.
 TABLE = (

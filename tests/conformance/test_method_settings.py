@@ -25,7 +25,7 @@ def test_a_method_has_every_attribute_and_hook_of_the_contract(name: str) -> Non
     hints = get_type_hints(AdapterMethod, {**vars(__import__("s4eca.protocols", fromlist=["x"])), **_names()})
     for attribute in hints:
         assert attribute in {"sites", "taps"} or attribute in dir(method), attribute
-    hooks = [name for name, value in vars(AdapterMethod).items() if callable(value) and not name.startswith("_")]
+    hooks = [hook for hook in dir(AdapterMethod) if hook[0].islower() and callable(getattr(AdapterMethod, hook))]
     assert {"encode", "rewrite", "refusal", "decays", "extra_files"} <= set(hooks)
     assert all(callable(getattr(method, hook)) for hook in hooks)
     assert dataclasses.is_dataclass(method.SETTINGS)
