@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from s4eca.data.layouts.recognise import layout_named
+from s4eca.data.layouts.recognise import layout_named, sound_layouts
 from s4eca.data.mask_files import MaskFile
 from s4eca.data.masks import MaskSource, Nothing
 from s4eca.data.reader_options import checked_options
 from s4eca.data.run_lengths import RunLengths
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import DataError
-from s4eca.registry import LAYOUTS
 
 
 def open_dataset(
@@ -34,7 +33,7 @@ def open_dataset(
     options = checked_options(layout, reader_options)
     if expect_published:
         if not reader.published:
-            published = " and ".join(found.title for found in map(layout_named, LAYOUTS) if found.published)
+            published = " and ".join(found.title for _, found in sound_layouts() if found.published)
             raise DataError(f"expect_published was asked of a {layout} data set; only {published} are published.")
         options["expect_published"] = True
     dataset = reader.open(Path(root), split, **options)
@@ -61,8 +60,10 @@ def _require_foreground(dataset: ReferringDataset) -> None:
     Masks are looked at until one has foreground, which is nearly always the first.
 
     Raises:
-        DataError: none has, or none that can be read has and there are others.
+        DataError: none has, or none that can be read has and there are others; or there are no references at all.
     """
+    if not dataset.references:
+        raise DataError(f"{dataset.root} has no references in split {dataset.split!r}.")
     faults: list[DataError] = []
     for reference in dataset.references:
         try:

@@ -155,9 +155,9 @@ def _undecoded(path: Path, size: int, facts: ImageFacts, error: Exception) -> Da
     if facts.format == "TIFF" and (unknown or facts.compression not in _USUAL_COMPRESSIONS):
         bands = f"{facts.bands} band{'s' if facts.bands > 1 else ''} of {facts.numbers}{facts.bits} bits"
         packed = "" if facts.compression in _USUAL_COMPRESSIONS else f", compression {facts.compression}"
-        return DataError(f"{path} is a TIFF of {bands} ({facts.colours}{packed}), not read as a picture: {_WHAT_WORKS}.")
+        return DataError(f"{path} is a TIFF of {bands} ({facts.colours}{packed}), no picture: {_WHAT_WORKS}.")
     if not facts.fits_bytes:
-        return DataError(f"{path} has {facts.depth}, which is not read as a picture: {_WHAT_WORKS}.")
+        return DataError(f"{path} has {facts.depth}, which is no picture: {_WHAT_WORKS}.")
     cause = "its data cannot be decoded" if unknown else str(error) or type(error).__name__
     if facts.format in _WELL_KNOWN:
         return DataError(f"{path} is damaged or cut short ({size} bytes): {cause}.")

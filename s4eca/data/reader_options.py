@@ -8,10 +8,9 @@ from os import PathLike
 from typing import Any
 
 from s4eca.data.fields import is_whole, short
-from s4eca.data.layouts.recognise import layout_named
+from s4eca.data.layouts.recognise import layout_named, sound_layouts
 from s4eca.errors import DataError
 from s4eca.protocols import DataLayout, ReaderOption
-from s4eca.registry import LAYOUTS
 
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -61,8 +60,7 @@ def checked_options(name: str, given: Mapping[str, Any], bands: Sequence[str] = 
 
 def _unknown(name: str, layout: DataLayout, key: str) -> DataError:
     if key == "bands":
-        able = [other for other in LAYOUTS if "bands" in layout_named(other).options]
-        names = " or ".join(repr(other) for other in able)
+        names = " or ".join(repr(other) for other, found in sound_layouts() if "bands" in found.options)
         return DataError(f"Images of layout {name!r} are 8-bit RGB; other bands need the layout {names}.")
     near = difflib.get_close_matches(key, layout.options, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(layout.options) or 'none'}."

@@ -57,18 +57,20 @@ def require_folder(root: Path) -> None:
         raise DataError(f"{root} is a file; a data folder was expected.")
 
 
-def recognise(root: Path) -> str | None:
-    """The first layout of the table that a folder (or file) seems to have, or None.
-
-    A layout of another package that cannot be loaded is passed over: this only helps an error to say more.
-    """
-    for name in LAYOUTS if root.exists() else ():
+def sound_layouts() -> Iterator[tuple[str, DataLayout]]:
+    """Every layout of the table that can be loaded: a broken one of another package is nobody else's fault."""
+    for name in LAYOUTS:
         try:
-            if layout_named(name).recognises(root):
-                return name
+            yield name, layout_named(name)
         except ConfigError:
             continue
-    return None
+
+
+def recognise(root: Path) -> str | None:
+    """The first layout of the table that a folder (or file) seems to have, or None."""
+    if not root.exists():
+        return None
+    return next((name for name, layout in sound_layouts() if layout.recognises(root)), None)
 
 
 def not_this_layout(root: Path, wanted: str, missing: str) -> DataError:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
+from s4eca.data.layouts.recognise import sound_layouts
 from s4eca.data.rendered.scenes import CLASSES, Scene
 from s4eca.errors import DataError
 from s4eca.files import staged
-from s4eca.registry import LAYOUTS, resolve
+from s4eca.registry import resolve
 
 Splits = Mapping[str, list[Scene]]
 
@@ -32,13 +33,12 @@ def write_layout(folder: Path, layout: str, splits: Splits) -> None:
     Raises:
         DataError: unknown layout or one that cannot be written, a folder that is not empty or cannot be written.
     """
-    able = {name: LAYOUTS.load(name).writer for name in LAYOUTS}
-    if able.get(layout) is None:
-        names = ", ".join(name for name, writer in able.items() if writer is not None)
-        raise DataError(f"layout is {layout!r}; to render scenes it must be one of {names}.")
+    writers = {name: found.writer for name, found in sound_layouts() if found.writer is not None}
+    if layout not in writers:
+        raise DataError(f"layout is {layout!r}; to render scenes it must be one of {', '.join(writers)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not an empty folder; rendered scenes are written to a new one.")
-    write: Callable[[Path, Splits], None] = resolve(able[layout])
+    write: Callable[[Path, Splits], None] = resolve(writers[layout])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with staged(folder) as inside:
