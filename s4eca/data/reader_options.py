@@ -38,10 +38,10 @@ def checked_options(name: str, given: Mapping[str, Any], bands: Sequence[str] = 
     Args:
         name: the layout, a row of `s4eca.registry.LAYOUTS`.
         given: name -> value; text is turned into what the option is.
-        bands: the bands that a model declares; its images are read by them.
+        bands: the bands that a model (or ``--bands``) declares; images are read by them.
 
     Raises:
-        DataError: the layout has no such option, a value is of another kind, or names other bands than the model.
+        DataError: the layout has no such option, a value is of another kind, or names other bands than declared.
     """
     layout = layout_named(name)
     found: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def checked_options(name: str, given: Mapping[str, Any], bands: Sequence[str] = 
     said = given.get("bands")
     if bands and said is not None and _value("bands", said, layout.options["bands"]) != tuple(bands):
         raise DataError(
-            f"The reader option bands is {short(said)}, but the model declares {', '.join(bands)}; leave it out."
+            f"The reader option bands is {short(said)}, but the bands declared are {', '.join(bands)}; leave it out."
         )
     return found
 

@@ -61,7 +61,7 @@ def test_what_is_no_option_or_no_value_of_it(name: str, given: dict[str, Any], s
 def test_a_models_bands_are_not_overruled() -> None:
     assert checked_options("jsonl", {}, ("red", "nir")) == {"bands": ("red", "nir")}
     assert checked_options("jsonl", {"bands": "red,nir"}, ("red", "nir")) == {"bands": ("red", "nir")}
-    with pytest.raises(DataError, match="bands is 'nir,red', but the model declares red, nir"):
+    with pytest.raises(DataError, match="bands is 'nir,red', but the bands declared are red, nir"):
         checked_options("jsonl", {"bands": "nir,red"}, ("red", "nir"))
 
 
