@@ -8,10 +8,11 @@ Blocks are counted from 0; "after block i" means the hidden states that block i 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from s4eca.config import S4ECAConfig
+    from s4eca.data.sample import ReferringDataset
 
 
 @dataclass(frozen=True)
@@ -431,6 +433,51 @@ class AdapterMethod(Protocol):
             name: of a trainable tensor, ``adapter.…`` or ``encoder_updates.…``.
             parameter: the tensor.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class ReaderOption:
+    """One option of a layout's reader, as `data.reader` in YAML and `--reader NAME=VALUE` on the command line give it.
+
+    Attributes:
+        kind: what its value is; ``"names"`` and ``"numbers"`` are several, with commas between them on a command line.
+        meaning: what it says, in a phrase.
+    """
+
+    kind: Literal["yes or no", "number", "numbers", "text", "names"]
+    meaning: str
+
+
+@runtime_checkable
+class DataLayout(Protocol):
+    """How a data set lies on the disk: a class without arguments, a row of `s4eca.registry.LAYOUTS`.
+
+    What it opens is checked for all layouts alike: options before, that some mask has foreground after.
+
+    Attributes:
+        title: its name in a sentence.
+        options: what its reader can be told, by name; `open` and `splits` get as keywords what the user gives.
+        published: whether it belongs to a published data set; then `open` also takes ``expect_published=True``, which
+            insists on the published counts.
+        writer: ``module:function`` that writes rendered scenes in it, or None.
+    """
+
+    title: str
+    options: Mapping[str, ReaderOption]
+    published: bool
+    writer: str | None
+
+    def recognises(self, root: Path) -> bool:
+        """Whether a folder (or file) that exists looks like it, by the names of files alone."""
+        ...
+
+    def splits(self, root: Path, **options: Any) -> Iterable[str]:
+        """Names of the splits that are there; raises `DataError` for a folder that is damaged or of another layout."""
+        ...
+
+    def open(self, root: Path, split: str, **options: Any) -> ReferringDataset:
+        """One split; raises `DataError` for whatever cannot be read, naming file or field, value and what is right."""
         ...
 
 

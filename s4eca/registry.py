@@ -138,6 +138,15 @@ BAND_READERS = Table(
         ".npy": "s4eca.data.band_files:ArrayBands",
     },
 )
+# Name -> class that keeps to `s4eca.protocols.DataLayout`.
+LAYOUTS = Table(
+    "s4eca.layouts",
+    {
+        "rrsisd": "s4eca.data.layouts.rrsisd:RRSISD",
+        "refsegrs": "s4eca.data.layouts.refsegrs:RefSegRS",
+        "jsonl": "s4eca.data.layouts.jsonl:JSONLines",
+    },
+)
 
 
 def resolve(path: str) -> Any:

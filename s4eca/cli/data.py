@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s4eca.errors import ConfigError, DataError
+from s4eca.registry import LAYOUTS
 
 if TYPE_CHECKING:
     from s4eca.data.sample import ReferringDataset
-
-LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(dest="task", required=True, metavar="check|render")
     check = tasks.add_parser("check", help="read a data folder, look at every file, say what is unusual")
     check.add_argument("folder", type=Path, metavar="DIR", help="data folder (or a .jsonl file)")
-    check.add_argument("--layout", required=True, choices=LAYOUTS, help="how it is laid out")
+    check.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how it is laid out")
     check.add_argument("--split", help="one split only (default: all it has)")
+    check.add_argument(
+        "--reader", action="append", default=[], metavar="NAME=VALUE",
+        help="option of the layout's reader, may be given several times (docs/data.md lists them)",
+    )
     check.add_argument("--bands", metavar="RED,NIR,...", help="names of the images' bands (default: 8-bit RGB)")
     check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
     check.add_argument("--json", action="store_true", help="print JSON in place of the report")
     render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks")
     render.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    render.add_argument("--layout", required=True, choices=LAYOUTS, help="how to lay it out")
+    render.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how to lay it out")
     render.add_argument("--scenes", type=int, default=60, metavar="N", help="number of scenes (default: 60)")
     render.add_argument("--seed", type=int, default=0, help="decides every scene (default: 0)")
     render.add_argument("--size", type=int, default=224, metavar="PX", help="side of a scene (default: 224)")
@@ -47,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from s4eca.data.audit import audit
     from s4eca.data.open import open_dataset, splits_of
+    from s4eca.data.reader_options import checked_options, from_words
 
-    splits = (args.split,) if args.split else splits_of(args.folder, args.layout)
+    bands = tuple(name.strip() for name in args.bands.split(",")) if args.bands else ()
+    reader = checked_options(args.layout, from_words(args.reader), bands)
+    splits = (args.split,) if args.split else splits_of(args.folder, args.layout, **reader)
     report: dict[str, Any] = {"folder": str(args.folder), "layout": args.layout, "splits": {}}
     faults: list[str] = []
-    reader = {"bands": tuple(name.strip() for name in args.bands.split(","))} if args.bands else {}
     for split in splits:
         dataset = open_dataset(args.folder, args.layout, split, expect_published=args.expect_published, **reader)
         row = _describe(dataset)

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
+from s4eca.registry import LAYOUTS
 
 if TYPE_CHECKING:
     from s4eca.evaluation.protocols import ScoringProtocol
 
 PROTOCOLS = ("lavt", "cris", "native")
-LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca evaluate``."""
     parser.add_argument("adapter", metavar="ADAPTER", help="saved adapter folder, or a hub id user/name")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder (or a .jsonl file)")
-    parser.add_argument("--layout", required=True, choices=LAYOUTS, help="how the data folder is laid out")
+    parser.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how the data folder is laid out")
+    parser.add_argument(
+        "--reader", action="append", default=[], metavar="NAME=VALUE",
+        help="option of the layout's reader, may be given several times (docs/data.md lists them)",
+    )
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument(
         "--protocol", action="append", choices=PROTOCOLS, metavar="|".join(PROTOCOLS),
@@ -59,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     _check_settings(args)
     _check_outputs([path for path in (json_out, args.records) if path is not None], overwrite=args.overwrite)
     from s4eca.data.open import open_dataset
+    from s4eca.data.reader_options import checked_options, from_words
     from s4eca.evaluation import records as lines
     from s4eca.evaluation.report import table
     from s4eca.evaluation.run import evaluate
@@ -68,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     args.adapter = locate(args.adapter)
     note = adapter_folder.read_config(args.adapter)
     config = S4ECAConfig.from_dict(note["config"], origin=str(args.adapter / adapter_folder.CONFIG))
-    reader = {"bands": config.bands} if config.bands else {}
+    reader = checked_options(args.layout, from_words(args.reader), config.bands)
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
     predictor, about = _load(args)
     found: list[lines.Record] = []

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from s4eca.data.masks import MaskFile, Nothing, RunLengths, odd_values
+from s4eca.data.mask_files import MaskFile
+from s4eca.data.masks import Nothing
+from s4eca.data.run_lengths import RunLengths
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
 
@@ -91,9 +93,9 @@ def _mask(reference: Reference, size: tuple[int, int] | None, result: Audit, not
         if isinstance(source, MaskFile):
             values = source.values()
             found = (values.shape[0], values.shape[1])
-            if odd_values(values):
+            if source.encoding.odd(values):
                 notes.odd.append(source.path.name)
-            if not (values > source.threshold).any():
+            if not source.foreground(values).any():
                 notes.empty.append(source.path.name)
         else:
             found = source.read().shape if isinstance(source, RunLengths) else source.size()

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.data.pixels import image_size, read_rgb
+from s4eca.data.pixels import fits_bytes, image_size, read_rgb
 from s4eca.errors import DataError
 from s4eca.registry import BAND_READERS
 
@@ -57,8 +57,13 @@ def read_bands(path: Path, bands: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _reader(path: Path) -> BandReader | None:
-    row = BAND_READERS.get(path.suffix.lower())
-    return None if row is None else cast("BandReader", BAND_READERS.load(path.suffix.lower()))
+    """What reads a file by the ending of its name; a picture deeper than 8 bits is read as a raster is."""
+    ending = path.suffix.lower()
+    if ending not in BAND_READERS:
+        if fits_bytes(path):
+            return None
+        ending = ".tif"
+    return cast("BandReader", BAND_READERS.load(ending))
 
 
 class ArrayBands:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from s4eca.errors import CacheError
+from s4eca.files import write_whole
 from s4eca.protocols import Encoded, Tokens
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -64,7 +64,7 @@ class FeatureCache:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise CacheError(f"The cache folder {folder} cannot be made: {error.strerror or error}.") from error
-            _write_atomically(note, json.dumps(self.recipe, indent=2).encode())
+            _write(note, json.dumps(self.recipe, indent=2).encode())
             return
         try:
             found = json.loads(note.read_text())
@@ -109,7 +109,7 @@ class FeatureCache:
             return
         from safetensors.torch import save
 
-        _write_atomically(self._path(name), save(tensors))
+        _write(self._path(name), save(tensors))
 
     def get(self, name: str) -> dict[str, Tensor]:
         """The tensors of one image that the recipe asks for, without batch dimension, in the cache's dtype.
@@ -180,11 +180,8 @@ def _pair(grid: Tensor) -> tuple[int, int]:
     return int(grid[0]), int(grid[1])
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(path: Path, data: bytes) -> None:
     try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        write_whole(path, data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CacheError(f"The feature cache cannot write {path}: {error.strerror or error}.") from error

@@ -187,7 +187,7 @@ class S4ECAModel(nn.Module):
         Args:
             pixels: (B, 3, H, W), normalised.
         """
-        encoded: Encoded = self.method.encode(self._stepped(self.vision), pixels)
+        encoded = self.method.encode(self._stepped(self.vision), pixels)
         encoded.origin = origin(self)
         if self.config.decoder_detail:
             size = (8 * (pixels.shape[-2] // self.stride), 8 * (pixels.shape[-1] // self.stride))
@@ -196,9 +196,7 @@ class S4ECAModel(nn.Module):
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
         """Adapters over both encoders: B encoded images with B tokenised expressions."""
-        vision, text = self._stepped(self.vision), self._stepped(self.text)
-        fused = self.method(vision, text, fitting(self, encoded), batch)
-        return fused
+        return self.method(self._stepped(self.vision), self._stepped(self.text), fitting(self, encoded), batch)
 
     def _stepped(self, encoder: Any) -> Any:
         return stepped(encoder, self.running, next(self.decoder.parameters()).dtype)
@@ -244,17 +242,10 @@ class S4ECAModel(nn.Module):
     def push_to_hub(
         self, repo_id: str, card: Any = None, *, private: bool = False, dtype: str = "float32", **options: Any
     ) -> str:
-        """Save to a temporary folder and upload that in one commit; returns the commit's address.
+        """Save to a temporary folder and upload that in one commit (see `s4eca.saved.hub.push_model`).
 
-        Args:
-            repo_id: ``user/name`` on the hub; the repository is made if need be.
-            card: what to say of the adapter (`s4eca.saved.folder.Card`).
-            private: make a private repository; an existing public one is refused.
-            dtype: as for `save_pretrained`.
-            options: ``token``, ``revision`` (a branch), ``commit_message``; see `s4eca.saved.hub.push`.
-
-        Raises:
-            AdapterFolderError: the hub's answer, in one sentence.
+        Returns:
+            The address of the commit.
         """
         from s4eca.saved.hub import push_model
 

@@ -17,6 +17,7 @@ from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.open import open_dataset
+from s4eca.data.reader_options import checked_options
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import ConfigError
 from s4eca.evaluation.shuffled import derange
@@ -32,7 +33,7 @@ class ReferringData(LightningDataModule):
 
     Args:
         root: folder of the data set.
-        layout: ``rrsisd``, ``refsegrs`` or ``jsonl``.
+        layout: ``rrsisd``, ``refsegrs``, ``jsonl``, or one of another package.
         batch_size: samples an update.
         train_split, val_split, test_split: names of the splits.
         symmetries: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
@@ -41,7 +42,7 @@ class ReferringData(LightningDataModule):
         cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once.
         cache_dtype: ``float16``, ``bfloat16`` or ``float32``.
         mask_size: side of the training truth in pixels; 0 takes twice the side of the logits.
-        reader: options of the reader, for instance ``{exhaustive: true}``.
+        reader: options of the layout's reader, for instance ``{exhaustive: true}``; docs/data.md lists them.
         workers: loader processes.
         seed: of order and draws.
         shuffle_expressions: seed of a derangement for validation and test (a control); None leaves them.
@@ -91,8 +92,8 @@ class ReferringData(LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         for part in wanted:
             if part not in self.splits:
-                bands = {"bands": self.model.config.bands} if self.model.config.bands else {}
-                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **{**self.reader, **bands})
+                reader = checked_options(self.layout, self.reader, self.model.config.bands)
+                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **reader)
         if self.cache_place == "none":
             return
         if self.model.uncacheable:

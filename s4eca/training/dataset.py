@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,12 @@ from s4eca.data.augment.draw import draw_symmetry
 from s4eca.data.augment.symmetries import Symmetry, apply_symmetry
 from s4eca.data.feature_cache import FeatureCache, entry_name
 from s4eca.data.preprocess import stretch, stretch_bands, working_mask
+from s4eca.data.recent import RecentArrays
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.training.batch import Item
 
 Draw = tuple[int, int, int]
+MASK_BYTES = 2**28  # of masks kept at their working size, in each loader process
 
 
 class DrawSampler(Sampler[Draw]):
@@ -103,20 +104,23 @@ class TrainingSamples(Dataset[Item]):
         self.mask_size = mask_size
         self.symmetries = tuple(symmetries)
         self.absent = absent
-        self._mask = lru_cache(maxsize=None)(self._load_mask)
-        self._absent = lru_cache(maxsize=1)(self._draw_absent)
+        self._masks = RecentArrays(MASK_BYTES)
+        self._drawn: tuple[int, tuple[Reference, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.split) + (len(self._absent(0)) if self.absent is not None else 0)
 
-    def _load_mask(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        return working_mask(self.split.mask(self.split.references[index]), self.mask_size)
+    def _mask(self, index: int) -> NDArray[np.uint8]:
+        reference = self.split.references[index]
+        return self._masks.get(index, lambda: working_mask(self.split.mask(reference), self.mask_size))
 
-    def _draw_absent(self, epoch: int) -> tuple[Reference, ...]:
+    def _absent(self, epoch: int) -> tuple[Reference, ...]:
         assert self.absent is not None
-        return self.absent.draw(epoch)
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, self.absent.draw(epoch)
+        return self._drawn[1]
 
-    def _chosen(self, index: int, epoch: int) -> tuple[Reference, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    def _chosen(self, index: int, epoch: int) -> tuple[Reference, NDArray[np.uint8]]:
         """Behind the split's own references come the epoch's absent ones, with empty truth."""
         if index < len(self.split):
             return self.split.references[index], self._mask(index)

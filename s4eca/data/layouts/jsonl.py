@@ -6,11 +6,11 @@ key        needed   value
 image      yes      path of an image, relative to the file of lines: 8-bit RGB, or with declared bands see below
 expression yes      the text
 split      yes      name of the split, for instance ``"train"``
-mask       one of   path of a one-band mask image, relative to the file of lines; above 50 is foreground
-rle        these    COCO run lengths ``{"size": [height, width], "counts": ...}``, compressed or a list
+mask       one of   path of a one-band mask image, relative to the file of lines; see `s4eca.data.mask_files`
+rle        these    COCO run lengths ``{"size": [height, width], "counts": ...}``, compressed or a list, or polygons
 kind       no       what singles the target out, for the table per kind
 class      no       class of the target, for the table per class
-id         no       name of the reference; the line number where it is left out
+id         no       name of the reference, a text or a whole number; the line number where it is left out
 ========== ======== =====================================================================================
 
 A target that is not there has a mask without foreground. Mask and image have one height and width.
@@ -24,28 +24,61 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from s4eca.data.band_files import bands_size
+from s4eca.data.fields import check_id, check_text, short
 from s4eca.data.layouts.class_names import spoken_name
+from s4eca.data.layouts.encoded_masks import encoded
 from s4eca.data.layouts.recognise import no_such_split, not_this_layout
-from s4eca.data.masks import MaskFile, MaskSource, RunLengths
+from s4eca.data.mask_files import MASK_OPTIONS, MaskFile
+from s4eca.data.masks import MaskSource
 from s4eca.data.pixels import image_size
+from s4eca.data.run_lengths import RunLengths
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
+from s4eca.protocols import ReaderOption
 
 NEEDED = ("image", "expression", "split")
 KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id")
+
+
+class JSONLines:
+    """The plain layout; see `open_jsonl`."""
+
+    title = "jsonl"
+    published = False
+    writer = "s4eca.data.rendered.write:write_jsonl"
+    options: Mapping[str, ReaderOption] = {
+        "exhaustive": ReaderOption("yes or no", "every class of an image is named by one of its lines in the split"),
+        **MASK_OPTIONS,
+        "bands": ReaderOption("names", "the bands of the images, in the order in which they are to be read"),
+    }
+
+    def recognises(self, root: Path) -> bool:
+        """Whether it is a file of lines, or a folder with one."""
+        return root.suffix == ".jsonl" if root.is_file() else any(root.glob("*.jsonl"))
+
+    def splits(self, root: Path, **options: Any) -> set[str]:
+        """The splits that the lines name."""
+        files = [root] if root.is_file() else sorted(root.glob("*.jsonl"))
+        if not files:
+            raise _no_lines(root)
+        return {record["split"] for path in files for _, record in read_lines(path)}
+
+    def open(self, root: Path, split: str, **options: Any) -> ReferringDataset:
+        """One split, see `open_jsonl`."""
+        return open_jsonl(root, split, **options)
 
 
 def open_jsonl(
     root: Path,
     split: str,
     *,
-    expect_published: bool = False,
-    threshold: int = 50,
+    threshold: int | None = None,
+    foreground: Sequence[int] = (),
     exhaustive: bool | None = None,
     bands: Sequence[str] = (),
 ) -> ReferringDataset:
@@ -54,16 +87,14 @@ def open_jsonl(
     Args:
         root: the file of lines, or a folder with ``<split>.jsonl``, ``references.jsonl`` or one single ``*.jsonl``.
         split: name of the split.
-        expect_published: refused; nothing is published in this layout.
-        threshold: mask file values above this are foreground.
+        threshold: mask values above this are foreground; None asks the files, see `s4eca.data.mask_files`.
+        foreground: these mask values are foreground, in place of a threshold.
         exhaustive: whether every class of an image is named by one of its lines; None means no.
         bands: names of the bands of the images, in the order in which they are to be read; empty means 8-bit RGB.
 
     Raises:
         DataError: a file is missing or damaged, a key is unknown or missing, a mask does not fit its image.
     """
-    if expect_published:
-        raise DataError("expect_published was asked of a jsonl data set; only RRSIS-D and RefSegRS are published.")
     path = _find(root, split)
     records = read_lines(path)
     chosen = [(number, record) for number, record in records if record["split"] == split]
@@ -71,14 +102,18 @@ def open_jsonl(
         raise no_such_split(path, split, {str(record["split"]) for _, record in records})
     sizes: dict[Path, tuple[int, int]] = {}
     measure = bands_size if bands else image_size
-    references = [_reference(path, number, record, threshold, sizes, measure) for number, record in chosen]
+    references = [_reference(path, number, record, sizes, measure) for number, record in chosen]
     twice = [name for name, count in Counter(reference.id for reference in references).items() if count > 1]
     if twice:
         raise DataError(f"{path}: id {twice[0]!r} occurs more than once in split {split!r}.")
     present: dict[Path, set[str]] = defaultdict(set)
     for reference in references:
         present[reference.image].update([reference.category] if reference.category else [])
+    findings: list[str] = []
+    references = encoded(references, threshold, foreground, findings)
     empty = [r.id for r in references if isinstance(r.source, RunLengths) and r.source.area() == 0]
+    if empty:
+        findings.append(f"{len(empty)} masks are empty (id {', '.join(empty[:10])}).")
     return ReferringDataset(
         name=path.parent.name if path.stem in {split, "references"} else path.stem,
         layout="jsonl",
@@ -88,7 +123,7 @@ def open_jsonl(
         classes={name: spoken_name(name) for name in sorted({r.category for r in references if r.category})},
         exhaustive=bool(exhaustive),
         present={image: frozenset(classes) for image, classes in present.items()},
-        findings=(f"{len(empty)} masks are empty (id {', '.join(empty[:10])}).",) if empty else (),
+        findings=tuple(findings),
         bands=tuple(bands),
     )
 
@@ -96,8 +131,8 @@ def open_jsonl(
 def _find(root: Path, split: str) -> Path:
     if root.is_file():
         return root
-    if not root.exists():
-        raise DataError(f"The data folder {root} does not exist.")
+    if not root.is_dir():
+        raise _no_lines(root)
     for name in (f"{split}.jsonl", "references.jsonl"):
         if (root / name).exists():
             return root / name
@@ -106,7 +141,13 @@ def _find(root: Path, split: str) -> Path:
         return found[0]
     if found:
         raise no_such_split(root, split, [path.stem for path in found])
-    raise not_this_layout(root, "jsonl", "it has no .jsonl file")
+    raise _no_lines(root)
+
+
+def _no_lines(root: Path) -> DataError:
+    if not root.exists():
+        return DataError(f"The data folder {root} does not exist.")
+    return not_this_layout(root, "jsonl", "it has no .jsonl file")
 
 
 def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -125,7 +166,7 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} is not JSON: {error}.") from error
         _check_keys(record, f"{path}, line {number}")
         records.append((number, record))
@@ -146,9 +187,10 @@ def _check_keys(record: Any, where: str) -> None:
         if key not in record:
             raise DataError(f"{where} has no key {key!r}.")
     for key in (*NEEDED, "mask", "kind", "class"):
-        value = record.get(key)
-        if key in record and not (isinstance(value, str) and value.strip()):
-            raise DataError(f"{where}: {key} is {value!r}; it must be a text that is not empty.")
+        if key in record:
+            check_text(record[key], f"{where}: {key}")
+    if "id" in record:
+        check_id(record["id"], f"{where}: id")
     if ("mask" in record) == ("rle" in record):
         raise DataError(f"{where} needs exactly one of mask and rle.")
 
@@ -157,14 +199,11 @@ def _reference(
     path: Path,
     number: int,
     record: dict[str, Any],
-    threshold: int,
     sizes: dict[Path, tuple[int, int]],
     measure: Callable[[Path], tuple[int, int]],
 ) -> Reference:
     where = f"{path}, line {number}"
-    image = path.parent / record["image"]
-    if not image.is_file():
-        raise DataError(f"{where}: the image {image} does not exist.")
+    image = _file(path, record, "image", where)
     image = image.resolve()
     if image not in sizes:
         sizes[image] = measure(image)
@@ -172,10 +211,7 @@ def _reference(
     if "rle" in record:
         source = RunLengths.of(record["rle"], f"{where}: rle", image=sizes[image])
     else:
-        mask = path.parent / record["mask"]
-        if not mask.is_file():
-            raise DataError(f"{where}: the mask {mask} does not exist.")
-        source = MaskFile(mask.resolve(), threshold)
+        source = MaskFile(_file(path, record, "mask", where).resolve())
     if source.size() != sizes[image]:
         (h, w), (height, width) = source.size(), sizes[image]
         raise DataError(f"{where}: the mask is {h} x {w}, but its image {image.name} is {height} x {width}.")
@@ -188,3 +224,14 @@ def _reference(
         kind=record.get("kind"),
         category=record.get("class"),
     )
+
+
+def _file(path: Path, record: dict[str, Any], key: str, where: str) -> Path:
+    file = path.parent / str(record[key])
+    try:
+        there = file.is_file()
+    except OSError as error:  # for instance a name longer than the file system takes
+        raise DataError(f"{where}: the {key} {short(record[key])} cannot be looked up: {error.strerror}.") from error
+    if not there:
+        raise DataError(f"{where}: the {key} {file} does not exist.")
+    return file

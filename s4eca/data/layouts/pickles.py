@@ -18,6 +18,7 @@ _DAMAGE = (
     TypeError,
     OverflowError,
     MemoryError,
+    RecursionError,
 )
 
 

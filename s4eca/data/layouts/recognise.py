@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from s4eca.errors import DataError
+from s4eca.errors import ConfigError, DataError
+from s4eca.protocols import DataLayout
+from s4eca.registry import LAYOUTS
 
-LAYOUTS = ("rrsisd", "refsegrs", "jsonl")
-_TITLES = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "jsonl": "jsonl"}
+
+def layout_named(name: str, root: Path | None = None) -> DataLayout:
+    """The layout of a name in `s4eca.registry.LAYOUTS`.
+
+    Args:
+        name: the name.
+        root: the data folder, of which an error says what it looks like.
+
+    Raises:
+        DataError: there is none of that name.
+        ConfigError: another package's row leads to nothing, or to something else than a layout.
+    """
+    if name not in LAYOUTS:
+        near = difflib.get_close_matches(name, LAYOUTS, n=1)
+        seems = None if root is None else recognise(root)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; {root} looks like {seems!r}." if seems else "."
+        raise DataError(f"layout is {name!r}; it must be one of {', '.join(LAYOUTS)}{hint}")
+    made = LAYOUTS.load(name)()
+    if not isinstance(made, DataLayout):
+        raise ConfigError(f"The layout {name!r}, {LAYOUTS[name]}, lacks a part of s4eca.protocols.DataLayout.")
+    return made
 
 
 def folders_near(root: Path, depth: int = 3) -> Iterator[Path]:
     """`root` and the folders below it, nearest first, down to `depth`; folders of images are not entered."""
-    level = [root]
+    level = [root] if root.is_dir() else []
     for _ in range(depth + 1):
         below: list[Path] = []
         for folder in level:
@@ -35,16 +57,20 @@ def require_folder(root: Path) -> None:
         raise DataError(f"{root} is a file; a data folder was expected.")
 
 
+def sound_layouts() -> Iterator[tuple[str, DataLayout]]:
+    """Every layout of the table that can be loaded: a broken one of another package is nobody else's fault."""
+    for name in LAYOUTS:
+        try:
+            yield name, layout_named(name)
+        except ConfigError:
+            continue
+
+
 def recognise(root: Path) -> str | None:
-    """The layout that a folder (or jsonl file) seems to have, or None."""
-    if root.is_file():
-        return "jsonl" if root.suffix == ".jsonl" else None
-    for folder in folders_near(root):
-        if any(folder.glob("refs(*).p")):
-            return "rrsisd"
-        if any(folder.glob("output_phrase_*.txt")):
-            return "refsegrs"
-    return "jsonl" if any(root.glob("*.jsonl")) else None
+    """The first layout of the table that a folder (or file) seems to have, or None."""
+    if not root.exists():
+        return None
+    return next((name for name, layout in sound_layouts() if layout.recognises(root)), None)
 
 
 def not_this_layout(root: Path, wanted: str, missing: str) -> DataError:
@@ -52,8 +78,8 @@ def not_this_layout(root: Path, wanted: str, missing: str) -> DataError:
     found = recognise(root)
     hint = ""
     if found is not None and found != wanted:
-        hint = f"; it looks like the {_TITLES[found]} layout, so read it with layout {found!r}"
-    return DataError(f"{root} is not in the {_TITLES[wanted]} layout: {missing}{hint}.")
+        hint = f"; it looks like the {layout_named(found).title} layout, so read it with layout {found!r}"
+    return DataError(f"{root} is not in the {layout_named(wanted).title} layout: {missing}{hint}.")
 
 
 def no_such_split(root: Path, split: str, there: Iterable[str]) -> DataError:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from s4eca.data.layouts.class_names import longest_class, spoken_name
+from s4eca.data.layouts.encoded_masks import encoded
 from s4eca.data.layouts.published import REFSEGRS_CLASSES, expect_refsegrs
 from s4eca.data.layouts.recognise import folders_near, no_such_split, not_this_layout, require_folder
-from s4eca.data.masks import MaskFile
+from s4eca.data.mask_files import MASK_OPTIONS, MaskFile
 from s4eca.data.pixels import link_text
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
+from s4eca.files import sha256_of
+from s4eca.protocols import ReaderOption
 
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg")
 _IMAGES = ("images", "img_rgb")
@@ -29,12 +33,39 @@ class _Line:
     phrase: str
 
 
+class RefSegRS:
+    """The layout of RefSegRS; see `open_refsegrs`."""
+
+    title = "RefSegRS"
+    published = True
+    writer = "s4eca.data.rendered.write:write_refsegrs"
+    options: Mapping[str, ReaderOption] = {
+        "exhaustive": ReaderOption(
+            "yes or no", "every class of an image is named by one of its expressions in the split"
+        ),
+        **MASK_OPTIONS,
+    }
+
+    def recognises(self, root: Path) -> bool:
+        """Whether there is a list of phrases."""
+        return any(any(folder.glob("output_phrase_*.txt")) for folder in folders_near(root))
+
+    def splits(self, root: Path, **options: Any) -> set[str]:
+        """A split for each list of phrases."""
+        return {path.stem.removeprefix("output_phrase_") for path in find_folder(root).glob("output_phrase_*.txt")}
+
+    def open(self, root: Path, split: str, **options: Any) -> ReferringDataset:
+        """One split, see `open_refsegrs`."""
+        return open_refsegrs(root, split, **options)
+
+
 def open_refsegrs(
     root: Path,
     split: str,
     *,
     expect_published: bool = False,
-    threshold: int = 50,
+    threshold: int | None = None,
+    foreground: Sequence[int] = (),
     exhaustive: bool | None = None,
 ) -> ReferringDataset:
     """One split of a data set in the RefSegRS layout.
@@ -46,7 +77,8 @@ def open_refsegrs(
         root: folder with ``output_phrase_<split>.txt``, ``images`` and ``masks``, or one above it.
         split: name of the split; a split without a file is refused, the others are not needed.
         expect_published: insist on RefSegRS's published number of lines.
-        threshold: mask values above this are foreground (50 in the published loaders).
+        threshold: mask values above this are foreground; None asks the files, see `s4eca.data.mask_files`.
+        foreground: these mask values are foreground, in place of a threshold.
         exhaustive: whether every class of an image is named by one of its expressions in this split; None means no.
 
     Raises:
@@ -62,7 +94,8 @@ def open_refsegrs(
     if expect_published:
         expect_refsegrs(split, len(lines), listing)
     index = _read_index(folder / f"index_{split}.tsv", lines, findings)
-    references = _references(folder, split, lines, index, threshold, findings)
+    references = _references(folder, split, lines, index, findings)
+    references = encoded(references, threshold, foreground, findings)
     findings.extend(_repeats(references))
     images = len({reference.image for reference in references})
     if images < len(references):
@@ -124,10 +157,13 @@ def _read_index(path: Path, lines: list[_Line], findings: list[str]) -> dict[str
     """Rows of the index by id; empty where there is no index."""
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 text of columns with tabs between them: {error}.") from error
     if rows and "id" not in rows[0]:
-        raise DataError(f"{path} has no column 'id'; its columns are {', '.join(rows[0])}.")
+        raise DataError(f"{path} has no column 'id'; its columns are {', '.join(filter(None, rows[0]))}.")
     index = {row["id"]: row for row in rows}
     absent = [line.id for line in lines if line.id not in index]
     if absent:
@@ -174,7 +210,7 @@ class _Files:
 
 
 def _references(
-    folder: Path, split: str, lines: list[_Line], index: dict[str, dict[str, str]], threshold: int, findings: list[str]
+    folder: Path, split: str, lines: list[_Line], index: dict[str, dict[str, str]], findings: list[str]
 ) -> list[Reference]:
     listing = folder / f"output_phrase_{split}.txt"
     images, masks = _Files(folder, _IMAGES, listing), _Files(folder, _MASKS, listing)
@@ -189,7 +225,7 @@ def _references(
                 image=images.of(line),
                 expression=line.phrase,
                 split=split,
-                source=MaskFile(masks.of(line), threshold),
+                source=MaskFile(masks.of(line)),
                 kind=row.get("kind") or None,
                 category=row.get("class") or longest_class(line.phrase, REFSEGRS_CLASSES),
             )
@@ -217,9 +253,9 @@ def _repeats(references: list[Reference]) -> list[str]:
     repeated: list[str] = []
     for group in groups.values():
         if len(group) > 1:
-            first: dict[bytes, str] = {}
+            first: dict[str, str] = {}
             for reference in group:
-                digest = hashlib.sha256(reference.image.read_bytes()).digest()
+                digest = sha256_of(reference.image)
                 if digest in first:
                     repeated.append(f"{reference.id} = {first[digest]}")
                 first.setdefault(digest, reference.id)

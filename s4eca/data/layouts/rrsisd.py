@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from s4eca.data.fields import check_text, checked_size
 from s4eca.data.layouts.class_names import spoken_name
 from s4eca.data.layouts.published import RRSISD_SKIPPED_ELSEWHERE, expect_rrsisd
-from s4eca.data.layouts.recognise import no_such_split
+from s4eca.data.layouts.recognise import folders_near, no_such_split
 from s4eca.data.layouts.rrsisd_files import Files, find_files, find_images, read_instances, read_refs
-from s4eca.data.masks import MaskSource, Nothing, RunLengths
+from s4eca.data.masks import MaskSource, Nothing
 from s4eca.data.pixels import image_size
+from s4eca.data.run_lengths import RunLengths
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
+from s4eca.protocols import ReaderOption
 
 Record = dict[str, Any]
 
@@ -32,6 +36,32 @@ class _Tables:
 
     def note(self, what: str, which: object) -> None:
         self.notes[what].append(str(which))
+
+
+class RRSISD:
+    """The layout of RRSIS-D; see `open_rrsisd`."""
+
+    title = "RRSIS-D"
+    published = True
+    writer = "s4eca.data.rendered.write:write_rrsisd"
+    options: Mapping[str, ReaderOption] = {
+        "exhaustive": ReaderOption("yes or no", "all objects of all classes are annotated (else what the file says)"),
+        "split_by": ReaderOption("text", "the NAME of refs(NAME).p (unc)"),
+        "text": ReaderOption("text", "which text of a sentence is read, sent or raw (sent)"),
+        "images": ReaderOption("text", "folder of the images (else found from the annotations)"),
+    }
+
+    def recognises(self, root: Path) -> bool:
+        """Whether there is a file of references."""
+        return any(any(folder.glob("refs(*).p")) for folder in folders_near(root))
+
+    def splits(self, root: Path, **options: Any) -> set[str]:
+        """The splits that the references name."""
+        return {ref["split"] for ref in read_refs(find_files(root, options.get("split_by", "unc")).refs)}
+
+    def open(self, root: Path, split: str, **options: Any) -> ReferringDataset:
+        """One split, see `open_rrsisd`."""
+        return open_rrsisd(root, split, **options)
 
 
 def open_rrsisd(
@@ -103,15 +133,12 @@ def _category_id(record: Record) -> Any:
 
 
 def _tables(content: Record, path: Path) -> _Tables:
-    try:
-        return _Tables(
-            path,
-            {image["id"]: image for image in content["images"]},
-            {annotation["id"]: annotation for annotation in content["annotations"]},
-            {category["id"]: str(category["name"]) for category in content["categories"]},
-        )
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: an image, annotation or category lacks the key {error}.") from error
+    return _Tables(
+        path,
+        {image["id"]: image for image in content["images"]},
+        {annotation["id"]: annotation for annotation in content["annotations"]},
+        {category["id"]: str(category["name"]) for category in content["categories"]},
+    )
 
 
 def _file_name(tables: _Tables, ref: Record) -> str:
@@ -187,6 +214,7 @@ class _References:
         for key in self.keys:
             text = sentence.get(key)
             if isinstance(text, str) and text.strip():
+                check_text(text, f"{self.files.refs}: ref_id {ref['ref_id']}: {key}")
                 return text.strip()
         raise DataError(f"{self.files.refs}: ref_id {ref['ref_id']} has a sentence without text.")
 
@@ -201,11 +229,14 @@ class _References:
 
     def target(self, ref: Record, path: Path) -> MaskSource:
         image = self.tables.images.get(ref["image_id"], {})
-        declared = (int(image["height"]), int(image["width"])) if {"height", "width"} <= image.keys() else None
+        declared = None
+        if {"height", "width"} <= image.keys():
+            declared = checked_size([image["height"], image["width"]], f"{self.tables.path}: image id {image['id']}")
         parts: list[Record] = []
         origin = f"{self.tables.path}: the mask of ref_id {ref['ref_id']}"
         for annotation in self.annotations(ref):
-            runs = RunLengths.of(annotation.get("segmentation"), origin, image=declared)
+            name = f"{self.tables.path}: annotation id {annotation['id']}: segmentation"
+            runs = RunLengths.of(annotation.get("segmentation"), name, image=declared)
             self.check_size(runs, declared, path)
             self.look(annotation, runs)
             parts.extend(runs.parts)
@@ -236,10 +267,10 @@ class _References:
         """Notice boxes and areas that do not mean what COCO means by them."""
         height, width = runs.size()
         box = annotation.get("bbox")
-        if isinstance(box, list) and len(box) == 4 and (box[0] + box[2] > width + 1 or box[1] + box[3] > height + 1):
+        if box is not None and (box[0] + box[2] > width + 1 or box[1] + box[3] > height + 1):
             self.tables.note("corner boxes", annotation["id"])
         area, counted = annotation.get("area"), runs.area()
-        if isinstance(area, int | float) and counted and not 0.9 < area / counted < 1.1:
+        if area is not None and counted and not 0.9 < area / counted < 1.1:
             self.tables.note("areas", annotation["id"])
 
 

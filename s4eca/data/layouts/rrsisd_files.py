@@ -9,6 +9,7 @@ from typing import Any
 
 from s4eca.data.layouts.pickles import load_plain
 from s4eca.data.layouts.recognise import folders_near, not_this_layout, require_folder
+from s4eca.data.layouts.rrsisd_checks import check_instances, check_ref
 from s4eca.errors import DataError
 
 IMAGE_FOLDERS = ("JPEGImages", "PNGImages")
@@ -69,37 +70,28 @@ def find_images(files: Files, example: str) -> Path:
 
 
 def read_refs(path: Path) -> list[dict[str, Any]]:
-    """The list of references, each with the keys that every reader needs.
+    """The list of references, every record checked.
 
     Raises:
-        DataError: the pickle is refused or damaged, or a record lacks a key.
+        DataError: the pickle is refused or damaged, or a record lacks a key or holds what it does not mean.
     """
     refs = load_plain(path)
     if not isinstance(refs, list) or not refs:
         raise DataError(f"{path} holds {type(refs).__name__} and not a list of references.")
     for index, ref in enumerate(refs):
-        if not isinstance(ref, dict):
-            raise DataError(f"{path}: record {index} is {type(ref).__name__}; it must be a dictionary.")
-        for key in ("ref_id", "split", "sentences", "image_id"):
-            if key not in ref:
-                raise DataError(f"{path}: record {index} has no key {key!r}.")
-        sentences = ref["sentences"]
-        if not isinstance(sentences, list) or not all(isinstance(sentence, dict) for sentence in sentences):
-            raise DataError(f"{path}: ref_id {ref['ref_id']} has sentences that are not a list of dictionaries.")
+        check_ref(ref, f"{path}: record {index}", path)
     return refs
 
 
 def read_instances(path: Path) -> dict[str, Any]:
-    """The COCO-like annotations.
+    """The COCO-like annotations, every record checked.
 
     Raises:
-        DataError: not JSON, or without images, annotations or categories.
+        DataError: not JSON, or without images, annotations or categories, or a record holds what its keys do not mean.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}.") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{path} has no list {key!r}; the RRSIS-D layout needs images, annotations, categories.")
+    check_instances(content, path)
     return content

@@ -1,11 +1,9 @@
-"""Rendered scenes written as data sets in each of the three layouts, for tests and the demonstration."""
+"""Rendered scenes written as data sets in each of our layouts, for tests and the demonstration."""
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
+from s4eca.data.layouts.recognise import sound_layouts
 from s4eca.data.rendered.scenes import CLASSES, Scene
 from s4eca.errors import DataError
+from s4eca.files import staged
+from s4eca.registry import resolve
 
 Splits = Mapping[str, list[Scene]]
 
@@ -26,28 +27,23 @@ def write_layout(folder: Path, layout: str, splits: Splits) -> None:
 
     Args:
         folder: where to; made if it is missing, refused if it holds anything.
-        layout: ``"rrsisd"``, ``"refsegrs"`` or ``"jsonl"``.
+        layout: a row of `s4eca.registry.LAYOUTS` that names a `writer`.
         splits: name of a split -> its scenes.
 
     Raises:
-        DataError: unknown layout, a folder that is not empty or cannot be written.
+        DataError: unknown layout or one that cannot be written, a folder that is not empty or cannot be written.
     """
-    writers: dict[str, Callable[[Path, Splits], None]] = {
-        "rrsisd": write_rrsisd,
-        "refsegrs": write_refsegrs,
-        "jsonl": write_jsonl,
-    }
+    writers = {name: found.writer for name, found in sound_layouts() if found.writer is not None}
     if layout not in writers:
-        raise DataError(f"layout is {layout!r}; it must be one of {', '.join(writers)}.")
+        raise DataError(f"layout is {layout!r}; to render scenes it must be one of {', '.join(writers)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not an empty folder; rendered scenes are written to a new one.")
+    write: Callable[[Path, Splits], None] = resolve(writers[layout])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
-            inside = Path(made) / "set"
+        with staged(folder) as inside:
             inside.mkdir()
-            writers[layout](inside, splits)
-            os.replace(inside, folder)
+            write(inside, splits)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from error
 

@@ -13,8 +13,10 @@ from minisets import blob, cut, picture, rle
 from PIL import Image
 from pycocotools import mask as coco
 
-from s4eca.data.masks import MaskFile, MaskValueWarning, Nothing, RunLengths, count_runs, odd_values
-from s4eca.data.pixels import read_grey, read_rgb
+from s4eca.data.mask_files import MaskFile, MaskValueWarning, odd_values, read_values
+from s4eca.data.masks import Nothing
+from s4eca.data.pixels import read_rgb
+from s4eca.data.run_lengths import RunLengths, count_runs
 from s4eca.errors import DataError
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -118,7 +120,7 @@ def test_mask_files_of_every_mode(tmp_path: Path, name: str) -> None:
 def test_mask_of_several_bands_is_refused(tmp_path: Path) -> None:
     Image.fromarray(picture((8, 8))).save(tmp_path / "m.png")
     with pytest.raises(DataError, match=r"m\.png has pixels of type RGB"):
-        read_grey(tmp_path / "m.png")
+        read_values(tmp_path / "m.png")
 
 
 def test_nothing_takes_the_size_of_another(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_images_of_other_modes(tmp_path: Path) -> None:
     Image.fromarray(np.dstack((picture((8, 8)), grey))).save(tmp_path / "a.png")
     assert np.array_equal(read_rgb(tmp_path / "a.png"), picture((8, 8)))
     Image.fromarray(grey.astype(np.uint16) * 200).save(tmp_path / "s.png")
-    with pytest.raises(DataError, match="8 bits a channel"):
+    with pytest.raises(DataError, match="16 bits a channel; images without declared bands are unsigned 8-bit"):
         read_rgb(tmp_path / "s.png")
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from s4eca.data.audit import audit
 from s4eca.data.layouts.published import REFSEGRS_COUNTS
-from s4eca.data.masks import MaskValueWarning
 from s4eca.data.open import open_dataset, splits_of
 from s4eca.errors import DataError
 
@@ -106,14 +105,14 @@ def test_missing_files_name_the_line(write_refsegrs: RefSegRSWriter) -> None:
 
 
 def test_masks_above_fifty(write_refsegrs: RefSegRSWriter) -> None:
-    for values, found in ((51, MASK), (50, np.zeros_like(MASK))):
-        root = write_refsegrs({"train": [("7", "tree", MASK)]}, values=values)
-        dataset = open_dataset(root, "refsegrs", "train")
-        looked = audit(dataset)
-        assert any("values other than 0 and 255 (7.tif)" in finding for finding in looked.findings)
-        assert any("1 mask files are empty" in finding for finding in looked.findings) is not found.any()
-    lower = open_dataset(root, "refsegrs", "train", threshold=0)
-    with pytest.warns(MaskValueWarning):
+    dataset = open_dataset(write_refsegrs({"train": [("7", "tree", MASK)]}, values=51), "refsegrs", "train")
+    assert np.array_equal(dataset.mask(dataset.references[0]), MASK)
+    assert any("values other than 0 and 255 (7.tif)" in finding for finding in audit(dataset).findings)
+    root = write_refsegrs({"train": [("7", "tree", MASK)]}, values=50)
+    with pytest.raises(DataError, match="No mask of split 'train' of .* has a foreground pixel"):
+        open_dataset(root, "refsegrs", "train", threshold=50)
+    for stated in ({"threshold": 0}, {"foreground": [50]}, {}):
+        lower = open_dataset(root, "refsegrs", "train", **stated)
         assert np.array_equal(lower.mask(lower.references[0]), MASK)
 
 
