@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch.nn.functional as F
+from torch import Tensor
+
 from s4eca.config import INTERPOLATION
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
@@ -21,6 +24,14 @@ def origin(model: S4ECAModel) -> dict[str, Any]:
         "bands": model.config.band_settings(),
         "adapter": model.active if model.uncacheable else None,
     }
+
+
+def detail(model: S4ECAModel, pixels: Tensor) -> Tensor | None:
+    """The image (B, 3, 8h, 8w) for a decoder that draws fine edges; None where it does not."""
+    if not model.config.decoder_detail:
+        return None
+    size = (8 * (pixels.shape[-2] // model.stride), 8 * (pixels.shape[-1] // model.stride))
+    return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def recipe(model: S4ECAModel, dtype: str) -> dict[str, Any]:

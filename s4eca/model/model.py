@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, ExpressionError
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges
 from s4eca.layers.encoder_updates import EncoderUpdates
-from s4eca.model.encodings import fitting, origin, recipe
+from s4eca.model.encodings import detail, fitting, origin, recipe
 from s4eca.model.named_adapters import NamedAdapters
 from s4eca.model.pair import load_pair
 from s4eca.model.parts import Parts, held
@@ -122,21 +121,17 @@ class S4ECAModel(nn.Module):
         self.named.switch(name)
         return self
 
-    @contextmanager
-    def using(self, name: str | None) -> Iterator[Self]:
+    def using(self, name: str | None) -> AbstractContextManager[None]:
         """Inside, `name` is active; afterwards the one from before. None changes nothing."""
-        with self.named.using(name):
-            yield self
+        return self.named.using(name)
 
-    @contextmanager
-    def disabled(self) -> Iterator[Self]:
+    def disabled(self) -> AbstractContextManager[None]:
         """Inside, the frozen pair speaks alone: levels and words as the encoders give them, to the active decoder.
 
         Raises:
             ConfigError: the active method trains the encoders' own weights, so that there is no frozen pair.
         """
-        with self.named.disabled():
-            yield self
+        return self.named.disabled()
 
     def delete_adapter(self, name: str) -> Self:
         """Take an adapter out, of the encoders too. Returns the model itself.
@@ -155,8 +150,7 @@ class S4ECAModel(nn.Module):
     @property
     def stride(self) -> int:
         """Pixels per patch side on the decoder's working grid, the finest of those it reads."""
-        strides: tuple[int, ...] = self.vision.spec.strides
-        return min(int(strides[site]) for site in self.adapter.taps)
+        return min(int(self.vision.spec.strides[site]) for site in self.adapter.taps)
 
     @property
     def uncacheable(self) -> str | None:
@@ -189,9 +183,7 @@ class S4ECAModel(nn.Module):
         """
         encoded = self.method.encode(self._stepped(self.vision), pixels)
         encoded.origin = origin(self)
-        if self.config.decoder_detail:
-            size = (8 * (pixels.shape[-2] // self.stride), 8 * (pixels.shape[-1] // self.stride))
-            encoded.detail = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+        encoded.detail = detail(self, pixels)
         return encoded
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
