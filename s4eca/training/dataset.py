@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.augment.draw import draw_symmetry
@@ -18,33 +19,39 @@ from s4eca.data.feature_cache import FeatureCache, entry_name
 from s4eca.data.preprocess import stretch, stretch_bands, working_mask
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.training.batch import Item
+from s4eca.training.samplers import Draw, Turn
 
-Draw = tuple[int, int, int]
+V = TypeVar("V")
+
+# Bytes of prepared masks that a data set keeps at hand, per loader process.
+MASK_MEMORY = 256 << 20
 
 
-class DrawSampler(Sampler[Draw]):
-    """Indices in random order, each with a seed for its own draws and the epoch; a pure function of (seed, epoch).
+class Recent(Generic[V]):
+    """Values by number, of which those asked for last are kept; pickled empty, for loader processes to fill anew.
 
-    Lightning calls `set_epoch`, so a resumed run draws what the uninterrupted run would have drawn.
+    Args:
+        make: gives the value of a number.
+        limit: most values kept.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-        self.epoch = 0
+    def __init__(self, make: Callable[[int], V], limit: int) -> None:
+        self.make = make
+        self.limit = limit
+        self.kept: OrderedDict[int, V] = OrderedDict()
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
+    def __call__(self, number: int) -> V:
+        """The value of a number."""
+        if number not in self.kept:
+            self.kept[number] = self.make(number)
+            if len(self.kept) > self.limit:
+                self.kept.popitem(last=False)
+        self.kept.move_to_end(number)
+        return self.kept[number]
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Draw]:
-        generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.count)
-        seeds = generator.integers(2**31, size=self.count)
-        return iter([(int(i), int(s), self.epoch) for i, s in zip(order, seeds, strict=True)])
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the values."""
+        return {"make": self.make, "limit": self.limit, "kept": OrderedDict()}
 
 
 class _Images:
@@ -103,8 +110,8 @@ class TrainingSamples(Dataset[Item]):
         self.mask_size = mask_size
         self.symmetries = tuple(symmetries)
         self.absent = absent
-        self._mask = lru_cache(maxsize=None)(self._load_mask)
-        self._absent = lru_cache(maxsize=1)(self._draw_absent)
+        self._mask = Recent(self._load_mask, max(1, MASK_MEMORY // mask_size**2))
+        self._absent = Recent(self._draw_absent, 1)
 
     def __len__(self) -> int:
         return len(self.split) + (len(self._absent(0)) if self.absent is not None else 0)
@@ -149,10 +156,11 @@ class ScoringSamples(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, turn: Turn) -> Item:
+        index, counts = turn
         reference = self.split.references[index]
         expression = reference.expression if self.expressions is None else self.expressions[index]
-        item = Item(expression, self.split.mask(reference), index)
+        item = Item(expression, self.split.mask(reference), index, counts=counts)
         return self.images.fill(item, reference, Symmetry.IDENTITY)
 
 
@@ -161,6 +169,9 @@ def missing_entries(
 ) -> list[tuple[str, Reference, Symmetry]]:
     """Entries (name, a reference of the image, symmetry) that the cache does not hold yet, each once."""
     images = _Images(split, size, None)
+    bar = tqdm(split.references, desc=f"reading {split.split} images", delay=2, leave=False, disable=None)
+    for reference in bar:
+        images.name(reference)
     wanted = {
         f"{images.name(r)}-{symmetry.name.lower()}": (r, symmetry) for symmetry in symmetries for r in split.references
     }

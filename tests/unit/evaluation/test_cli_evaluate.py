@@ -118,11 +118,11 @@ def test_overwrite_replaces(call: Any, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_written(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(self: Path, text: str, **_: Any) -> int:
+    def full(self: Path, data: bytes) -> int:
         self.touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(S4ECAError, match=r"scores.json cannot be written: No space left on device"):
         call("--json", str(tmp_path / "scores.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -10,7 +10,7 @@ import torch
 
 from s4eca.training.batch import Collate, Item
 from s4eca.training.datamodule import ReferringData
-from s4eca.training.dataset import DrawSampler
+from s4eca.training.samplers import DrawSampler
 
 
 @pytest.fixture
@@ -18,7 +18,10 @@ def data(dataset, toy_model):
     def make(layout, **settings):
         made = ReferringData(str(dataset(layout)), layout, batch_size=3, **settings)
         module = SimpleNamespace(model=toy_model())
-        made.trainer = SimpleNamespace(lightning_module=module, strategy=SimpleNamespace(root_device="cpu"))
+        made.trainer = SimpleNamespace(
+            lightning_module=module, strategy=SimpleNamespace(root_device="cpu"), limit_val_batches=1.0, world_size=1,
+            global_rank=0,
+        )
         made.setup("fit")
         return made
 
