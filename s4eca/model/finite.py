@@ -42,12 +42,12 @@ def require_finite_tensors(model: Any) -> None:
         NotFiniteError: the first such tensor, by its name.
     """
     if found := _broken(model):
-        raise NotFiniteError(f"The tensor {found} of the adapter; the training diverged, so lower its learning rates.")
+        raise NotFiniteError(f"The adapter's tensor {found}; its training diverged, so lower the learning rates.")
 
 
 def _cause(model: Any) -> str:
     found = _broken(model)
-    return found and f": the tensor {found}; the adapter is damaged, or its training diverged"
+    return found and f": the adapter's tensor {found}; it is damaged, or its training diverged"
 
 
 def _broken(model: Any) -> str:

@@ -134,6 +134,8 @@ class S4ECACLI(LightningCLI):
             average,
             ModelCheckpoint(dirpath=out / "checkpoints", filename="last", save_top_k=1, enable_version_counter=False),
         ]
+        if self.datamodule.names["val"] is None:
+            kwargs["limit_val_batches"] = 0
         settings = self._get(self.config_init, "trainer")
         given = kwargs.pop("callbacks", None) or settings.get("callbacks") or []
         given = list(given) if isinstance(given, list | tuple) else [given]
