@@ -131,8 +131,9 @@ class TrainingSamples(Dataset[Item]):
         empty = np.zeros((self.mask_size, self.mask_size), np.uint8)
         return absent[(index - len(self.split)) % len(absent)], empty
 
-    def __getitem__(self, draw: Draw) -> Item:
-        index, seed, epoch = draw
+    def __getitem__(self, draw: Draw | int) -> Item:
+        # A bare number comes from the plain order that Lightning puts in place under `overfit_batches`.
+        index, seed, epoch = (draw, draw, 0) if isinstance(draw, int) else draw
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
         item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index)
@@ -156,8 +157,8 @@ class ScoringSamples(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, turn: Turn) -> Item:
-        index, counts = turn
+    def __getitem__(self, turn: Turn | int) -> Item:
+        index, counts = (turn, True) if isinstance(turn, int) else turn
         reference = self.split.references[index]
         expression = reference.expression if self.expressions is None else self.expressions[index]
         item = Item(expression, self.split.mask(reference), index, counts=counts)

@@ -201,6 +201,8 @@ def run_lightning(verb: str, rest: list[str]) -> int:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    # Scores are made of the counts of all processes, so each process logs the same.
+    warnings.filterwarnings("ignore", message=".*recommended to use .*sync_dist=True")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:

@@ -33,6 +33,7 @@ def last(out):
         ({"max_steps": 2, "max_epochs": -1}, [2]),
         ({"max_steps": 2, "max_epochs": 2}, [2]),
         ({"max_epochs": 1}, [3]),
+        ({"max_epochs": 2, "overfit_batches": 2, "check_val_every_n_epoch": 5}, [4]),
         ({"max_epochs": 3, "check_val_every_n_epoch": 2}, [6, 9]),
         ({"max_epochs": 1, "val_check_interval": 2}, [2, 3]),
         ({"max_epochs": 3, "val_check_interval": 4, "check_val_every_n_epoch": None}, [4, 8, 9]),
