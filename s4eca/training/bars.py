@@ -9,12 +9,18 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+# Steps between two lines of a bar in a file, which keeps them all.
+QUIET = 50
+
 
 class RunBar(TQDMProgressBar):
     """One bar an epoch; one over all updates where the run is as long as a number of updates.
 
     Lightning's own says "Epoch 1/-2" of such a run.
     """
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=1 if sys.stderr.isatty() else QUIET)
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         """Name the epoch, or go on counting updates."""

@@ -162,3 +162,10 @@ def test_a_saved_adapter_and_the_same_untrained(
     assert reports["trained"]["adapter"]["sha256"] == adapter_folder.sha256(tmp_path / "adapter")
     assert reports["untrained"]["adapter"]["sha256"] is None and reports["untrained"]["untrained"] is True
     assert reports["untrained"]["protocols"] != reports["trained"]["protocols"]
+    with torch.no_grad():
+        next(p for p in model.decoder.parameters() if p.ndim >= 2).fill_(float("nan"))
+    broken = adapter_folder.save(model, tmp_path / "broken")
+    command = [str(broken), "--data", str(folder), "--layout", "jsonl", "--device", "cpu"]
+    with pytest.raises(S4ECAError, match=rf"{broken}.* tensor decoder\.\S+ holds") as caught:
+        verb.run(parser.parse_args([*command, "--json", str(tmp_path / "broken.json")]))
+    assert caught.value.exit_code == 2 and not (tmp_path / "broken.json").exists()

@@ -111,6 +111,16 @@ def test_updates_behind_the_last_validation_are_spoken_of(line, tmp_path, capfd)
     assert "Updates 4 to 6 were not validated and are not in" in capfd.readouterr().err
 
 
+def test_a_callback_of_the_configuration_takes_part(line, tmp_path, capfd):
+    """One that stops the run where nothing is validated any more: the adapter is there, and said to be as it is."""
+    words = {"monitor": "loss", "divergence_threshold": -1.0, "check_on_train_epoch_end": True}
+    stop = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": words}
+    out = tmp_path / "run"
+    assert line("fit", out, trainer__callbacks=[stop], trainer__check_val_every_n_epoch=2) == 0
+    assert "after update 3, which was not validated" in capfd.readouterr().err
+    assert told(out)["scores"] == {}
+
+
 def test_an_interrupted_run_ends_with_130(line, tmp_path, monkeypatch, capfd):
     before = signal.getsignal(signal.SIGINT)
 
@@ -178,3 +188,33 @@ def test_what_is_named_as_working_works(precision, line, tmp_path):
     out = tmp_path / "run"
     assert line("fit", out, trainer__precision=precision, trainer__max_epochs=1) == 0
     assert {value.dtype for value in last(out)["state_dict"].values()} == {torch.float32}
+
+
+def test_a_full_disk_leaves_the_rows_there_were(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from lightning.pytorch.trainer.states import TrainerFn
+
+    from s4eca.training.callbacks import ScoreRows
+
+    state = SimpleNamespace(fn=TrainerFn.FITTING)
+    trainer = SimpleNamespace(
+        state=state, sanity_checking=False, is_global_zero=True, current_epoch=0, global_step=4,
+        callback_metrics={"val/mIoU": torch.tensor(0.25)},
+    )
+    rows = ScoreRows(tmp_path / "scores.csv")
+    rows.on_validation_end(trainer, None)
+    before = (tmp_path / "scores.csv").read_bytes()
+    assert before == b"epoch,update,loss,val/mIoU\r\n0,4,,0.25\r\n"
+
+    def full(self, data):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(type(tmp_path), "write_bytes", full)
+        rows.on_validation_end(trainer, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+    assert (tmp_path / "scores.csv").read_bytes() == before
+    rows.on_validation_end(trainer, None)
+    assert (tmp_path / "scores.csv").read_bytes() == before + b"0,4,,0.25\r\n"
