@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
 # Steps between two lines of a bar in a file, which keeps them all.
 QUIET = 50
@@ -22,17 +22,20 @@ class RunBar(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stderr.isatty() else QUIET)
 
+    def on_train_start(self, *args: Any) -> None:
+        """Begin; of a run by updates with those that a checkpoint brings."""
+        super().on_train_start(*args)
+        if _by_updates(self.trainer):
+            self.train_progress_bar.reset(self.trainer.max_steps)
+            self.train_progress_bar.n = self.trainer.global_step
+
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Name the epoch, or go on counting updates."""
-        super().on_train_epoch_start(trainer, *args)
-        bar = self.train_progress_bar
+        """Begin the bar of an epoch; that of a run by updates goes on."""
         if _by_updates(trainer):
-            bar.total = trainer.max_steps
-            bar.n = trainer.global_step
-            bar.set_description("Update")
-        else:
-            last = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
-            bar.set_description(f"Epoch {trainer.current_epoch + 1}{last}")
+            return
+        last = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}{last}", refresh=False)
+        self.train_progress_bar.reset(convert_inf(self.total_train_batches))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,7 +51,7 @@ class RunBar(TQDMProgressBar):
 
     def init_train_tqdm(self) -> Tqdm:
         """The bar of training."""
-        return self._bar("Training", keep=True, line=0)
+        return self._bar("Update" if _by_updates(self.trainer) else "Epoch", keep=True, line=0)
 
     def init_validation_tqdm(self) -> Tqdm:
         """The bar of a validation, below that of training where there is one."""
