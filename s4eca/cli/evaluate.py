@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s4eca.config import S4ECAConfig
-from s4eca.errors import ConfigError, S4ECAError
+from s4eca.errors import ConfigError, NotFiniteError, S4ECAError
 from s4eca.registry import LAYOUTS
 
 if TYPE_CHECKING:
@@ -77,10 +74,13 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
     predictor, about = _load(args)
     found: list[lines.Record] = []
-    report = evaluate(
-        predictor, dataset, _protocols(args, predictor), shuffle_seed=args.shuffle_expressions,
-        batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
-    )
+    try:
+        report = evaluate(
+            predictor, dataset, _protocols(args, predictor), shuffle_seed=args.shuffle_expressions,
+            batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
+        )
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{args.adapter}: {error}") from error
     report = {"adapter": about, "untrained": args.untrained, **report}
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(text if args.json == "-" else table(report))
@@ -115,7 +115,9 @@ def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
 
 def _probe(path: Path) -> None:
     """Try whether the folder takes a file; its permissions alone do not tell."""
-    trial = _temporary_name(path)
+    from s4eca.files import aside
+
+    trial = aside(path)
     try:
         trial.touch(exist_ok=False)
         trial.unlink()
@@ -168,22 +170,9 @@ def _write(path: Path, text: str) -> None:
     Raises:
         S4ECAError: it cannot be written, for instance because the disk is full.
     """
-    with _temporary(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    from s4eca.files import write_whole
 
-
-def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its name at the end, or vanishes."""
-    temporary = _temporary_name(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        write_whole(path, text)
     except OSError as error:
         raise S4ECAError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from s4eca.errors import ConfigError
 
 
 def run_lightning(verb: str, rest: list[str]) -> int:
-    """Hand fit, validate or test to LightningCLI.
+    """Print the short help, or hand fit, validate or test to LightningCLI.
 
     Args:
         verb: one of the three.
@@ -24,9 +24,12 @@ def run_lightning(verb: str, rest: list[str]) -> int:
     Raises:
         ConfigError: the configuration file does not exist.
     """
-    rest = _with_packaged_configs(rest)
-    if not rest:
-        rest = ["--help"]
+    if not rest or "-h" in rest or "--help" in rest:
+        from s4eca.cli.fit_help import short_help
+
+        print(short_help(verb, packaged_configs()))
+        return 0
+    rest = ["--help" if word == "--help=all" else word for word in _with_packaged_configs(rest)]
     from s4eca.training.lightning_cli import run_lightning as run
 
     return run(verb, rest)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from s4eca.files import staged
 from s4eca.training.pictures import tint
 
 COLOURS = ((235, 60, 60), (250, 190, 30), (60, 140, 255), (180, 80, 220), (40, 200, 120))
@@ -36,7 +37,8 @@ def draw_overlay(scene: Path, mask: Path, prompts: Sequence[str], out: Path) -> 
     sheet.paste(Image.fromarray(image), (0, BAR))
     sheet.paste(Image.fromarray(shown), (width + 6, BAR))
     _legend(ImageDraw.Draw(sheet), prompts, bands, width + 6)
-    sheet.save(out)
+    with staged(out) as hidden:
+        sheet.save(hidden)
     return out
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tqdm import tqdm
+
 from s4eca.config import S4ECAConfig
 from s4eca.data.rendered.scenes import CLASSES, Scene, render_scene
 from s4eca.data.rendered.write import write_layout
@@ -34,15 +36,16 @@ def config() -> S4ECAConfig:
 
 
 def write_data(folder: Path) -> None:
-    """Render the training and validation scenes in the layout of RRSIS-D."""
-    write_layout(
-        folder,
-        "rrsisd",
-        {
-            "train": [render_scene(seed) for seed in range(TRAIN_SCENES)],
-            "val": [render_scene(VAL_SEED + seed) for seed in range(VAL_SCENES)],
-        },
-    )
+    """Render the training and validation scenes in the layout of RRSIS-D, with a progress bar where it lasts."""
+    seeds = {"train": range(TRAIN_SCENES), "val": range(VAL_SEED, VAL_SEED + VAL_SCENES)}
+    with tqdm(total=TRAIN_SCENES + VAL_SCENES, desc="rendering scenes", delay=2, leave=False, disable=None) as bar:
+        scenes: dict[str, list[Scene]] = {}
+        for split, numbers in seeds.items():
+            scenes[split] = []
+            for seed in numbers:
+                scenes[split].append(render_scene(seed))
+                bar.update()
+    write_layout(folder, "rrsisd", scenes)
 
 
 def held_out_scene() -> Scene:

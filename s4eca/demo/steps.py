@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from s4eca.data.rendered.scenes import Scene
 from s4eca.demo import recipe
 from s4eca.demo.overlay import draw_overlay
 from s4eca.evaluation.run import evaluate
+from s4eca.files import write_whole
 from s4eca.model.model import S4ECAModel
 from s4eca.model.predictor import Predictor
 from s4eca.saved.folder import Card, save, sha256
@@ -60,13 +62,14 @@ def run_demo(out: Path, say: Say, *, updates: int = recipe.UPDATES) -> dict[str,
         "seconds": round(time.monotonic() - began, 1),
         "outputs": {"adapter": str(adapter), **found},
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_whole(out / "summary.json", json.dumps(summary, indent=2))
     return summary
 
 
 def _miou(model: S4ECAModel, split: Any, shuffle_seed: int | None = None) -> float:
     """Mean IoU under the native protocol."""
-    scores = evaluate(Predictor(model), split, ("native",), shuffle_seed=shuffle_seed, progress=False)
+    shown = sys.stderr.isatty()
+    scores = evaluate(Predictor(model), split, "native", shuffle_seed=shuffle_seed, progress=shown)
     return float(scores["protocols"]["native"]["mIoU"])
 
 
@@ -106,7 +109,7 @@ def _segment(model: S4ECAModel, out: Path, adapter: Path, say: Say) -> dict[str,
         adapter_hash=sha256(adapter),
         overlap=0.5,
         overwrite=True,
-        progress=False,
+        progress=sys.stderr.isatty(),
         say=lambda note: None,
     )
     overlay = draw_overlay(tif, out / "mask.tif", recipe.PROMPTS, out / "overlay.png")

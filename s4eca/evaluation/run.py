@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.errors import DataError
+from s4eca.errors import ConfigError, DataError
 from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
@@ -22,14 +22,21 @@ from s4eca.evaluation.shuffled import derange
 if TYPE_CHECKING:
     from s4eca.data.sample import Reference, ReferringDataset
     from s4eca.evaluation.overlap import Counts
+    from s4eca.model.model import S4ECAModel
 
 
+@runtime_checkable
 class SquareSegmenter(Protocol):
     """What scoring asks of a model (`s4eca.Predictor` is one)."""
 
     @property
     def image_size(self) -> int:
         """S, side of the square input in pixels."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is foreground, 0..1; what `native` takes."""
         ...
 
     def encode(self, images: NDArray[np.float32]) -> Any:
@@ -42,9 +49,9 @@ class SquareSegmenter(Protocol):
 
 
 def evaluate(
-    model: Any,
+    model: SquareSegmenter | S4ECAModel,
     dataset: ReferringDataset,
-    protocols: Sequence[str | ScoringProtocol] = tuple(PROTOCOLS),
+    protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol] = tuple(PROTOCOLS),
     *,
     shuffle_seed: int | None = None,
     batch_size: int = 16,
@@ -58,9 +65,9 @@ def evaluate(
     expressions it has; `lavt` and `native` share one way.
 
     Args:
-        model: a `s4eca.Predictor`, anything with `image_size`, `encode` and `decode_logits`, or a `S4ECAModel`.
+        model: a `SquareSegmenter`, for instance a `s4eca.Predictor`, or a `S4ECAModel`.
         dataset: the split to score.
-        protocols: names of scoring protocols, or scoring protocols with flags changed.
+        protocols: names of scoring protocols, or scoring protocols with flags changed; a single one needs no list.
         shuffle_seed: give every sample the expression of another image, never one that reads the same.
         batch_size: most expressions decoded at a time.
         progress: show a progress bar on stderr.
@@ -72,7 +79,8 @@ def evaluate(
 
     Raises:
         DataError: the split has no reference, a file is damaged, or shuffling is impossible.
-        ConfigError: an unknown protocol or an impossible threshold.
+        ConfigError: an unknown protocol, no protocol at all, an impossible threshold, or a model that is none.
+        NotFiniteError: the model gave NaN or infinity.
     """
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
@@ -94,7 +102,9 @@ def evaluate(
 
 
 def resolve_protocols(
-    protocols: Sequence[str | ScoringProtocol], segmenter: Any, threshold: float | None = None
+    protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol],
+    segmenter: SquareSegmenter,
+    threshold: float | None = None,
 ) -> list[ScoringProtocol]:
     """Scoring protocols as they are to be used with one model.
 
@@ -102,29 +112,38 @@ def resolve_protocols(
     model. A `ScoringProtocol` is taken as it is.
 
     Raises:
-        ConfigError: an unknown name, an impossible threshold.
+        ConfigError: an unknown name, no name at all, an impossible threshold.
     """
     rules = []
-    for protocol in protocols:
+    asked = [protocols] if isinstance(protocols, str | ScoringProtocol) else list(protocols)
+    if not asked:
+        raise ConfigError(f"protocols is empty; it must name some of {', '.join(PROTOCOLS)}.")
+    for protocol in asked:
         if isinstance(protocol, ScoringProtocol):
             rules.append(protocol)
             continue
-        own = _stored_threshold(segmenter) if protocol == "native" else None
+        own = segmenter.threshold if protocol == "native" else None
         rules.append(scoring_protocol(protocol, threshold=own if threshold is None else threshold))
     return list({rule.name: rule for rule in rules}.values())
 
 
-def image_groups(dataset: ReferringDataset) -> list[str]:
+def image_groups(dataset: ReferringDataset, progress: bool = False) -> list[str]:
     """For each reference a name of its image, equal where the bytes are equal: copies under several ids are one image.
+
+    Args:
+        dataset: the split.
+        progress: show a progress bar on stderr where it lasts.
 
     Raises:
         DataError: an image file cannot be read.
     """
+    from tqdm import tqdm
+
     root = dataset.root.resolve()
     folder = root.parent if root.is_file() else root
     names: dict[Path, str] = {}
     first: dict[bytes, str] = {}
-    for reference in dataset.references:
+    for reference in tqdm(dataset.references, desc="reading images", delay=2, leave=False, disable=not progress):
         path = reference.image
         if path not in names:
             short = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
@@ -132,21 +151,19 @@ def image_groups(dataset: ReferringDataset) -> list[str]:
     return [names[reference.image] for reference in dataset.references]
 
 
-def _segmenter(model: Any) -> SquareSegmenter:
-    """The model itself where it can encode squares, otherwise a `Predictor` around it."""
-    if not hasattr(model, "decode_logits"):
-        from s4eca.model.predictor import Predictor
+def _segmenter(model: SquareSegmenter | S4ECAModel) -> SquareSegmenter:
+    """The model itself where it can encode squares, a `Predictor` around a `S4ECAModel`.
 
-        model = Predictor(model)
-    segmenter: SquareSegmenter = model
-    return segmenter
+    Raises:
+        ConfigError: it is neither.
+    """
+    from s4eca.model.model import S4ECAModel
+    from s4eca.model.predictor import Predictor
 
-
-def _stored_threshold(segmenter: Any) -> float | None:
-    """The threshold saved with the adapter, None where the model names none."""
-    config = getattr(getattr(segmenter, "model", None), "config", None)
-    value = getattr(segmenter, "threshold", None) if config is None else config.threshold
-    return None if value is None else float(value)
+    found: Any = Predictor(model) if isinstance(model, S4ECAModel) else model
+    if not isinstance(found, SquareSegmenter):
+        raise ConfigError(f"model is a {type(model).__name__}; it must be a s4eca.Predictor or a S4ECAModel.")
+    return found
 
 
 def _score(
@@ -160,7 +177,7 @@ def _score(
     """Records of all references with their places, image by image."""
     from tqdm import tqdm
 
-    groups = image_groups(dataset)
+    groups = image_groups(dataset, progress)
     expressions = [reference.expression for reference in dataset.references]
     if shuffle_seed is not None:
         expressions = [expressions[giver] for giver in derange(groups, expressions, shuffle_seed)]
@@ -195,13 +212,25 @@ def _score_image(
         square, geometry = enter(image, segmenter.image_size)
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
-            logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))
+            chosen = list(texts[start : start + batch_size])
+            logits = segmenter.decode_logits(encoded, chosen)
+            _require_finite(logits, chosen, segmenter, group)
             for place, one in enumerate(logits, start=start):
                 counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
     return [
         _record(dataset, reference, group, text, mask, {rule.name: found[rule.name] for rule in rules})
         for reference, text, mask, found in zip(references, texts, masks, counts, strict=True)
     ]
+
+
+def _require_finite(logits: Any, texts: Sequence[str], segmenter: SquareSegmenter, image: str) -> None:
+    """Refuse NaN and infinity, which would be counted as background."""
+    from s4eca.model.finite import require_finite
+    from s4eca.model.predictor import Predictor
+
+    known = segmenter if isinstance(segmenter, Predictor) else None
+    advice = "" if known is None or known.dtype is None else "so try precision fp32"
+    require_finite(logits, texts, model=known and known.model, place=f" on {image}", advice=advice)
 
 
 def _record(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from s4eca.layers.trainable import current_names, trainable_parameters
 from s4eca.model.model import S4ECAModel
@@ -16,7 +19,8 @@ class MovingAverage(Callback):
     """Keeps theta' = d theta' + (1 - d) theta and swaps it in while the model is validated or tested.
 
     The decay grows from 0 with the number of updates t as min(d, (1 + t) / (10 + t)), so that short runs do not
-    average in their random start.
+    average in their random start. The update is torch's own; `AveragedModel` around it would copy the frozen encoders
+    too, know one constant decay, and write checkpoints without the names of the tensors.
 
     Args:
         decay: d; 0 turns the average off.
@@ -35,11 +39,12 @@ class MovingAverage(Callback):
             return
         self.updates = trainer.global_step
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in trainable_parameters(pl_module.model).items():  # type: ignore[arg-type]
-            if name in self.average:
-                self.average[name] = self.average[name].to(parameter.device).lerp_(parameter, 1 - decay)
-            else:
-                self.average[name] = parameter.detach().clone()
+        now = {name: p.detach() for name, p in trainable_parameters(pl_module.model).items()}  # type: ignore[arg-type]
+        known = {name: self.average[name].to(value.device) for name, value in now.items() if name in self.average}
+        if known:
+            update: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            update(list(known.values()), [now[name] for name in known], self.updates)
+        self.average = {name: known[name] if name in known else value.clone() for name, value in now.items()}
 
     @torch.no_grad()
     def _swap_in(self, pl_module: LightningModule) -> None:
@@ -54,6 +59,15 @@ class MovingAverage(Callback):
             if name in self._raw:
                 parameter.copy_(self._raw[name])
         self._raw = {}
+
+    @contextmanager
+    def shown(self, pl_module: LightningModule) -> Iterator[None]:
+        """Inside, the model holds the average; afterwards what it held before."""
+        self._swap_in(pl_module)
+        try:
+            yield
+        finally:
+            self._swap_out(pl_module)
 
     @torch.no_grad()
     def apply(self, model: S4ECAModel) -> None:

@@ -19,6 +19,7 @@ class Item:
 
     `image` is (S, S, 3) uint8 RGB, or (S, S, n) float32 of a data set with bands.
     `truth` is (M, M) in 0..255 for training (area-averaged), or the native (h, w) bool mask for scoring.
+    `counts` is False for a sample that is there only so that all processes take the same number of steps.
     """
 
     expression: str
@@ -26,11 +27,12 @@ class Item:
     index: int
     image: np.ndarray[Any, Any] | None = None
     features: dict[str, Tensor] | None = None
+    counts: bool = True
 
 
 @dataclass
 class Batch:
-    """B samples: `images` or `encoded`, expressions, truths and indices.
+    """B samples: `images` or `encoded`, expressions, truths, indices, and which of them count in scores.
 
     `images` are (B, 3, S, S) RGB in 0..255, or (B, n, S, S) in the units of the bands.
     """
@@ -38,6 +40,7 @@ class Batch:
     expressions: list[str]
     truths: list[Tensor]
     indices: list[int]
+    counts: list[bool]
     images: Tensor | None
     encoded: Encoded | None
 
@@ -67,6 +70,7 @@ class Collate:
             [i.expression for i in items],
             [torch.from_numpy(np.array(i.truth)) for i in items],
             [i.index for i in items],
+            [i.counts for i in items],
             images,
             encoded,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import upsample
+from s4eca.files import staged, write_whole
+from s4eca.model.finite import require_finite_tensors
+from s4eca.training.averaging import MovingAverage
 from s4eca.training.batch import Batch
 from s4eca.training.pictures import colours, draw_grid
 
@@ -45,12 +50,13 @@ class ScoreRows(Callback):
             **scores,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        earlier = self.path.read_bytes().decode() if self.path.exists() else ""
+        lines = io.StringIO(newline="")
+        writer = csv.DictWriter(lines, fieldnames=list(row))
+        if not earlier:
+            writer.writeheader()
+        writer.writerow(row)
+        write_whole(self.path, earlier + lines.getvalue())
 
 
 class PictureGrid(Callback):
@@ -96,37 +102,74 @@ class PictureGrid(Callback):
             image = colours(split.image(split.references[index]), config)
             cells.append((image, expression, truth.numpy(), (drawn > config.threshold).numpy()))
         self.folder.mkdir(parents=True, exist_ok=True)
-        draw_grid(cells).save(self.folder / f"epoch-{trainer.current_epoch:03d}.png")
+        with staged(self.folder / f"epoch-{trainer.current_epoch:03d}.png") as hidden:
+            draw_grid(cells).save(hidden)
 
 
 class BestFolder(Callback):
-    """Saves the adapter folder whenever validation mIoU is the best so far.
+    """Saves the adapter folder whenever validation mIoU is the best so far; never leaves a finished run without one.
 
     Args:
         folder: the adapter folder.
         save: writes the model into a folder with its scores; given by the caller, so that training does not decide
             what a card says.
+        average: the run's moving average, which is what is saved.
     """
 
-    def __init__(self, folder: Path, save: Callable[[Any, Path, dict[str, float]], None]) -> None:
+    def __init__(
+        self, folder: Path, save: Callable[[Any, Path, dict[str, float]], None], average: MovingAverage
+    ) -> None:
         self.folder = folder
         self.save = save
+        self.average = average
         self.best = -1.0
+        self.validated: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
         score = trainer.callback_metrics.get("val/mIoU")
-        if not _keeps_records(trainer) or score is None or float(score) <= self.best:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or score is None:
+            return
+        self.validated = trainer.global_step
+        if not trainer.is_global_zero or float(score) <= self.best:
             return
         self.best = float(score)
-        scores = {k.removeprefix("val/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         with torch.no_grad():
-            self.save(pl_module.model, self.folder, scores)
+            self.save(pl_module.model, self.folder, _scores(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a model that no validation has seen, or that was best in another folder, and say so.
+
+        Raises:
+            NotFiniteError: a tensor of a model that no validation has seen holds NaN or infinity.
+        """
+        if not trainer.is_global_zero:
+            return
+        step = trainer.global_step
+        if self.validated is None or not self.folder.exists():
+            scores = _scores(trainer) if self.validated == step else {}
+            with self.average.shown(pl_module):
+                require_finite_tensors(pl_module.model)
+                self.save(pl_module.model, self.folder, scores)
+            if not scores:
+                _say(f"{self.folder} holds the adapter after update {step:,}, which was not validated.")
+        elif self.validated < step:
+            _say(f"Updates {self.validated + 1:,} to {step:,} were not validated and are not in {self.folder}.")
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score goes into the checkpoint."""
-        return {"best": self.best}
+        """The best score and the last validated update go into the checkpoint."""
+        return {"best": self.best, "validated": self.validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """And comes back on resume."""
+        """And come back on resume; a checkpoint of version 0.1 notes only the score, which a validation gave."""
         self.best = float(state_dict["best"])
+        self.validated = state_dict.get("validated", 0 if self.best >= 0 else None)
+
+
+def _scores(trainer: Trainer) -> dict[str, float]:
+    """What the last validation logged, by the name of the score."""
+    return {k.removeprefix("val/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+
+
+def _say(sentence: str) -> None:
+    print(f"s4eca: {sentence}", file=sys.stderr, flush=True)

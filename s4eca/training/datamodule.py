@@ -23,7 +23,8 @@ from s4eca.errors import ConfigError
 from s4eca.evaluation.shuffled import derange
 from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
-from s4eca.training.dataset import DrawSampler, ScoringSamples, TrainingSamples, missing_entries, to_pixels
+from s4eca.training.dataset import ScoringSamples, TrainingSamples, missing_entries, to_pixels
+from s4eca.training.samplers import DrawSampler, ScoringSampler
 
 ENCODE_BATCH = 4
 
@@ -35,7 +36,7 @@ class ReferringData(LightningDataModule):
         root: folder of the data set.
         layout: ``rrsisd``, ``refsegrs``, ``jsonl``, or one of another package.
         batch_size: samples an update.
-        train_split, val_split, test_split: names of the splits.
+        train_split, val_split, test_split: names of the splits; without a `val_split` (null) nothing is validated.
         symmetries: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
         absent_share: share of training samples whose expression names an absent class; used only where the reader
             says that annotations are exhaustive.
@@ -54,7 +55,7 @@ class ReferringData(LightningDataModule):
         layout: str,
         batch_size: int = 8,
         train_split: str = "train",
-        val_split: str = "val",
+        val_split: str | None = "val",
         test_split: str = "test",
         symmetries: Sequence[str] = ("IDENTITY",),
         absent_share: float = 0.15,
@@ -70,7 +71,8 @@ class ReferringData(LightningDataModule):
         self.root, self.layout = Path(root), layout
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.names = {"train": train_split, "val": val_split, "test": test_split}
-        self.symmetries = tuple(_symmetry(name) for name in symmetries)
+        named = [symmetries] if isinstance(symmetries, str) else symmetries
+        self.symmetries = tuple(_symmetry(name) for name in named)
         self.absent_share = absent_share
         self.cache_place, self.cache_dtype = cache, cache_dtype
         self.mask_size = mask_size
@@ -88,12 +90,18 @@ class ReferringData(LightningDataModule):
         return model
 
     def setup(self, stage: str) -> None:
-        """Open the splits that the stage needs, and encode what the cache lacks."""
+        """Open the splits that the stage needs, and encode what the cache lacks.
+
+        Raises:
+            ConfigError: a split that is to be scored has no name, or features that cannot be cached are to be.
+        """
+        assert self.trainer is not None
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        if stage == "fit" and not self.validates:
+            wanted = ("train",)
         for part in wanted:
             if part not in self.splits:
-                reader = checked_options(self.layout, self.reader, self.model.config.bands)
-                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **reader)
+                self.splits[part] = self._open(part)
         if self.cache_place == "none":
             return
         if self.model.uncacheable:
@@ -106,13 +114,31 @@ class ReferringData(LightningDataModule):
             drawn = (Symmetry.IDENTITY, *(self.symmetries if part == "train" else ()))
             self._encode(self.splits[part], tuple(dict.fromkeys(drawn)))
 
+    @property
+    def validates(self) -> bool:
+        """Whether a training run looks at the validation split at all."""
+        assert self.trainer is not None
+        return self.names["val"] is not None and self.trainer.limit_val_batches != 0
+
+    def _open(self, part: str) -> ReferringDataset:
+        """The split of one part.
+
+        Raises:
+            ConfigError: the part has no split.
+        """
+        name = self.names[part]
+        if name is None:
+            raise ConfigError(f"data.{part}_split is null, so there is nothing to score; name a split.")
+        reader = checked_options(self.layout, self.reader, self.model.config.bands)
+        return open_dataset(self.root, self.layout, name, **reader)
+
     def _encode(self, split: ReferringDataset, symmetries: Sequence[Symmetry]) -> None:
         assert self.cache is not None and self.trainer is not None
         model, size = self.model, self.model.config.image_size
         device = self.trainer.strategy.root_device
         missing = missing_entries(split, self.cache, size, symmetries)
         model.to(device)
-        with tqdm(total=len(missing), desc=f"encoding {split.split} images", disable=not missing) as bar:
+        with tqdm(total=len(missing), desc=f"encoding {split.split} images", disable=not missing or None) as bar:
             for start in range(0, len(missing), ENCODE_BATCH):
                 chosen = missing[start : start + ENCODE_BATCH]
                 with torch.no_grad():
@@ -121,15 +147,21 @@ class ReferringData(LightningDataModule):
                     self.cache.put(name, encoded.map(partial(_row, row=row)))
                 bar.update(len(chosen))
 
-    def _loader(self, samples: Any, sampler: DrawSampler | None = None) -> DataLoader[Batch]:
+    def _loader(self, samples: Any, sampler: DrawSampler | ScoringSampler, *, drop_last: bool) -> DataLoader[Batch]:
         return DataLoader(
             samples,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.workers,
             collate_fn=Collate(self.model.vision.spec.prefix_tokens),
-            drop_last=sampler is not None and len(samples) > self.batch_size,
+            drop_last=drop_last and len(sampler) > self.batch_size,
         )
+
+    @property
+    def _processes(self) -> dict[str, int]:
+        """How many processes share the samples, and which of them this is."""
+        assert self.trainer is not None
+        return {"processes": self.trainer.world_size, "rank": self.trainer.global_rank}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled samples with draws."""
@@ -138,11 +170,11 @@ class ReferringData(LightningDataModule):
         wanted = split.exhaustive and self.absent_share > 0
         absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
         samples = TrainingSamples(split, self.model.config.image_size, side, self.cache, self.symmetries, absent)
-        return self._loader(samples, DrawSampler(len(samples), self.seed))
+        return self._loader(samples, DrawSampler(len(samples), self.seed, **self._processes), drop_last=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation split in order."""
-        return self._scoring("val")
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """The validation split in order; nothing where there is none."""
+        return [] if self.names["val"] is None else self._scoring("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test split in order."""
@@ -155,7 +187,8 @@ class ReferringData(LightningDataModule):
             said = [r.expression for r in split.references]
             order = derange([r.image for r in split.references], said, self.shuffle_expressions)
             expressions = [said[i] for i in order]
-        return self._loader(ScoringSamples(split, self.model.config.image_size, self.cache, expressions))
+        samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions)
+        return self._loader(samples, ScoringSampler(len(samples), **self._processes), drop_last=False)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch; Lightning does not know its fields."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.augment.draw import draw_symmetry
@@ -18,34 +19,9 @@ from s4eca.data.preprocess import stretch, stretch_bands, working_mask
 from s4eca.data.recent import RecentArrays
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.training.batch import Item
+from s4eca.training.samplers import Draw, Scored
 
-Draw = tuple[int, int, int]
 MASK_BYTES = 2**28  # of masks kept at their working size, in each loader process
-
-
-class DrawSampler(Sampler[Draw]):
-    """Indices in random order, each with a seed for its own draws and the epoch; a pure function of (seed, epoch).
-
-    Lightning calls `set_epoch`, so a resumed run draws what the uninterrupted run would have drawn.
-    """
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Draw]:
-        generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.count)
-        seeds = generator.integers(2**31, size=self.count)
-        return iter([(int(i), int(s), self.epoch) for i, s in zip(order, seeds, strict=True)])
 
 
 class _Images:
@@ -128,8 +104,9 @@ class TrainingSamples(Dataset[Item]):
         empty = np.zeros((self.mask_size, self.mask_size), np.uint8)
         return absent[(index - len(self.split)) % len(absent)], empty
 
-    def __getitem__(self, draw: Draw) -> Item:
-        index, seed, epoch = draw
+    def __getitem__(self, draw: Draw | int) -> Item:
+        # A bare number comes from the plain order that Lightning puts in place under `overfit_batches`.
+        index, seed, epoch = (draw, draw, 0) if isinstance(draw, int) else draw
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
         item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index)
@@ -153,10 +130,11 @@ class ScoringSamples(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, scored: Scored | int) -> Item:
+        index, counts = (scored, True) if isinstance(scored, int) else scored
         reference = self.split.references[index]
         expression = reference.expression if self.expressions is None else self.expressions[index]
-        item = Item(expression, self.split.mask(reference), index)
+        item = Item(expression, self.split.mask(reference), index, counts=counts)
         return self.images.fill(item, reference, Symmetry.IDENTITY)
 
 
@@ -165,6 +143,9 @@ def missing_entries(
 ) -> list[tuple[str, Reference, Symmetry]]:
     """Entries (name, a reference of the image, symmetry) that the cache does not hold yet, each once."""
     images = _Images(split, size, None)
+    bar = tqdm(split.references, desc=f"reading {split.split} images", delay=2, leave=False, disable=None)
+    for reference in bar:
+        images.name(reference)
     wanted = {
         f"{images.name(r)}-{symmetry.name.lower()}": (r, symmetry) for symmetry in symmetries for r in split.references
     }

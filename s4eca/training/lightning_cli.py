@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shlex
+import signal
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from s4eca.budgets.report import budget
@@ -19,6 +22,7 @@ from s4eca.errors import ConfigError
 from s4eca.model.model import S4ECAModel
 from s4eca.saved.folder import Card, save
 from s4eca.training.averaging import MovingAverage
+from s4eca.training.bars import RunBar
 from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
@@ -32,6 +36,9 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 10,
     "enable_model_summary": False,
 }
+# Types that training computes in, as Lightning calls them; weights and optimiser stay in float32 in all of them.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +46,8 @@ class RunConfig:
     """Where a run leaves its results and what its adapter folder says.
 
     Attributes:
-        out: folder of the run: ``adapter/`` (best by validation mIoU), ``scores.csv``, ``pictures/``,
-            ``checkpoints/last.ckpt`` to resume from.
+        out: folder of the run: ``adapter/`` (best by validation mIoU, the last one where nothing is validated),
+            ``scores.csv``, ``pictures/``, ``checkpoints/last.ckpt`` to resume from.
         name, data, licence: for the card of the adapter folder.
         gsd: ground sampling distance of the training imagery in metres, if known.
         dtype: type of the saved weights.
@@ -106,35 +113,73 @@ class S4ECACLI(LightningCLI):
         parser.add_argument("--run", type=RunConfig, default=RunConfig())
         parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
 
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot be before any weight is loaded."""
+        _check_precision(self._get(self.config, "trainer").get("precision"))
+        if self.line[0] == "fit" and not self._get(self.config, "ckpt_path"):
+            _check_fresh(Path(self._get(self.config, "run").out))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks of a run."""
         run: RunConfig = self._get(self.config_init, "run")
         if run.threads:
             torch.set_num_threads(run.threads)
         out = Path(run.out)
-        if self.line[0] == "fit" and not self._get(self.config_init, "ckpt_path") and (out / "scores.csv").exists():
-            raise ConfigError(
-                f"run.out is {out}, which holds an earlier run; name another folder, or go on with that run by "
-                f"--ckpt_path {out / 'checkpoints' / 'last.ckpt'}."
-            )
+        average = MovingAverage(self.model.optim.average)
         own = [
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
-            BestFolder(out / "adapter", FolderWriter(run, _command(self.line))),
+            BestFolder(out / "adapter", FolderWriter(run, _command(self.line)), average),
             # Behind all that look at the validated model: it swaps the raw weights back in.
-            MovingAverage(self.model.optim.average),
+            average,
             ModelCheckpoint(dirpath=out / "checkpoints", filename="last", save_top_k=1, enable_version_counter=False),
         ]
-        given = list(kwargs.pop("callbacks", None) or [])
+        if self.datamodule.names["val"] is None:
+            kwargs["limit_val_batches"] = 0
+        settings = self._get(self.config_init, "trainer")
+        given = kwargs.pop("callbacks", None) or settings.get("callbacks") or []
+        given = list(given) if isinstance(given, list | tuple) else [given]
+        if settings.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
+            own.append(RunBar())
         # Else the record of the configuration would land in the folder that the command is run from.
-        root = self._get(self.config_init, "trainer").get("default_root_dir") or run.out
-        return super().instantiate_trainer(**kwargs, default_root_dir=root, callbacks=given + own)
+        root = settings.get("default_root_dir") or run.out
+        trainer = super().instantiate_trainer(**kwargs, default_root_dir=root, callbacks=given + own)
+        _check_precision(trainer.precision)
+        return trainer
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The three verbs, with the trainer arguments that are not the user's to set."""
         hidden = {"model", "dataloaders", "train_dataloaders", "val_dataloaders", "datamodule"}
         return {verb: hidden for verb in ("fit", "validate", "test")}
+
+
+def _check_precision(named: Any) -> None:
+    """Refuse types that the weights themselves would be turned into: the frozen encoders' own type is another matter.
+
+    Raises:
+        ConfigError: not one of `PRECISIONS`.
+    """
+    if named is None or ALIASES.get(str(named), str(named)) in PRECISIONS:
+        return
+    raise ConfigError(
+        f"trainer.precision is {str(named)!r}; it must be one of {', '.join(PRECISIONS)} (model.running.encoder_dtype "
+        "puts the frozen encoders into bf16 or int8)."
+    )
+
+
+def _check_fresh(out: Path) -> None:
+    """Refuse a folder that holds an earlier run.
+
+    Raises:
+        ConfigError: something of a run is there.
+    """
+    last = out / "checkpoints" / "last.ckpt"
+    if any(path.exists() for path in (out / "scores.csv", out / "adapter", last)):
+        raise ConfigError(
+            f"run.out is {out}, which holds an earlier run; name another folder, or go on with that run by "
+            f"--ckpt_path {last}."
+        )
 
 
 def _command(line: list[str]) -> str:
@@ -147,18 +192,40 @@ def _command(line: list[str]) -> str:
 
 
 def run_lightning(verb: str, rest: list[str]) -> int:
-    """Run one of the verbs with the rest of a command line; returns the exit code."""
+    """Run one of the verbs with the rest of a command line; returns the exit code.
+
+    Raises:
+        KeyboardInterrupt: somebody interrupted the run.
+    """
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    # Scores are made of the counts of all processes, so each process logs the same.
+    warnings.filterwarnings("ignore", message=".*recommended to use .*sync_dist=True")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        S4ECACLI([verb, *rest])
+        with _interruptible():
+            S4ECACLI([verb, *rest])
     except ConfigError as error:
         raise ConfigError(f"{_origin(verb, rest)}: {error}") from error
     return 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, Ctrl-C stays Ctrl-C: Lightning ends the interpreter with 1 in its place and ignores the next ones."""
+    try:
+        before = signal.getsignal(signal.SIGINT)
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        with contextlib.suppress(ValueError):  # only the main thread may set it, and only there Lightning has
+            signal.signal(signal.SIGINT, before)
 
 
 def _origin(verb: str, rest: list[str]) -> str:

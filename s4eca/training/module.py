@@ -13,9 +13,11 @@ from s4eca.decoder.loss import segmentation_loss, upsample
 from s4eca.errors import AdapterFolderError
 from s4eca.evaluation.referring_metric import ReferringScores
 from s4eca.layers.trainable import current_names, trainable_state
+from s4eca.model.finite import require_finite
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.running import Running
 from s4eca.training.batch import Batch
+from s4eca.training.ending import validate_at_the_end
 from s4eca.training.optim import OptimConfig, build_optimiser
 
 PLAIN = Running()
@@ -55,15 +57,30 @@ class S4ECAModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Count overlaps on each mask's own grid; returns the logits for callbacks that draw."""
+        """Count overlaps on each mask's own grid; returns the logits for callbacks that draw.
+
+        Raises:
+            NotFiniteError: a logit is NaN or infinite.
+        """
         logits = self.logits(batch)
-        for one, truth in zip(logits, batch.truths, strict=True):
+        advice = "" if self.trainer.precision == "32-true" else "so try trainer.precision 32-true"
+        require_finite(logits, batch.expressions, model=self.model, advice=advice)
+        # A process all of whose samples are repeats must hold counts of the same type as the others, if only none.
+        none = torch.zeros(0, dtype=torch.int64, device=logits.device)
+        self.scores.update(intersection=none, union=none)
+        for one, truth, counts in zip(logits, batch.truths, batch.counts, strict=True):
+            if not counts:
+                continue
             probability = upsample(one[None], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()
             predicted = probability[0, 0] > self.config.threshold
             self.scores.update(predicted=predicted[None], truth=truth[None])
         return logits
 
     test_step = validation_step
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the run's last update be validated; runs behind the callbacks, one of which may have called the end."""
+        validate_at_the_end(self.trainer)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the native protocol (0 to 1)."""

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from s4eca.config import S4ECAConfig
 from s4eca.model.model import S4ECAModel
 from s4eca.training.averaging import MovingAverage
+from s4eca.training.bars import RunBar
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
 from s4eca.training.optim import OptimConfig
@@ -48,7 +49,7 @@ def train(
         enable_checkpointing=False,
         enable_model_summary=False,
         gradient_clip_val=1.0,
-        callbacks=[average, *callbacks],
+        callbacks=[average, RunBar(), *callbacks],
         default_root_dir=place,
     )
     trainer.fit(module, data)

@@ -63,6 +63,13 @@ def test_what_is_printed_says_where_everything_is(demo: Any) -> None:
 
 
 @packaged
+def test_bars_count_updates_and_stay_off_standard_output(demo: Any) -> None:
+    assert "Update: 100%" in demo.said and "3/3" in demo.said
+    assert "Epoch" not in demo.said and "/-" not in demo.said
+    assert "it/s" not in demo.printed and "\r" not in demo.printed
+
+
+@packaged
 def test_the_absent_fraction_is_that_of_the_mask(demo: Any) -> None:
     import rasterio
 

@@ -63,6 +63,8 @@ class Oracle:
     The image is recognised by its square, so the oracle needs nothing that a real model would not get.
     """
 
+    threshold = 0.5
+
     def __init__(self, dataset: Any, size: int = 448, stride: int = 4, flat: float | None = None) -> None:
         self.image_size, self.stride, self.flat = size, stride, flat
         self.encodings = 0

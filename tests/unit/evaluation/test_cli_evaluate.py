@@ -118,11 +118,11 @@ def test_overwrite_replaces(call: Any, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_written(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(self: Path, text: str, **_: Any) -> int:
+    def full(self: Path, data: bytes) -> int:
         self.touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(S4ECAError, match=r"scores.json cannot be written: No space left on device"):
         call("--json", str(tmp_path / "scores.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -162,3 +162,10 @@ def test_a_saved_adapter_and_the_same_untrained(
     assert reports["trained"]["adapter"]["sha256"] == adapter_folder.sha256(tmp_path / "adapter")
     assert reports["untrained"]["adapter"]["sha256"] is None and reports["untrained"]["untrained"] is True
     assert reports["untrained"]["protocols"] != reports["trained"]["protocols"]
+    with torch.no_grad():
+        next(p for p in model.decoder.parameters() if p.ndim >= 2).fill_(float("nan"))
+    broken = adapter_folder.save(model, tmp_path / "broken")
+    command = [str(broken), "--data", str(folder), "--layout", "jsonl", "--device", "cpu"]
+    with pytest.raises(S4ECAError, match=rf"{broken}.* tensor decoder\.\S+ holds") as caught:
+        verb.run(parser.parse_args([*command, "--json", str(tmp_path / "broken.json")]))
+    assert caught.value.exit_code == 2 and not (tmp_path / "broken.json").exists()

@@ -11,6 +11,7 @@ import torch
 from s4eca.config import S4ECAConfig
 from s4eca.data.preprocess import stretch
 from s4eca.encoders.toy import toy_pair
+from s4eca.errors import ConfigError, NotFiniteError
 from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.run import evaluate
@@ -56,3 +57,49 @@ def test_the_square_that_is_scored_is_the_square_that_is_trained_on() -> None:
     image = np.random.default_rng(0).integers(0, 256, (45, 61, 3), dtype=np.uint8)
     square, _ = PROTOCOLS["native"].image_in(image, SIDE)
     assert (square == stretch(image, SIDE)).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", ["adapter", "decoder"])
+def test_an_adapter_that_is_not_finite_is_no_score(blocks: Any, part: str, value: float) -> None:
+    """Before, it counted as background: 0.00 with exit 0. Infinite logits of a sound model are refused alike."""
+    model = tiny("side")
+    name, tensor = next((n, p) for n, p in getattr(model, part).named_parameters() if p.ndim >= 2)
+    with torch.no_grad():
+        tensor.fill_(value)
+    with pytest.raises(NotFiniteError, match=rf"for 'the pool' on a.png: the adapter's tensor {part}\.{name} holds"):
+        evaluate(model, blocks, progress=False)
+    report_of_finite = evaluate(tiny("side"), blocks, progress=False)
+    assert report_of_finite["count"] == len(blocks)
+
+
+def test_values_that_overflow_on_the_way_are_told_from_a_damaged_adapter(blocks: Any) -> None:
+    """Advice is given only where there is something else to run."""
+    model = tiny("side")
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(1e38)
+    with pytest.raises(NotFiniteError, match="every tensor of the adapter is finite\\.$"):
+        evaluate(model, blocks, progress=False)
+    with pytest.raises(NotFiniteError, match="finite, so try precision fp32\\.$"):
+        evaluate(Predictor(model, precision="bf16"), blocks, progress=False)
+
+
+def test_another_segmenter_is_held_to_numbers_too(blocks: Any, oracle: Any) -> None:
+    with pytest.raises(NotFiniteError, match="NaN or infinity for 'the pool' on a.png\\.$"):
+        evaluate(oracle(blocks, size=56, flat=float("nan")), blocks, progress=False)
+
+
+def test_what_is_scored_is_a_segmenter_or_a_model(blocks: Any) -> None:
+    for thing in (object(), tiny("side").decoder, None):
+        with pytest.raises(ConfigError, match="it must be a s4eca.Predictor or a S4ECAModel"):
+            evaluate(thing, blocks, progress=False)  # type: ignore[arg-type]
+
+
+def test_one_protocol_needs_no_list_and_none_is_refused(blocks: Any) -> None:
+    model = tiny("side")
+    alone = evaluate(model, blocks, "native", progress=False)
+    assert alone == evaluate(model, blocks, ["native"], progress=False)
+    assert alone == evaluate(model, blocks, PROTOCOLS["native"].replace(threshold=0.45), progress=False)
+    with pytest.raises(ConfigError, match="protocols is empty; it must name some of lavt, cris, native"):
+        evaluate(model, blocks, [], progress=False)

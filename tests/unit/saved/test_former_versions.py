@@ -66,11 +66,15 @@ def test_a_training_run_goes_on_from_its_checkpoint(dataset_folder: Path, tmp_pa
     }
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings))
-    assert main(["fit", "-c", str(path)]) == 0
+    assert main(["fit", "-c", str(path), "--ckpt_path", str(out / "checkpoints" / "last.ckpt")]) == 0
     after = torch.load(out / "checkpoints" / "last.ckpt", weights_only=False)
     assert after["global_step"] == 5
     before = torch.load(WRITTEN / "lora-run.ckpt", weights_only=False)
     assert len(after["state_dict"]) == len(before["state_dict"])
+    kept = after["callbacks"]["MovingAverage"]
+    assert kept["updates"] == 5 and len(kept["average"]) == len(before["callbacks"]["MovingAverage"]["average"])
+    assert not any(name.startswith("towers") for name in kept["average"])
+    assert (out / "adapter").is_dir()  # though the checkpoint's best was never beaten here
 
 
 @pytest.fixture(scope="module")

@@ -85,3 +85,30 @@ def test_a_saved_state_does_not_move_with_training():
     module.model.set(100.0)
     average.on_train_batch_end(SimpleNamespace(global_step=3), module)
     assert set(kept) == set(state)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.97, 0.999])
+def test_it_is_what_version_0_1_kept(decay):
+    """Tensor by tensor and update by update, for any values."""
+    generator = torch.Generator().manual_seed(1)
+    average, model, former = MovingAverage(decay), Holder(), {}
+    for step in range(1, 60):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(1, 1, generator=generator))
+        average.on_train_batch_end(SimpleNamespace(global_step=step), SimpleNamespace(model=model))
+        share = 1 - min(decay, (1 + step) / (10 + step))
+        for name, parameter in trainable_parameters(model).items():
+            now = parameter.detach()
+            former[name] = former[name].lerp(now, share) if name in former else now.clone()
+    assert former.keys() == average.average.keys()
+    assert all(torch.allclose(average.average[name], former[name], rtol=1e-6, atol=1e-7) for name in former)
+
+
+def test_shown_and_put_back():
+    average = MovingAverage(0.5)
+    module = run(average, [1.0, 2.0])
+    with pytest.raises(RuntimeError), average.shown(module):
+        assert module.model.values() != [2.0, 2.0]
+        raise RuntimeError
+    assert module.model.values() == [2.0, 2.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from s4eca.training.batch import Collate, Item
 from s4eca.training.datamodule import ReferringData
-from s4eca.training.dataset import DrawSampler
+from s4eca.training.samplers import DrawSampler
 
 
 @pytest.fixture
@@ -18,7 +19,10 @@ def data(dataset, toy_model):
     def make(layout, **settings):
         made = ReferringData(str(dataset(layout)), layout, batch_size=3, **settings)
         module = SimpleNamespace(model=toy_model())
-        made.trainer = SimpleNamespace(lightning_module=module, strategy=SimpleNamespace(root_device="cpu"))
+        made.trainer = SimpleNamespace(
+            lightning_module=module, strategy=SimpleNamespace(root_device="cpu"), limit_val_batches=1.0, world_size=1,
+            global_rank=0,
+        )
         made.setup("fit")
         return made
 
@@ -104,3 +108,17 @@ def test_a_batch_of_pixels():
     batch = Collate(1)(items)
     assert batch.images.shape == (3, 3, 8, 8) and batch.images.dtype == torch.uint8
     assert batch.images[2].unique().tolist() == [2] and batch.expressions == ["e0", "e1", "e2"]
+
+
+@pytest.mark.parametrize("layout", ["rrsisd", "refsegrs", "jsonl"])
+def test_samples_go_to_loader_processes_that_are_spawned(layout, data):
+    """These get them pickled, unlike forked ones."""
+    made = data(layout, absent_share=0.3, reader={} if layout == "rrsisd" else {"exhaustive": True})
+    for loader, asked in ((made.train_dataloader(), (0, 5, 1)), (made.val_dataloader(), (0, True))):
+        here, there = loader.dataset[asked], pickle.loads(pickle.dumps(loader.dataset))[asked]
+        assert here.expression == there.expression
+        assert np.array_equal(here.image, there.image) and np.array_equal(here.truth, there.truth)
+
+
+def test_one_symmetry_needs_no_list(data):
+    assert data("rrsisd", symmetries="FLIP_LR").symmetries == data("rrsisd", symmetries=["FLIP_LR"]).symmetries
