@@ -37,6 +37,7 @@ class Family:
         build: arguments of the model class (poolers are left out, for nothing reads them).
         settings: configuration values that every member of the family is built with.
         library: ``"hf"`` (transformers), ``"openclip"`` or ``"timm"``.
+        padded: of text, whether every expression is padded to the encoder's full length.
     """
 
     role: str
@@ -48,6 +49,7 @@ class Family:
     build: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     library: str = "hf"
+    padded: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ FAMILIES: dict[str, Family] = {
     "clip_text_model": Family("text", "CLIPTextModel", "CLIPTextConfig"),
     "bert": Family("text", "BertModel", "BertConfig", build={"add_pooling_layer": False}),
     "roberta": Family("text", "RobertaModel", "RobertaConfig", build={"add_pooling_layer": False}),
-    "siglip_text_model": Family("text", "SiglipTextModel", "SiglipTextConfig"),
+    "siglip_text_model": Family("text", "SiglipTextModel", "SiglipTextConfig", padded=True),
     **{name: Family(**values) for name, values in catalog_libraries.FAMILIES.items()},
 }
 

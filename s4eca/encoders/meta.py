@@ -84,6 +84,7 @@ def text_spec(source: str) -> TextSpec:
         blocks=int(sizes["num_hidden_layers"]),
         longest=int(sizes["max_position_embeddings"]) - reserved,
         parameters=found.parameters,
+        padded=catalog.FAMILIES[found.family].padded,
     )
 
 

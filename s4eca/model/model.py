@@ -276,23 +276,23 @@ def attach(
         encoder = {"vision": vision, "text": text}[part]
         if encoder.guest is None:
             carry(encoder, note)
-    place = _place(*([] if named_vision else [vision]), *([] if named_text else [text]))
+    place = _place(**({} if named_vision else {"vision": vision}), **({} if named_text else {"text": text}))
     model = S4ECAModel(vision, text, config.replace(vision=vision.spec.source, text=text.spec.source))
     model = model if place is None else model.to(place)
     return model if running is None else model.run_with(running)
 
 
-def _place(*ready: Any) -> torch.device | None:
-    """Where encoders lie that were passed ready-made; None where there are none.
+def _place(**ready: Any) -> torch.device | None:
+    """Where encoders lie that were passed ready-made, by their role; None where there are none.
 
     Raises:
-        ConfigError: they lie apart.
+        ConfigError: they lie apart, or one of them in pieces.
     """
-    places = {encoder.spec.source: next(encoder.parameters()).device for encoder in ready}
-    if len(set(places.values())) > 1:
-        said = ", ".join(f"{source} on {device}" for source, device in places.items())
-        raise ConfigError(f"The encoders lie apart ({said}); move one to the device of the other first.")
-    return next(iter(places.values()), None)
+    places = [(role, str(p.device)) for role, encoder in ready.items() for p in encoder.parameters()]
+    if len({device for _, device in places}) > 1:
+        said = ", ".join(f"{ready[role].spec.source} ({role}) on {device}" for role, device in dict.fromkeys(places))
+        raise ConfigError(f"The encoders lie apart ({said}); move all to one device first.")
+    return torch.device(places[0][1]) if places else None
 
 
 def check_expressions(expressions: Sequence[str]) -> None:
