@@ -14,6 +14,7 @@ from typing import Any
 
 from s4eca.encoders import catalog_libraries
 from s4eca.errors import EncoderError
+from s4eca.registry import ENCODER_LISTS, prefix_of
 
 HUB = "hub"
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -94,6 +95,31 @@ class Entry:
         user, _, rest = place.partition("/")
         repo, _, file = rest.partition("/")
         return (f"{user}/{repo}", file) if kind == HUB else None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One encoder that the source of another package lists (`registry.ENCODER_LISTS`), for tables and cards.
+
+    Attributes:
+        id: what the user writes, the source's prefix in front.
+        role: ``"vision"`` or ``"text"``.
+        family: model family, as in the encoder's spec.
+        parameters: number of parameters of the frozen encoder.
+        licence: licence of the weights.
+        source: where they come from, in words.
+        available: whether they can be loaded here without a network.
+        remark: what a user should know of it.
+    """
+
+    id: str
+    role: str
+    family: str
+    parameters: int
+    licence: str
+    source: str
+    available: bool = True
+    remark: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -343,3 +369,22 @@ def names(role: str) -> list[str]:
     """All identifiers of one role, aliases included."""
     known = [entry.id for entry in ENTRIES if entry.role == role]
     return known + [alias for alias, name in ALIASES.items() if name in known]
+
+
+def listed(prefix: str) -> tuple[Listed, ...]:
+    """What the source of another package lists; nothing where it lists nothing.
+
+    Raises:
+        ConfigError: its list cannot be imported.
+    """
+    return tuple(ENCODER_LISTS.load(prefix)) if prefix in ENCODER_LISTS else ()
+
+
+def licence(source: str, role: str) -> str | None:
+    """The licence of an encoder's weights, where this catalogue or the list of its source knows it.
+
+    Raises:
+        ConfigError: as for `listed`.
+    """
+    rows = (find(source, role), *(row for row in listed(prefix_of(source)) if (row.id, row.role) == (source, role)))
+    return next((row.licence for row in rows if row is not None), None)

@@ -214,8 +214,7 @@ def _encoders(encoders: dict[str, Any]) -> list[str]:
 
 
 def _licence_of(role: str, source: str) -> str:
-    entry = catalog.find(source, role)
-    return entry.licence if entry else "not known to s4eca; see its source"
+    return catalog.licence(source, role) or "not known to s4eca; see its source"
 
 
 def _encoder_licences(encoders: dict[str, Any]) -> list[str]:
