@@ -315,8 +315,8 @@ def _check_outside(encoder: Any, prefix: str, source: str, spec: type[VisionSpec
     found = getattr(encoder, "spec", None)  # it may be anything
     if not isinstance(found, spec):
         raise EncoderError(
-            f"The source {prefix!r} gave a {type(encoder).__name__} for {source!r}, with spec {found!r}; it must give "
-            f"an encoder whose spec is a {spec.__name__} (docs/extending.md)."
+            f"The source {prefix!r} gave {source!r} as an object of the class {type(encoder).__name__} without a "
+            f"{spec.__name__}; it must give an encoder, whose spec is one (docs/extending.md)."
         )
     name: str = found.source
     if prefix_of(name) != prefix:

@@ -205,9 +205,11 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
 def _unknown(source: str, role: str) -> EncoderError:
     prefix = check_source(VISION_SOURCES if role == "vision" else TEXT_SOURCES, source)
     if prefix not in _DESCRIBED:
+        # What peft put inside an encoder is noted in a saved adapter, beside the encoder's own name.
+        saved = ", or s4eca budget --adapter FOLDER of a saved one" if prefix == "peft" else ""
         return EncoderError(
             f"{source} is of the source {prefix!r}, whose encoders are counted with their weights: s4eca.budget(model) "
-            "of a model that stands on it, or s4eca budget --adapter FOLDER of a saved one."
+            f"of a model that stands on it{saved}."
         )
     known = catalog.names(role)
     other = "text" if role == "vision" else "vision"
