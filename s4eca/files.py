@@ -1,41 +1,43 @@
 """Files that appear under their name only when they are whole, and the one hash over their bytes.
 
 What is written stands under a hidden name beside its place, is checked there, brought to the disk, and then renamed.
-Whatever goes wrong before that, what stood under the final name is untouched and the hidden file is taken away.
+Whatever goes wrong before that, what stood under the final name is untouched and the hidden file is taken away; a
+process that is killed leaves at most a hidden ``.s4eca-…``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 CHUNK = 1 << 20
-
-
-def aside(path: Path) -> Path:
-    """The hidden name, in the same folder and with the same ending, under which a file or folder is being made."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
 
 
 @contextlib.contextmanager
 def staged(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Inside, the hidden path to write a file or a whole folder to; afterwards it has its final name.
 
-    A file replaces one of that name; a folder replaces none. Folders above are not made.
+    A file replaces one of that name and takes over its permissions; a folder replaces an empty one alone. A link stays,
+    and what it leads to is replaced. Folders above are not made. The hidden name is of plain letters and has the ending
+    of the final one, for libraries go by it; any number of writers may be at work on one name, and the last to finish
+    has it.
 
     Args:
         path: the final name.
         check: called with the finished hidden path; what it raises keeps the final name from it.
 
     Raises:
-        OSError: the file system refuses; nothing is left.
+        OSError: the file system refuses, or under the name stands what is neither file nor folder (a device, a pipe)
+            or may not be written; nothing is left.
     """
     hidden = aside(path)
-    discard(hidden)
     try:
         yield hidden
         if check is not None:
@@ -45,8 +47,43 @@ def staged(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[
         discard(hidden)
 
 
+def aside(path: Path) -> Path:
+    """A hidden name beside the place a name leads to, with its ending; nothing is made.
+
+    Raises:
+        OSError: under the name stands what is neither file nor folder, or may not be written.
+    """
+    final = _final(path)
+    ending = final.suffix if re.fullmatch(r"\.\w{1,16}", final.suffix, re.ASCII) else ""
+    return final.with_name(f".s4eca-{secrets.token_hex(6)}{ending}")
+
+
+def settle(hidden: Path, path: Path) -> None:
+    """Give what was finished under a hidden name its final one, on the disk for good; see `staged`.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    final = _final(path)
+    to_disk(hidden)
+    if final.is_file():
+        shutil.copymode(final, hidden)
+    os.replace(hidden, final)
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+        _sync(final.parent)
+
+
+def discard(hidden: Path) -> None:
+    """Take away what stands under a hidden name, if anything does."""
+    if hidden.is_dir() and not hidden.is_symlink():
+        shutil.rmtree(hidden, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            hidden.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file that appears whole or not at all; text is UTF-8.
+    """Write a file that appears whole or not at all (see `staged`); text is UTF-8.
 
     Raises:
         OSError: the file system refuses; what stood there is untouched.
@@ -55,67 +92,45 @@ def write_whole(path: Path, data: bytes | str) -> None:
         hidden.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write several files of a folder; all are on the disk before the first gets its name.
+def write_together(folder: Path, files: Mapping[str, bytes], without: Collection[str] = ()) -> None:
+    """Write several files of a folder. A new folder appears whole; in one that is there all are on the disk first.
 
     Args:
-        folder: made if need be.
+        folder: made if need be, with the folders above.
         files: path inside the folder -> contents.
+        without: paths inside the folder that are taken away once the files are there, with folders that this empties.
 
     Raises:
         OSError: the file system refuses; what stood there is untouched unless a rename itself fails.
     """
-    paths = {name: folder / name for name in files}
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with staged(folder) as hidden:
+            for name, data in files.items():
+                (hidden / name).parent.mkdir(parents=True, exist_ok=True)
+                (hidden / name).write_bytes(data)
+        return
+    inside = {above for name in (*files, *without) for above in (folder / name).parents if folder in above.parents}
     try:
-        for name, data in files.items():
-            paths[name].parent.mkdir(parents=True, exist_ok=True)
-            aside(paths[name]).write_bytes(data)
-            to_disk(aside(paths[name]))
-        for path in paths.values():
-            os.replace(aside(path), path)
+        with contextlib.ExitStack() as renames:  # which come in the reverse order
+            for name, data in [*files.items()][::-1]:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                hidden = renames.enter_context(staged(folder / name))
+                hidden.write_bytes(data)
+                to_disk(hidden)
+        for name in without:
+            (folder / name).unlink(missing_ok=True)
     finally:
-        for path in paths.values():
-            discard(aside(path))
-
-
-def settle(hidden: Path, path: Path) -> None:
-    """Give a finished hidden file or folder its final name, on the disk for good.
-
-    Raises:
-        OSError: the file system refuses.
-    """
-    if hidden.is_dir():
-        hidden.rename(path)
-    else:
-        to_disk(hidden)
-        os.replace(hidden, path)
-    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-        to_disk(path.parent)
-
-
-def discard(hidden: Path) -> None:
-    """Take away a hidden file or folder, if it is there."""
-    if hidden.is_dir() and not hidden.is_symlink():
-        shutil.rmtree(hidden, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            hidden.unlink(missing_ok=True)
-
-
-def to_disk(path: Path) -> None:
-    """Wait until the bytes of a file, or the names in a folder, are on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+        for above in sorted(inside, reverse=True):
+            with contextlib.suppress(OSError):
+                above.rmdir()  # succeeds on an empty one alone
 
 
 def sha256_of(*paths: Path) -> str:
     """SHA-256 (hex) over the bytes of files one after the other.
 
     Raises:
-        OSError: one cannot be read.
+        OSError: one cannot be read; its `filename` is that one.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -123,3 +138,34 @@ def sha256_of(*paths: Path) -> str:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _final(path: Path) -> Path:
+    """The place a name leads to, refused where nothing can be put."""
+    final = Path(os.path.realpath(path))
+    if final.exists() and not (final.is_file() or final.is_dir()):
+        raise OSError(errno.EINVAL, "it is neither a file nor a folder", str(path))
+    if final.is_file() and not os.access(final, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return final
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    if not path.is_dir():
+        _sync(path)
+        return
+    for inner in (*path.rglob("*"), path):
+        if inner.is_file():
+            _sync(inner)
+        elif inner.is_dir():
+            with contextlib.suppress(OSError):  # as above
+                _sync(inner)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -71,6 +71,7 @@ class TextSpec:
         blocks: number of encoder layers.
         longest: longest token sequence that the encoder accepts, special tokens included.
         parameters: number of parameters of the frozen encoder as METHOD counts them.
+        padded: whether every expression is padded to `longest`, as the encoder was trained.
     """
 
     source: str
@@ -79,6 +80,7 @@ class TextSpec:
     blocks: int
     longest: int
     parameters: int
+    padded: bool = False
 
 
 @dataclass

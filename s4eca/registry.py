@@ -94,6 +94,21 @@ TEXT_SOURCES = Table(
         "packaged": "s4eca.encoders.packaged:load_text",
     },
 )
+# Prefix -> ``shapes(identifier)``: the same encoder on the meta device, for counting; without weights or a network.
+VISION_SHAPES = Table(
+    "s4eca.vision_shapes",
+    {
+        "openclip": "s4eca.encoders.openclip:meta_vision",
+        "timm": "s4eca.encoders.timm_models:meta_vision",
+        "toy": "s4eca.encoders.toy:meta_vision",
+    },
+)
+TEXT_SHAPES = Table(
+    "s4eca.text_shapes",
+    {"openclip": "s4eca.encoders.openclip:meta_text", "toy": "s4eca.encoders.toy:meta_text"},
+)
+# Prefix -> the encoders that another package's source lists, `s4eca.encoders.catalog.Listed` each.
+ENCODER_LISTS = Table("s4eca.encoder_lists", {})
 # Library that a module's class, or one of its bases, comes from -> what wraps it.
 VISION_WRAPPERS = Table(
     "s4eca.vision_wrappers",
@@ -309,15 +324,49 @@ def wrapper(table: Table, module: Any, role: str) -> Any:
     )
 
 
-def _load(table: Table, source: str) -> Any:
-    prefix, colon, rest = source.partition(":")
-    if not colon or len(prefix) == 1:
-        return table.load("hf")(source)
+def prefix_of(source: str) -> str:
+    """The source that an identifier names; a plain one means ``hf``, and one letter is a drive of Windows."""
+    prefix, colon, _ = source.partition(":")
+    return prefix if colon and len(prefix) > 1 else "hf"
+
+
+def check_source(table: Table, source: str) -> str:
+    """The prefix of an identifier, if it is one of `VISION_SOURCES` or `TEXT_SOURCES`.
+
+    Raises:
+        EncoderError: it is not.
+    """
+    prefix = prefix_of(source)
     if prefix == "module":
         raise EncoderError(
             f"{source!r} stands for a module that was passed ready-made; pass it again as vision or text."
         )
     if prefix not in table:
+        role = "text" if table is TEXT_SOURCES else "vision"
         known = ", ".join(table)
-        raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of encoders; known: {known}.")
-    return table.load(prefix)(rest if prefix == "hf" else source)
+        raise EncoderError(f"{source!r} begins with {prefix!r}, which is no source of {role} encoders; known: {known}.")
+    return prefix
+
+
+def _load(table: Table, source: str) -> Any:
+    prefix = check_source(table, source)
+    encoder = table.load(prefix)(source.removeprefix("hf:") if prefix == "hf" else source)
+    if not table[prefix].startswith("s4eca."):
+        _check_outside(encoder, prefix, source, TextSpec if table is TEXT_SOURCES else VisionSpec)
+    return encoder
+
+
+def _check_outside(encoder: Any, prefix: str, source: str, spec: type[VisionSpec | TextSpec]) -> None:
+    """Refuse what another package's source gives instead of an encoder, or under a name that leads elsewhere."""
+    found = getattr(encoder, "spec", None)  # it may be anything
+    if not isinstance(found, spec):
+        raise EncoderError(
+            f"The source {prefix!r} gave {source!r} as an object of the class {type(encoder).__name__} without a "
+            f"{spec.__name__}; it must give an encoder, whose spec is one (docs/extending.md)."
+        )
+    name: str = found.source
+    if prefix_of(name) != prefix:
+        raise EncoderError(
+            f"The source {prefix!r} gave an encoder with spec.source {name!r} for {source!r}; it must begin with "
+            f"'{prefix}:', by which a saved adapter finds it again."
+        )

@@ -76,7 +76,7 @@ def flops(config: S4ECAConfig, *, batch: int = 1, cached: bool = False) -> Flops
 
 
 def flops_of(model: S4ECAModel, *, batch: int = 1, cached: bool = False, bare: int | None = None) -> Flops:
-    """Count the operations of a model where it is, by running it; gradients and training mode stay as they were.
+    """Count the operations of a model where it is, by running it; afterwards it is exactly as it was (`undisturbed`).
 
     Args:
         model: a model on any device.
@@ -90,22 +90,44 @@ def flops_of(model: S4ECAModel, *, batch: int = 1, cached: bool = False, bare: i
     """
     if cached and model.uncacheable is not None:
         raise ConfigError(f"These features cannot be cached: {model.uncacheable}.")
-    images, expressions = sample_inputs(model, batch)
-    encoders = batch * (bare_flops(model.vision, model.text, *sample_inputs(model, 1)) if bare is None else bare)
-    was, gradients = model.training, [(p, p.grad) for p in model.parameters()]
-    try:
-        with torch.enable_grad():
-            parts = _count(model.train(), images, expressions, cached)
-    finally:
-        model.train(was)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-    saved = 0
-    if cached:
-        with torch.no_grad(), counting() as counter:
-            model.encode(model.normalise(images))
-        saved = counter.get_total_flops()
+    with undisturbed(model):
+        images, expressions = sample_inputs(model, batch)
+        encoders = batch * (bare_flops(model.vision, model.text, *sample_inputs(model, 1)) if bare is None else bare)
+        parts = _count(model.train(), images, expressions, cached)
+        saved = 0
+        if cached:
+            with torch.no_grad(), counting() as counter:
+                model.encode(model.normalise(images))
+            saved = counter.get_total_flops()
     return Flops(encoders - saved, parts[0] - (encoders - saved), parts[1], parts[0] + parts[2], parts[1] + parts[3])
+
+
+@contextmanager
+def undisturbed(model: S4ECAModel) -> Iterator[None]:
+    """Inside, a model without gradients may run forward and backward in training mode; afterwards nothing shows it.
+
+    What is put back: every parameter's gradient, every buffer (batch norm's statistics), every module's training flag,
+    and the state of the random numbers where the model is.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    places = [(m, name, b) for m in model.modules() for name, b in m._buffers.items() if b is not None]
+    buffers = [(module, name, buffer, buffer.clone()) for module, name, buffer in places]
+    where = model.device
+    drawn = {"devices": []} if where.type in ("cpu", "meta") else {"devices": [where], "device_type": where.type}
+    with torch.random.fork_rng(**drawn), torch.inference_mode(False), torch.enable_grad():
+        for parameter, _ in gradients:
+            parameter.grad = None
+        try:
+            yield
+        finally:
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+            with torch.no_grad():
+                for module, name, buffer, value in buffers:
+                    module._buffers[name] = buffer.copy_(value)
+            for module, flag in flags:
+                module.training = flag
 
 
 def _count(model: S4ECAModel, images: Tensor, batch: TextBatch, cached: bool) -> tuple[int, int, int, int]:
@@ -138,9 +160,7 @@ def sample_inputs(model: Any, batch: int) -> tuple[Tensor, TextBatch]:
 
 def blank_text(text: Any, length: int, batch: int, device: Any) -> TextBatch:
     """Ids and mask of expressions as long as the encoder ever reads them."""
-    # A family that was trained on its full length gets it, whatever is asked.
-    whole = bool(getattr(getattr(text, "form", None), "whole", False))
-    length = text.spec.longest if whole else min(length, text.spec.longest)
+    length = text.spec.longest if text.spec.padded else min(length, text.spec.longest)
     ids = torch.ones(batch, length, dtype=torch.long, device=device)
     return TextBatch(ids, torch.ones(batch, length, dtype=torch.bool, device=device))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from s4eca.encoders.catalog import ENTRIES, HUB, Entry
+from s4eca.encoders.catalog import ENTRIES, HUB, Entry, listed
+from s4eca.registry import ENCODER_LISTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of encoders."""
-    rows = [describe(entry) for entry in ENTRIES if args.role in (None, entry.role)]
+    others = [dataclasses.asdict(row) for prefix in ENCODER_LISTS for row in listed(prefix)]
+    rows = [*map(describe, ENTRIES), *map(_of_other_package, others)]
+    rows = [row for row in rows if args.role in (None, row["role"])]
     print(json.dumps(rows, indent=2) if args.json else _table(rows))
     return 0
 
@@ -42,6 +46,12 @@ def describe(entry: Entry) -> dict[str, Any]:
     if entry.remark:
         row["remark"] = entry.remark
     return row
+
+
+def _of_other_package(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as `describe` gives it, of an encoder that another package lists."""
+    status = "installed" if row["available"] else "needs its source"
+    return {key: value for key, value in {**row, "status": status}.items() if key != "remark" or value}
 
 
 def _availability(entry: Entry) -> tuple[bool, str]:

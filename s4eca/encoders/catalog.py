@@ -14,6 +14,7 @@ from typing import Any
 
 from s4eca.encoders import catalog_libraries
 from s4eca.errors import EncoderError
+from s4eca.registry import ENCODER_LISTS, prefix_of
 
 HUB = "hub"
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -37,6 +38,7 @@ class Family:
         build: arguments of the model class (poolers are left out, for nothing reads them).
         settings: configuration values that every member of the family is built with.
         library: ``"hf"`` (transformers), ``"openclip"`` or ``"timm"``.
+        padded: of text, whether every expression is padded to the encoder's full length.
     """
 
     role: str
@@ -48,6 +50,7 @@ class Family:
     build: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     library: str = "hf"
+    padded: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,31 @@ class Entry:
         return (f"{user}/{repo}", file) if kind == HUB else None
 
 
+@dataclass(frozen=True)
+class Listed:
+    """One encoder that the source of another package lists (`registry.ENCODER_LISTS`), for tables and cards.
+
+    Attributes:
+        id: what the user writes, the source's prefix in front.
+        role: ``"vision"`` or ``"text"``.
+        family: model family, as in the encoder's spec.
+        parameters: number of parameters of the frozen encoder.
+        licence: licence of the weights.
+        source: where they come from, in words.
+        available: whether they can be loaded here without a network.
+        remark: what a user should know of it.
+    """
+
+    id: str
+    role: str
+    family: str
+    parameters: int
+    licence: str
+    source: str
+    available: bool = True
+    remark: str = ""
+
+
 FAMILIES: dict[str, Family] = {
     "dinov2": Family("vision", "Dinov2Model", "Dinov2Config", 1, interpolation="bicubic"),
     "dinov2_with_registers": Family(
@@ -119,7 +147,7 @@ FAMILIES: dict[str, Family] = {
     "clip_text_model": Family("text", "CLIPTextModel", "CLIPTextConfig"),
     "bert": Family("text", "BertModel", "BertConfig", build={"add_pooling_layer": False}),
     "roberta": Family("text", "RobertaModel", "RobertaConfig", build={"add_pooling_layer": False}),
-    "siglip_text_model": Family("text", "SiglipTextModel", "SiglipTextConfig"),
+    "siglip_text_model": Family("text", "SiglipTextModel", "SiglipTextConfig", padded=True),
     **{name: Family(**values) for name, values in catalog_libraries.FAMILIES.items()},
 }
 
@@ -341,3 +369,22 @@ def names(role: str) -> list[str]:
     """All identifiers of one role, aliases included."""
     known = [entry.id for entry in ENTRIES if entry.role == role]
     return known + [alias for alias, name in ALIASES.items() if name in known]
+
+
+def listed(prefix: str) -> tuple[Listed, ...]:
+    """What the source of another package lists; nothing where it lists nothing.
+
+    Raises:
+        ConfigError: its list cannot be imported.
+    """
+    return tuple(ENCODER_LISTS.load(prefix)) if prefix in ENCODER_LISTS else ()
+
+
+def licence(source: str, role: str) -> str | None:
+    """The licence of an encoder's weights, where this catalogue or the list of its source knows it.
+
+    Raises:
+        ConfigError: as for `listed`.
+    """
+    rows = (find(source, role), *(row for row in listed(prefix_of(source)) if (row.id, row.role) == (source, role)))
+    return next((row.licence for row in rows if row is not None), None)

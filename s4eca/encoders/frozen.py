@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Self
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from s4eca.encoders import behaviour
+from s4eca.errors import EncoderError
 from s4eca.protocols import Guest
 
 
@@ -22,6 +24,7 @@ class FrozenEncoder(nn.Module):
     """
 
     guest: Guest | None = None
+    spec: Any
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -69,9 +72,13 @@ class FrozenEncoder(nn.Module):
         """Role -> dotted names inside `backbone` of the modules that play it.
 
         Roles are ``query``, ``key``, ``value`` (``qkv`` where a library fuses the three), ``out``, ``fc1`` (all input
-        projections of a gated MLP), ``fc2`` of every block, and ``norm``, every LayerNorm of the encoder.
+        projections of a gated MLP), ``fc2`` of every block, and ``norm``, every LayerNorm of the encoder. A method that
+        puts something around a role refuses an encoder without it.
+
+        Raises:
+            EncoderError: this kind of encoder does not say it.
         """
-        raise NotImplementedError
+        raise EncoderError(f"{self._name} does not say which module plays which role (roles), and this is needed.")
 
     def split_projections(self) -> None:
         """Give query, key, value and output a linear layer each, in place, where a library keeps them in one.
@@ -85,8 +92,29 @@ class FrozenEncoder(nn.Module):
 
         The entry's first argument is the MLP's input (after the norm where norms come first); the exit's output is what
         goes on to the residual sum.
+
+        Raises:
+            EncoderError: this kind of encoder does not say it, or a block has no MLP of its own.
         """
-        raise NotImplementedError
+        del index
+        raise EncoderError(f"{self._name} does not say where its blocks have MLPs (mlp_ends), and this is needed.")
+
+    def block_module(self, index: int) -> nn.Module:
+        """The library's own module of a block, which is compiled where a run asks for it.
+
+        Here told by names: of the ancestors of the MLP's entry the last that stands in a list, else the outermost that
+        no other block has.
+        """
+        names = {module: name for name, module in self.backbone.named_modules()}
+        paths = [names[self.mlp_ends(block)[0]].split(".") for block in range(self.spec.blocks)]
+        path = paths.pop(index)
+        listed = [place for place, part in enumerate(path) if part.isdigit()]
+        shared = max((len(os.path.commonprefix([path, other])) for other in paths), default=0)
+        return self.backbone.get_submodule(".".join(path[: (listed[-1] if listed else shared) + 1]))
+
+    @property
+    def _name(self) -> str:
+        return f"An encoder of the class {type(self).__name__}"
 
     def block_beside_mlp(self, index: int, tokens: Any, side: Callable[[Tensor], Tensor]) -> Any:
         """One block with a branch parallel to its MLP.
@@ -95,22 +123,30 @@ class FrozenEncoder(nn.Module):
             index: the block.
             tokens: hidden states before it.
             side: the MLP's input (B, M, C) to what is added to its output, of the same shape.
+
+        Raises:
+            EncoderError: the block does not pass through its `mlp_ends`.
         """
         entry, exit_ = self.mlp_ends(index)
         seen: list[Tensor] = []
+        left: list[int] = []
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
             seen.append(args[0])
 
         def leave(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            return output + side(seen.pop())
+            left.append(len(seen))
+            return output + side(seen.pop()) if seen else output
 
         handles = [entry.register_forward_pre_hook(enter), exit_.register_forward_hook(leave)]
         try:
-            return self.block(index, tokens)  # type: ignore[operator]
+            after = self.block(index, tokens)  # type: ignore[operator]
         finally:
             for handle in handles:
                 handle.remove()
+        if left != [1] or seen:
+            raise EncoderError(f"{self._name} does not call the modules that its mlp_ends names for block {index}.")
+        return after
 
 
 def fingerprint(module: nn.Module) -> str:

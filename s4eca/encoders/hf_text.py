@@ -113,6 +113,7 @@ class HFText(HFEncoder):
             blocks=int(config.num_hidden_layers),
             longest=int(config.max_position_embeddings) - form.reserved(config),
             parameters=parameter_count(model),
+            padded=form.whole,
         )
 
     def layer(self, index: int) -> nn.Module:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from s4eca.encoders import catalog
 from s4eca.encoders.preprocessing import read_normalisation
 from s4eca.errors import EncoderError
 from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.registry import TEXT_SHAPES, TEXT_SOURCES, VISION_SHAPES, VISION_SOURCES, Table, check_source, prefix_of
 
-# Prefixes of identifiers whose library builds its own models.
-_LIBRARIES = {"openclip": "s4eca.encoders.openclip", "timm": "s4eca.encoders.timm_models"}
+# Sources whose encoders the catalogue or a config.json describes.
+_DESCRIBED = ("hf", "packaged")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ def vision_spec(source: str) -> VisionSpec:
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
-    if _of_other_library(source) and catalog.find(source, "vision") is None:
-        spec: VisionSpec = _from_library(source, "vision").spec
+    shapes = None if catalog.find(source, "vision") else _shapes(VISION_SHAPES, source)
+    if shapes is not None:
+        spec: VisionSpec = shapes(source).spec
         return spec
     found = _described(source, "vision")
     form = catalog.FAMILIES[found.family]
@@ -71,8 +72,9 @@ def text_spec(source: str) -> TextSpec:
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
-    if _of_other_library(source) and catalog.find(source, "text") is None:
-        spec: TextSpec = _from_library(source, "text").spec
+    shapes = None if catalog.find(source, "text") else _shapes(TEXT_SHAPES, source)
+    if shapes is not None:
+        spec: TextSpec = shapes(source).spec
         return spec
     found = _described(source, "text")
     sizes = found.sizes
@@ -85,6 +87,7 @@ def text_spec(source: str) -> TextSpec:
         blocks=int(sizes["num_hidden_layers"]),
         longest=int(sizes["max_position_embeddings"]) - reserved,
         parameters=found.parameters,
+        padded=catalog.FAMILIES[found.family].padded,
     )
 
 
@@ -92,17 +95,17 @@ def vision_encoder(source: str) -> Any:
     """The wrapper of a vision encoder on the meta device: shapes, names and roles, no weights.
 
     Args:
-        source: an identifier of `encoders/catalog.py`, ``toy:vision``, or a directory with a config.json.
+        source: an identifier of `encoders/catalog.py` or of a source that tells shapes (`registry.VISION_SHAPES`), or a
+            directory with a config.json.
 
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
     from s4eca.encoders import hf
 
-    if source == "toy:vision":
-        return _toys()[0]
-    if _of_other_library(source):
-        return _from_library(source, "vision")
+    shapes = _shapes(VISION_SHAPES, source)
+    if shapes is not None:
+        return shapes(source)
     found = _described(source, "vision")
     model = build_on_meta(found.family, found.sizes)
     return hf.VISION[found.family](model, source.removeprefix("hf:"), found.normalisation)
@@ -112,38 +115,25 @@ def text_encoder(source: str) -> Any:
     """The wrapper of a text encoder on the meta device; it has no tokenizer.
 
     Args:
-        source: an identifier of `encoders/catalog.py`, ``toy:text``, or a directory with a config.json.
+        source: an identifier of `encoders/catalog.py` or of a source that tells shapes (`registry.TEXT_SHAPES`), or a
+            directory with a config.json.
 
     Raises:
         EncoderError: unknown identifier, or a directory without a usable config.json.
     """
     from s4eca.encoders import hf
 
-    if source == "toy:text":
-        return _toys()[1]
-    if _of_other_library(source):
-        return _from_library(source, "text")
+    shapes = _shapes(TEXT_SHAPES, source)
+    if shapes is not None:
+        return shapes(source)
     found = _described(source, "text")
     return hf.TEXT[found.family](build_on_meta(found.family, found.sizes), None, source.removeprefix("hf:"))
 
 
-def _toys() -> tuple[Any, Any]:
-    from s4eca.encoders.toy import toy_pair
-
-    vision, text = toy_pair()
-    return vision.to("meta"), text.to("meta")
-
-
-def _of_other_library(source: str) -> bool:
-    return source.partition(":")[0] in _LIBRARIES
-
-
-def _from_library(source: str, role: str) -> Any:
-    """The wrapper of an encoder of open_clip or timm on the meta device."""
-    make = getattr(import_module(_LIBRARIES[source.partition(":")[0]]), f"meta_{role}", None)
-    if make is None:
-        raise EncoderError(f"{source} is no {role} encoder; timm has vision encoders alone.")
-    return make(source)
+def _shapes(table: Table, source: str) -> Callable[[str], Any] | None:
+    """What makes the encoders of an identifier's source without weights; None where its source has no such thing."""
+    prefix = prefix_of(source)
+    return table.load(prefix) if prefix in table else None
 
 
 def build_on_meta(family: str, sizes: dict[str, Any]) -> Any:
@@ -213,10 +203,13 @@ def _read_config(folder: Path, role: str) -> tuple[str, dict[str, Any]]:
 
 
 def _unknown(source: str, role: str) -> EncoderError:
-    if source.startswith("peft:"):
+    prefix = check_source(VISION_SOURCES if role == "vision" else TEXT_SOURCES, source)
+    if prefix not in _DESCRIBED:
+        # What peft put inside an encoder is noted in a saved adapter, beside the encoder's own name.
+        saved = ", or s4eca budget --adapter FOLDER of a saved one" if prefix == "peft" else ""
         return EncoderError(
-            f"{source} is a peft folder, which is counted with its weights: s4eca.budget(model) of a model that stands "
-            "on it, or s4eca budget --adapter FOLDER of a saved one."
+            f"{source} is of the source {prefix!r}, whose encoders are counted with their weights: s4eca.budget(model) "
+            f"of a model that stands on it{saved}."
         )
     known = catalog.names(role)
     other = "text" if role == "vision" else "vision"
@@ -231,25 +224,15 @@ def cached_snapshot(name: str, config: str = "config.json") -> Path | None:
     """Folder of a hub checkpoint that is already on this machine, or None; the hub's cache is only looked at.
 
     Args:
-        name: hub id.
+        name: hub id; None comes back for what is none.
         config: the file that says what the checkpoint is; without it the folder does not count.
     """
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        return None
-    folder = hub_cache() / f"models--{name.replace('/', '--')}"
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
     try:
-        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
-    except OSError:
+        found = try_to_load_from_cache(name, config)
+    except HFValidationError:
         return None
-    snapshot = folder / "snapshots" / revision
-    return snapshot if (snapshot / config).is_file() else None
-
-
-def hub_cache() -> Path:
-    """Where the hub's client keeps what it downloaded, by the environment variables it goes by itself."""
-    if "HF_HUB_CACHE" in os.environ:
-        return Path(os.environ["HF_HUB_CACHE"])
-    home = os.environ.get("HF_HOME")
-    if home:
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface" / "hub"
+    # A cached answer that there is no such file is neither a path nor None.
+    return Path(found.removesuffix(config)) if isinstance(found, str) else None

@@ -137,10 +137,15 @@ def split_fused(module: nn.Module) -> None:
             continue
         biases: tuple[Tensor | None, ...] = (None,) * 3 if fused.bias is None else fused.bias.chunk(3)
         beside: Any = attention
-        if getattr(attention, "q_bias", None) is not None:
+        if biased_beside(attention):
             biases = (beside.q_bias, None, beside.v_bias)
             beside.q_bias = beside.k_bias = beside.v_bias = None
         beside.qkv = _settled(SplitProjection(_cut(fused.weight, biases)), fused)
+
+
+def biased_beside(attention: Any) -> bool:
+    """Whether a library keeps the biases of query and value beside the fused layer (EVA, SwinV2)."""
+    return getattr(attention, "q_bias", None) is not None
 
 
 def _cut(weight: Tensor, biases: tuple[Tensor | None, ...]) -> tuple[nn.Linear, nn.Linear, nn.Linear]:

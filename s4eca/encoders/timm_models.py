@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from s4eca.encoders.checkpoints import load_strictly
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.roles import named_roles
-from s4eca.encoders.split_attention import SplitProjection, split_fused
+from s4eca.encoders.split_attention import SplitProjection, biased_beside, split_fused
 from s4eca.encoders.timm_files import Checkpoint
 from s4eca.errors import EncoderError
 from s4eca.protocols import Tokens, VisionSpec
@@ -116,7 +116,7 @@ class TimmVision(FrozenEncoder):
         attention: Any = self.backbone.get_submodule(name.rpartition(".")[0])
         if isinstance(attention.qkv, SplitProjection):
             return False
-        return getattr(attention, "q_bias", None) is None or bool(getattr(attention, "qkv_bias_separate", False))
+        return not biased_beside(attention) or bool(getattr(attention, "qkv_bias_separate", False))
 
     def at(self, index: int) -> Any:
         """The library's module of a block."""

@@ -52,6 +52,18 @@ def toy_pair(
         return ToyVision(depths, channels, patch, 0 if stages else prefix, merge), ToyText(text_blocks, width)
 
 
+def meta_vision(source: str) -> ToyVision:
+    """The vision encoder of the usual pair without weights; `source` is ``toy:vision``."""
+    del source
+    return toy_pair()[0].to("meta")
+
+
+def meta_text(source: str) -> ToyText:
+    """The text encoder of the usual pair without weights; `source` is ``toy:text``."""
+    del source
+    return toy_pair()[1].to("meta")
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     keep = None if mask is None else mask[:, None, :]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keep)

@@ -47,13 +47,13 @@ def load_pair(
 
 
 def _place(ready: Mapping[str, Any]) -> torch.device | None:
-    """Where encoders lie that were passed ready-made; None where there are none.
+    """Where encoders lie that were passed ready-made, by their role; None where there are none.
 
     Raises:
-        ConfigError: they lie apart.
+        ConfigError: they lie apart, or one of them in pieces.
     """
-    places = {role: next(encoder.parameters()).device for role, encoder in ready.items()}
-    if len(set(places.values())) > 1:
-        said = ", ".join(f"{ready[role].spec.source} ({role}) on {device}" for role, device in places.items())
-        raise ConfigError(f"The encoders lie apart: {said}; move one to the device of the other first.")
-    return next(iter(places.values()), None)
+    places = [(role, str(p.device)) for role, encoder in ready.items() for p in encoder.parameters()]
+    if len({device for _, device in places}) > 1:
+        said = ", ".join(f"{ready[role].spec.source} ({role}) on {device}" for role, device in dict.fromkeys(places))
+        raise ConfigError(f"The encoders lie apart ({said}); move all to one device first.")
+    return torch.device(places[0][1]) if places else None

@@ -181,14 +181,8 @@ def check_ready(config: S4ECAConfig, *encoders: Any) -> None:
 
 
 def blocks(encoder: Any) -> list[nn.Module]:
-    """The library's own modules of an encoder's blocks: of the MLP's ancestors the last that stands in a list."""
-    names = {module: name for name, module in encoder.backbone.named_modules()}
-    found = []
-    for index in range(encoder.spec.blocks):
-        path = names[encoder.mlp_ends(index)[0]].split(".")
-        last = max(place for place, part in enumerate(path) if part.isdigit())
-        found.append(encoder.backbone.get_submodule(".".join(path[: last + 1])))
-    return found
+    """The library's own modules of an encoder's blocks."""
+    return [encoder.block_module(index) for index in range(encoder.spec.blocks)]
 
 
 def _compile(module: nn.Module, running: Running, dynamic: bool | None) -> None:

@@ -6,12 +6,12 @@ from `adapter_config.json` and from the catalogue of encoders. What is not known
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from s4eca.adapters.base import Method
 from s4eca.encoders import catalog
@@ -32,8 +32,6 @@ other
 LICENCES = frozenset(_LICENCES.split())
 NOT_STATED = "not stated"
 _METRICS = {"miou": "mean_iou", "oiou": "overall_iou"}
-_PLAIN = re.compile(r"[A-Za-z][\w./-]*")
-_WORDS_OF_YAML = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -48,7 +46,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
     card, config = note["card"], note["config"]
     lines = [
         "---",
-        *_yaml(metadata(note)),
+        yaml.safe_dump(metadata(note), sort_keys=False, allow_unicode=True, width=math.inf).rstrip(),
         "---",
         "",
         f"# {_line(card['name'])}",
@@ -134,7 +132,9 @@ def _own_fields(note: dict[str, Any]) -> dict[str, Any]:
         {"role": role, "source": _line(e["source"]), "license": _line(_licence_of(role, e["source"]))}
         for role, e in note["encoders"].items()
     ]
-    counted = {key: value for key, value in card["budget"].items() if _a_number(value)}
+    # Plain numbers: YAML knows none of numpy's.
+    plain = {key: value for key, value in card["budget"].items() if _a_number(value)}
+    counted = {_line(key): int(value) if isinstance(value, int) else float(value) for key, value in plain.items()}
     return {
         "method": config["method"],
         "mode": config["mode"],
@@ -206,8 +206,7 @@ def _encoders(encoders: dict[str, Any]) -> list[str]:
 
 
 def _licence_of(role: str, source: str) -> str:
-    entry = catalog.find(source, role)
-    return entry.licence if entry else "not known to s4eca; see its source"
+    return catalog.licence(source, role) or "not known to s4eca; see its source"
 
 
 def _encoder_licences(encoders: dict[str, Any]) -> list[str]:
@@ -270,9 +269,12 @@ def _results(card: dict[str, Any]) -> list[dict[str, Any]]:
     listed = card.get("datasets") or ()
     name = _line(listed[0] if listed else re.split(r"[(;,]|\.\s|\s(?:train|val|test)\w*\b", card["data"])[0])[:80]
     dataset = {"type": name if listed else _slug(name) or "unknown", "name": name or NOT_STATED}
-    task = {"type": "image-segmentation", "name": "Referring segmentation"}
     return [
-        {"task": task, "dataset": {**dataset, **({"split": split} if split else {})}, "metrics": metrics}
+        {
+            "task": {"type": "image-segmentation", "name": "Referring segmentation"},
+            "dataset": {**dataset, **({"split": split} if split else {})},
+            "metrics": metrics,
+        }
         for split, metrics in by_split.items()
     ]
 
@@ -302,33 +304,3 @@ def _slug(text: str, longest: int = 80) -> str:
     """Small letters, digits, dots and single dashes; cut between words."""
     words = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
     return words if len(words) <= longest else words[:longest].rpartition("-")[0] or words[:longest]
-
-
-def _yaml(values: dict[str, Any], indent: str = "") -> list[str]:
-    """Block YAML of nested dicts, lists and scalars; JSON's quoted strings are YAML's double-quoted ones."""
-    lines: list[str] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}:", *_yaml(value, indent + "  ")]
-        elif isinstance(value, list):
-            lines += [f"{indent}{key}:", *_yaml_items(value, indent)]
-        else:
-            lines.append(f"{indent}{key}: {_scalar(value)}")
-    return lines
-
-
-def _yaml_items(items: Iterable[Any], indent: str) -> list[str]:
-    lines: list[str] = []
-    for item in items:
-        if isinstance(item, dict):
-            inner = _yaml(item, indent + "  ")
-            lines += [f"{indent}- {inner[0].lstrip()}", *inner[1:]]
-        else:
-            lines.append(f"{indent}- {_scalar(item)}")
-    return lines
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
-        return value
-    return json.dumps(value, ensure_ascii=False)

@@ -7,10 +7,8 @@ pickle is in the path.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
+import warnings
 from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import AdapterFolderError, ConfigError
+from s4eca.files import sha256_of, write_together
 from s4eca.layers.trainable import current_names, trainable_state
 from s4eca.registry import own_settings
 from s4eca.saved.card import write_card
@@ -74,7 +73,7 @@ class Card:
 
 
 def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
-    """Write the adapter folder; every file is written aside first, and only then do all move into place.
+    """Write the adapter folder: a new one appears whole, and in one that is there all files are on the disk first.
 
     Args:
         model: the model whose adapter and decoder are saved.
@@ -91,7 +90,7 @@ def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype
     if dtype not in DTYPES:
         raise AdapterFolderError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
     card = card or Card()
-    tensors = {k: v.detach().to("cpu", DTYPES[dtype]).contiguous() for k, v in trainable_state(model).items()}
+    tensors = {name: _stored(tensor, DTYPES[dtype]) for name, tensor in trainable_state(model).items()}
     note = describe(model, card)
     files = {
         WEIGHTS: to_bytes(tensors, metadata={"library": "s4eca"}),
@@ -99,12 +98,19 @@ def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype
         CARD: write_card(note, sum(t.numel() for t in tensors.values()), dtype).encode(),
     }
     files.update(model.adapter.extra_files(model.vision, model.text, DTYPES[dtype]))
+    # Sub-folders of another method, if this folder holds its adapter so far, would belong to nothing.
+    stale = [name for name in EXTRA if name not in files and (folder / CONFIG).exists()]
     try:
-        _write_together(folder, files)
+        write_together(folder, files, without=stale)
     except OSError as error:
         reason = error.strerror or error
         raise AdapterFolderError(f"The adapter folder {folder} cannot be written: {reason}.") from error
     return folder
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor as the file holds it; what counts or tells (whole numbers, booleans) keeps its own type."""
+    return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
 
 
 def describe(model: Attached, card: Card) -> dict[str, Any]:
@@ -127,8 +133,8 @@ def describe(model: Attached, card: Card) -> dict[str, Any]:
 
 def _inside(encoder: Any) -> dict[str, Any]:
     """What an encoder holds: its size, and the note of a peft adapter inside it where there is one."""
-    guest = getattr(encoder, "guest", None)
-    return {"parameters": encoder.spec.parameters, **({} if guest is None else {"peft": guest.note})}
+    guest = {} if encoder.guest is None else {"peft": encoder.guest.note}
+    return {"parameters": encoder.spec.parameters, **guest}
 
 
 def preprocessing(model: Attached) -> dict[str, Any]:
@@ -207,13 +213,11 @@ def restore(folder: Path | str, build: Callable[[S4ECAConfig, dict[str, Any]], M
 
 def sha256(folder: Path | str) -> str:
     """Hash (hex) of weights and config together: the identity of a saved adapter."""
-    digest = hashlib.sha256()
-    for name in (WEIGHTS, CONFIG):
-        try:
-            digest.update((Path(folder) / name).read_bytes())
-        except OSError as error:
-            raise AdapterFolderError(f"{folder} is no adapter folder: {name} cannot be read.") from error
-    return digest.hexdigest()
+    try:
+        return sha256_of(Path(folder) / WEIGHTS, Path(folder) / CONFIG)
+    except OSError as error:
+        name = Path(str(error.filename)).name
+        raise AdapterFolderError(f"{folder} is no adapter folder: {name} cannot be read.") from error
 
 
 def tensor_table(path: Path) -> dict[str, int]:
@@ -298,7 +302,16 @@ def fill(path: Path, model: Attached, tensors: dict[str, Tensor]) -> None:
             raise AdapterFolderError(f"{path} has an unknown tensor {name}.")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(_whole(path, name, tensors[name]) if not tensor.is_floating_point() else tensors[name])
+
+
+def _whole(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """Whole numbers, which versions before 0.2 wrote in the floating-point type of the file."""
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        most = int(torch.finfo(tensor.dtype).max)
+        warnings.warn(f"{path} holds {name} as {tensor.dtype}, beyond its {most}, which is taken for it.", stacklevel=3)
+        tensor = tensor.nan_to_num(nan=0.0)
+    return tensor
 
 
 def _settings(path: Path, values: dict[str, Any]) -> S4ECAConfig:
@@ -335,30 +348,3 @@ def _same_keys(path: Path, where: str, found: Any, known: set[str], optional: Se
         raise AdapterFolderError(f"{path} lacks the key {where}{key}.")
     for key in sorted(set(found) - known):
         raise AdapterFolderError(f"{path} has an unknown key {where}{key}.")
-
-
-def _write_together(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files or, as far as the file system lets us, none; folders made for them go away with them."""
-    paths = {name: folder / name for name in files}
-    partials = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in paths.items()}
-    # Sub-folders of another method, if this folder holds its adapter so far, would belong to nothing.
-    stale = [folder / name for name in EXTRA if name not in files and (folder / CONFIG).exists()]
-    made = [place for place in (folder, *{path.parent for path in paths.values()} - {folder}) if not place.exists()]
-    try:
-        for name, data in files.items():
-            partials[name].parent.mkdir(parents=True, exist_ok=True)
-            with partials[name].open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        for name, path in paths.items():
-            os.replace(partials[name], path)
-        for path in stale:
-            path.unlink(missing_ok=True)
-    finally:
-        for partial in partials.values():
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-        for place in (*(path.parent for path in stale), *reversed(made)):
-            with contextlib.suppress(OSError):
-                place.rmdir()  # succeeds on an empty one alone

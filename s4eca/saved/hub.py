@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from yaml import YAMLError
 
 from s4eca._version import __version__
 from s4eca.errors import AdapterFolderError
+from s4eca.files import staged
 from s4eca.saved.card import LICENCES, write_card
 from s4eca.saved.folder import CARD, CONFIG, WEIGHTS, Attached, Card, read_config, save, sha256, tensor_table
 
@@ -192,17 +192,15 @@ def pull(repo_id: str, folder: Path | str, revision: str | None = None, token: s
     source = fetch(repo_id, revision, token)
     read_config(source)
     tensor_table(source / WEIGHTS)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    names = (path.relative_to(source).as_posix() for path in source.rglob("*"))
     try:
-        for path in sorted(path for path in source.rglob("*") if _is_ours(path.relative_to(source).as_posix())):
-            target = partial / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with staged(folder) as partial:
+            for name in filter(_is_ours, names):
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, partial / name)
     except OSError as error:
         raise AdapterFolderError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

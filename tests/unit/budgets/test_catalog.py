@@ -197,7 +197,7 @@ def test_directory_without_config_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_in_the_hubs_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     folder = tmp_path / "models--someone--tiny"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("abc")
@@ -205,3 +205,13 @@ def test_checkpoint_in_the_hubs_cache_is_found(tmp_path: Path, monkeypatch: pyte
     values = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     _directory(folder / "snapshots" / "abc", values)
     assert meta.text_spec("someone/tiny").width == 32
+    assert meta.cached_snapshot("someone/tiny") == folder / "snapshots" / "abc"
+    (folder / ".no_exist" / "abc").mkdir(parents=True)
+    (folder / ".no_exist" / "abc" / "model.bin").touch()
+    for name, file in (("someone/tiny", "model.bin"), ("someone/tiny", "other.json"), ("someone/other", "config.json")):
+        assert meta.cached_snapshot(name, file) is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "/etc", "~/x", "a/b/c", "models--someone--tiny", "a b/c", "x" * 300, "../x"])
+def test_what_is_no_hub_id_is_in_no_cache(name: str) -> None:
+    assert meta.cached_snapshot(name) is None

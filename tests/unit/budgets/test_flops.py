@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s4eca.budgets.flops import Flops, bare_flops, counting, cut, flops, flops_of, sample_inputs
+from s4eca.budgets.flops import Flops, bare_flops, blank_text, counting, cut, flops, flops_of, sample_inputs
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import ConfigError
 from s4eca.model.model import S4ECAModel
+from s4eca.registry import load_text_encoder
 
 TOY = S4ECAConfig(
     image_size=32, width=12, vision_sites=3, text_sites=2, text_length=8, decoder_width=16, decoder_heads=4
@@ -126,13 +129,82 @@ def test_a_cut_graph_gives_the_same_gradients() -> None:
         torch.testing.assert_close(parted, whole)
 
 
-def test_counting_leaves_a_model_as_it_was() -> None:
+def lived_in(method: str) -> S4ECAModel:
+    """A model in the middle of a training: gradients, statistics, and a part that was put into eval mode by hand."""
+    model, _ = toy(method=method)
+    torch.manual_seed(3)
+    for parameter in model.decoder.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    for name, buffer in model.adapter.named_buffers():
+        buffer.copy_(torch.rand(buffer.shape) if buffer.is_floating_point() else torch.tensor(70_001))
+        assert name
+    model.train()
+    next(module for module in model.decoder.modules() if not list(module.children())).eval()
+    return model
+
+
+def state(model: S4ECAModel) -> dict[str, Any]:
+    """All that can be seen of a model, and the random numbers."""
+    found: dict[str, Any] = {"rng": torch.get_rng_state()}
+    for name, parameter in model.named_parameters():
+        found |= {f"{name} itself": id(parameter), name: parameter.detach().clone(), f"{name}.grad": parameter.grad}
+        found[f"{name} learns"] = parameter.requires_grad
+        if parameter.grad is not None:
+            found[f"{name}.grad values"] = parameter.grad.clone()
+    for name, buffer in model.named_buffers():
+        found |= {f"{name} itself": id(buffer), name: buffer.clone()}
+    return found | {f"{name} trains": module.training for name, module in model.named_modules()}
+
+
+def same(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+@pytest.mark.parametrize("method", ["s4eca", "detris", "etris", "adaptformer", "lora", "full"])
+def test_counting_leaves_a_model_as_it_was(method: str) -> None:
+    """Gradients are neither lost nor added to, batch norm's statistics stand still, no random number is drawn."""
+    model = lived_in(method)
+    dropout = torch.nn.Dropout(0.5)
+    model.decoder.register_forward_hook(lambda module, args, output: dropout(output))
+    before = state(model)
+    flops_of(model, bare=1)
+    after = state(model)
+    assert before.keys() == after.keys()
+    assert [name for name in before if not same(before[name], after[name])] == []
+
+
+def test_a_count_that_fails_leaves_it_too() -> None:
+    model = lived_in("detris")
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    before = state(model)
+    handle = model.decoder.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        flops_of(model, bare=1)
+    handle.remove()
+    after = state(model)
+    assert [name for name in before if not same(before[name], after[name])] == []
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_a_model_is_counted_where_gradients_are_off(guard: Any) -> None:
     model, bare = toy()
     model.eval()
-    before = [p.detach().clone() for p in model.parameters()]
-    flops_of(model, bare=bare)
+    with guard():
+        found = flops_of(model, bare=bare)
+    assert found == of()
     assert not model.training and all(p.grad is None for p in model.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_an_encoder_that_pads_is_counted_at_its_full_length(hub: Any) -> None:
+    """Of SigLIP every position is calculated, whatever the length that is asked for."""
+    siglip, clip = (load_text_encoder(str(hub(name))) for name in ("siglip-text", "clip-text"))
+    assert siglip.spec.padded and not clip.spec.padded
+    for text in (siglip, clip):
+        words = text.tokenize(["the ship " * 20], 8)
+        assert blank_text(text, 8, 1, "cpu").ids.shape == words.ids.shape
 
 
 def test_what_cannot_be_cached_is_refused() -> None:

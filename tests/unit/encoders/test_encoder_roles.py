@@ -8,8 +8,11 @@ from tiny_hub import TEXT, VISION
 from torch import nn
 
 from s4eca.encoders import meta
+from s4eca.encoders.frozen import FrozenEncoder
 from s4eca.encoders.hf import load_text, load_vision
-from s4eca.encoders.toy import toy_pair
+from s4eca.encoders.toy import ToyVision, toy_pair
+from s4eca.errors import EncoderError
+from s4eca.model.model import attach
 
 
 @pytest.fixture(params=["toy:vision", "toy:stages", "toy:text", *VISION, *TEXT])
@@ -86,3 +89,46 @@ def test_a_branch_sees_what_the_mlp_sees(encoder):
         assert torch.allclose(encoder.block_beside_mlp(index, tokens, again).values, expected, atol=1e-6)
         assert torch.equal(encoder.block(index, tokens).values, after.values), "a hook was left behind"
         tokens = after
+
+
+def silent() -> ToyVision:
+    """A vision encoder that keeps to the least of the contract: it steps, and says nothing of its insides."""
+
+    class Silent(ToyVision):
+        roles = FrozenEncoder.roles
+        mlp_ends = FrozenEncoder.mlp_ends
+
+    vision = toy_pair()[0]
+    vision.__class__ = Silent
+    return vision
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda e: attach(e, toy_pair()[1], method="lora", image_size=28), r"class Silent does not say .*\(roles\)"),
+        (lambda e: e.block_beside_mlp(0, e.embed(torch.zeros(1, 3, 28, 28)), lambda x: x), r"Silent .*\(mlp_ends\)"),
+        (lambda e: e.block_module(0), r"does not say where its blocks have MLPs \(mlp_ends\)"),
+    ],
+)
+def test_an_encoder_that_says_nothing_of_its_insides_is_named(ask, said):
+    with pytest.raises(EncoderError, match=said):
+        ask(silent())
+
+
+def test_an_encoder_without_roles_carries_s4eca():
+    model = attach(silent(), toy_pair()[1], image_size=28, width=8, decoder_width=16, decoder_heads=4)
+    assert model(torch.zeros(1, 3, 28, 28), ["a ship"]).shape[:2] == (1, 1)
+
+
+@pytest.mark.parametrize("ends", [("fc1", "elsewhere"), ("elsewhere", "fc2"), ("elsewhere", "elsewhere")])
+def test_a_branch_that_a_block_passes_by_is_no_silence(ends):
+    """Without the check an adapter beside the MLP would change nothing, and nobody would know."""
+    vision = toy_pair()[0]
+    layer = vision.body.layers[0]
+    layer.elsewhere = torch.nn.Identity()
+    vision.mlp_ends = lambda index: tuple(getattr(layer, name) for name in ends)
+    tokens = vision.embed(torch.randn(1, 3, 28, 28))
+    with pytest.raises(EncoderError, match="does not call the modules that its mlp_ends names for block 0"):
+        vision.block_beside_mlp(0, tokens, lambda x: x)
+    assert not layer.fc1._forward_pre_hooks and not layer.fc2._forward_hooks

@@ -139,10 +139,22 @@ def test_a_module_that_came_from_nowhere_is_asked_for_again(hub, tmp_path):
 def test_adapters_go_where_the_modules_are(hub):
     folder = str(hub("bert"))
     vision, text = library(str(hub("dinov2"))).to("meta"), library(folder)
-    with pytest.raises(ConfigError, match=r"lie apart \(.*dinov2 on meta, .*bert on cpu\)"):
+    with pytest.raises(ConfigError, match=r"lie apart \(.*dinov2 \(vision\) on meta, .*bert \(text\) on cpu\)"):
         attach(vision=vision, text=(text, tokenizer(folder)), **SIZES)
     model = attach(vision=vision, text=folder, **SIZES)
     assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+def test_both_encoders_of_one_checkpoint_may_lie_apart_too(hub):
+    """Their source is the same; so may one encoder be in pieces, as device maps cut it."""
+    folder = str(hub("clip-whole"))
+    whole, apart = library(folder), library(folder).to("meta")
+    with pytest.raises(ConfigError, match=r"clip-whole \(vision\) on meta, .*clip-whole \(text\) on cpu"):
+        attach(vision=apart, text=(whole, tokenizer(folder)), **SIZES)
+    pieces = library(folder)
+    pieces.vision_model.encoder.layers[1].to("meta")
+    with pytest.raises(ConfigError, match=r"clip-whole \(vision\) on cpu, .*clip-whole \(vision\) on meta"):
+        attach(vision=pieces, text=str(hub("bert")), **SIZES)
 
 
 @pytest.mark.parametrize("name", VISION)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -16,8 +18,7 @@ from s4eca.encoders.toy import toy_pair
 from s4eca.errors import AdapterFolderError, S4ECAError
 from s4eca.layers.trainable import trainable_state
 from s4eca.model.model import S4ECAModel
-from s4eca.saved import folder as adapter_folder
-from s4eca.saved.folder import CARD, CONFIG, WEIGHTS, Card, read_config, save, sha256, tensor_table
+from s4eca.saved.folder import CARD, CONFIG, WEIGHTS, Card, fill, read_config, save, sha256, tensor_table
 
 SAID = ["the red roof", "field"]
 
@@ -233,7 +234,7 @@ def test_a_full_disk_leaves_the_old_files_whole(fails_at, folder, toy_model, mon
     """Weights, note and card are each written aside; a file that could not be written keeps its old content."""
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     calls = []
-    real = adapter_folder.os.replace
+    real = os.replace
 
     def replace(source, target):
         calls.append(target)
@@ -241,7 +242,7 @@ def test_a_full_disk_leaves_the_old_files_whole(fails_at, folder, toy_model, mon
             raise OSError(28, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(adapter_folder.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(AdapterFolderError, match="cannot be written: No space left on device"):
         save(toy_model(decoder_detail=4, seed=9), folder)
     assert sorted(p.name for p in folder.iterdir()) == sorted(before)
@@ -252,7 +253,7 @@ def test_a_full_disk_leaves_no_new_folder_that_loads(model, tmp_path, monkeypatc
     def fsync(number):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(adapter_folder.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(AdapterFolderError, match="No space left on device"):
         save(model, tmp_path / "new")
     assert not list((tmp_path / "new").glob("*"))
@@ -273,3 +274,53 @@ def test_the_hash_is_of_weights_and_note(folder, tmp_path):
     assert sha256(copy) == sha256(folder)
     retensor(copy, lambda t: t["adapter.queries"].add_(1e-3))
     assert sha256(copy) != sha256(folder)
+
+
+# What stands for a method with batch norm: a count and a boolean beside its weights.
+COUNTED = 70_001
+
+
+def with_buffers(model):
+    model.adapter.register_buffer("seen", torch.tensor(COUNTED))
+    model.adapter.register_buffer("used", torch.tensor([True, False]))
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_whole_numbers_keep_their_type(dtype, toy_model, tmp_path):
+    tensors = load_file(save(with_buffers(toy_model(seed=3)), tmp_path / "a", dtype=dtype) / WEIGHTS)
+    assert tensors["adapter.seen"].dtype == torch.int64 and tensors["adapter.seen"] == COUNTED
+    assert tensors["adapter.used"].dtype == torch.bool
+    assert {t.dtype for name, t in tensors.items() if name not in ("adapter.seen", "adapter.used")} == {
+        getattr(torch, dtype)
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [0, 220, 70_001])
+def test_whole_numbers_written_as_fractions_load(dtype, count, toy_model, tmp_path):
+    """As versions before 0.2 wrote them; what their type could not hold is its largest number, and said."""
+    folder = save(with_buffers(toy_model(seed=3)), tmp_path / "a")
+    written = torch.tensor(count).to(dtype)
+    retensor(folder, lambda t: t.update({"adapter.seen": written, "adapter.used": t["adapter.used"].to(dtype)}))
+    model = with_buffers(toy_model(seed=4))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fill(folder / WEIGHTS, model, load_file(folder / WEIGHTS))
+    fits = bool(written.isfinite())
+    assert model.adapter.seen.dtype == torch.int64 and model.adapter.used.tolist() == [True, False]
+    assert int(model.adapter.seen) == (int(written) if fits else 65504)
+    assert ["adapter.seen" in str(warning.message) for warning in said] == ([] if fits else [True])
+
+
+@pytest.mark.parametrize("method", ["detris", "etris"])
+def test_the_count_of_batch_norm_comes_back(method, toy_model, tmp_path):
+    model = toy_model(method=method)
+    counts = [m.num_batches_tracked for m in model.adapter.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert counts
+    for count in counts:
+        count.fill_(COUNTED)
+    model.save_pretrained(tmp_path / "a", dtype="float16")
+    other = toy_model(method=method)
+    fill(tmp_path / "a" / WEIGHTS, other, load_file(tmp_path / "a" / WEIGHTS))
+    assert all(m.num_batches_tracked == COUNTED for m in other.adapter.modules() if isinstance(m, torch.nn.BatchNorm1d))

@@ -8,12 +8,15 @@ import warnings
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s4eca.encoders import catalog
 from s4eca.errors import AdapterFolderError
 from s4eca.registry import METHODS
-from s4eca.saved.card import LICENCES, hub_id, licence_fields, write_card
+from s4eca.saved.card import LICENCES, hub_id, licence_fields, metadata, write_card
 from s4eca.saved.folder import CARD, CONFIG, Card, read_config, save, sha256
 
 ROOT = Path(__file__).parents[3]
@@ -114,6 +117,26 @@ def test_free_text_cannot_break_the_head(key, said):
     assert len(card.data.eval_results) == 3 and data["s4eca"]["budget"] == COUNTS
     if key == "name" and said == EVIL:
         assert data["model-index"][0]["name"] == 'a "quoted": name --- license: mit # {x}   ünï 🚢 | \\n'
+
+
+@given(said=st.text(max_size=60), name=st.sampled_from(["2024-01-01", "1e3", "on", "0x1f", "&a", "*a", "!!int 3", "~"]))
+@settings(max_examples=60)
+def test_what_the_head_says_is_what_is_read(said, name):
+    """Whatever text: the parsed head holds the very values, and nothing in it is an anchor or wrapped."""
+    given_note = note(data=said or "x", name=name, datasets=[name, "ann/x"])
+    wanted = metadata(given_note)
+    text = write_card(given_note, 10, "float16")
+    head = text.split("\n---\n")[0].removeprefix("---\n")
+    assert yaml.safe_load(head) == wanted
+    assert not any(line.lstrip("- ").partition(": ")[2].startswith(("&", "*")) for line in head.splitlines())
+    assert ModelCard(text).data.to_dict()["s4eca"] == wanted["s4eca"]
+
+
+def test_numbers_of_numpy_are_numbers():
+    import numpy as np
+
+    card = card_of(budget={**COUNTS, "ratio_backbone": np.float64(0.024)}, scores={"val native mIoU": np.float64(0.5)})
+    assert card.data.to_dict()["s4eca"]["budget"] == COUNTS and card.data.eval_results[0].metric_value == 0.5
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), "much", None, True])
