@@ -41,11 +41,19 @@ class CacheError(S4ECAError):
 
 
 class ExpressionError(S4ECAError):
-    """A referring expression is empty or longer than can be meant."""
+    """A referring expression is no text, empty, longer than the text encoder reads, or in words it does not know."""
+
+
+class ResultError(S4ECAError):
+    """A model gave values that are not numbers."""
 
 
 class RasterError(S4ECAError):
     """A raster cannot be read, is not georeferenced, or an output cannot be written."""
+
+
+class ExpressionWarning(UserWarning):
+    """Part of a referring expression is not read by the text encoder."""
 
 
 def needs(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -6,6 +6,7 @@ The trainer has no part in it, so a number cannot depend on how a model was trai
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.errors import DataError
+from s4eca.errors import DataError, ExpressionWarning
 from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
@@ -44,7 +45,7 @@ class SquareSegmenter(Protocol):
 def evaluate(
     model: Any,
     dataset: ReferringDataset,
-    protocols: Sequence[str | ScoringProtocol] = tuple(PROTOCOLS),
+    protocols: Sequence[str | ScoringProtocol] | str = tuple(PROTOCOLS),
     *,
     shuffle_seed: int | None = None,
     batch_size: int = 16,
@@ -60,7 +61,7 @@ def evaluate(
     Args:
         model: a `s4eca.Predictor`, anything with `image_size`, `encode` and `decode_logits`, or a `S4ECAModel`.
         dataset: the split to score.
-        protocols: names of scoring protocols, or scoring protocols with flags changed.
+        protocols: names of scoring protocols (or one), or scoring protocols with flags changed.
         shuffle_seed: give every sample the expression of another image, never one that reads the same.
         batch_size: most expressions decoded at a time.
         progress: show a progress bar on stderr.
@@ -77,6 +78,7 @@ def evaluate(
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
+    lost = _unread(segmenter, [reference.expression for reference in dataset.references])
     rules = resolve_protocols(protocols, segmenter, threshold)
     records: dict[int, Record] = {}
     for place, record in _score(segmenter, dataset, rules, shuffle_seed, batch_size, progress):
@@ -86,7 +88,7 @@ def evaluate(
     extra = {
         "dataset": dataset.name,
         "layout": dataset.layout,
-        "findings": list(dataset.findings),
+        "findings": [*dataset.findings, *lost],
         "shuffle_seed": shuffle_seed,
     }
     ordered = [records[place] for place in sorted(records)]
@@ -94,7 +96,7 @@ def evaluate(
 
 
 def resolve_protocols(
-    protocols: Sequence[str | ScoringProtocol], segmenter: Any, threshold: float | None = None
+    protocols: Sequence[str | ScoringProtocol] | str, segmenter: Any, threshold: float | None = None
 ) -> list[ScoringProtocol]:
     """Scoring protocols as they are to be used with one model.
 
@@ -105,7 +107,7 @@ def resolve_protocols(
         ConfigError: an unknown name, an impossible threshold.
     """
     rules = []
-    for protocol in protocols:
+    for protocol in [protocols] if isinstance(protocols, str) else protocols:
         if isinstance(protocol, ScoringProtocol):
             rules.append(protocol)
             continue
@@ -140,6 +142,13 @@ def _segmenter(model: Any) -> SquareSegmenter:
         model = Predictor(model)
     segmenter: SquareSegmenter = model
     return segmenter
+
+
+def _unread(segmenter: Any, expressions: Sequence[str]) -> list[str]:
+    """What of the expressions the model's text encoder does not read, counted; known of a `Predictor` alone."""
+    from s4eca.model.predictor import Predictor
+
+    return segmenter.unread(expressions) if isinstance(segmenter, Predictor) else []
 
 
 def _stored_threshold(segmenter: Any) -> float | None:
@@ -195,7 +204,9 @@ def _score_image(
         square, geometry = enter(image, segmenter.image_size)
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
-            logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExpressionWarning)  # counted once, among the findings
+                logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))
             for place, one in enumerate(logits, start=start):
                 counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
     return [

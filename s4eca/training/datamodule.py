@@ -20,6 +20,7 @@ from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import ConfigError
 from s4eca.evaluation.shuffled import derange
+from s4eca.model.expressions import unread, warn_of
 from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
 from s4eca.training.dataset import DrawSampler, ScoringSamples, TrainingSamples, missing_entries, to_pixels
@@ -92,7 +93,10 @@ class ReferringData(LightningDataModule):
         for part in wanted:
             if part not in self.splits:
                 bands = {"bands": self.model.config.bands} if self.model.config.bands else {}
-                self.splits[part] = open_dataset(self.root, self.layout, self.names[part], **{**self.reader, **bands})
+                split = open_dataset(self.root, self.layout, self.names[part], **{**self.reader, **bands})
+                self.splits[part] = split
+                lost = unread(self.model.text, [r.expression for r in split.references], self.model.config.text_length)
+                warn_of(f"{split.root}, split {split.split}: {remark}" for remark in lost)
         if self.cache_place == "none":
             return
         if self.model.uncacheable:

@@ -45,7 +45,7 @@ class S4ECAModule(LightningModule):
         if encoded is None:
             assert batch.images is not None
             encoded = self.model.encode(self.model.normalise(batch.images))
-        return self.model.decode(encoded, self.model.tokenize(batch.expressions))
+        return self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; truths are (M, M) in 0..255."""
