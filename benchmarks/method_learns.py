@@ -140,7 +140,7 @@ class Runner:
         else:
             entries = [self.cache.get(str(self.samples.references[i].image)) for i in indices]
             encoded = stack(entries, self.model.vision.spec.prefix_tokens)
-        logits = self.model.decode(encoded, self.model.tokenize(self.samples.said(indices))).logits
+        logits = self.model.decode(encoded, self.model.tokenize(self.samples.said(indices), cut=True)).logits
         return segmentation_loss(logits, self.samples.truths[list(indices)])
 
     def train(self, epochs: int, args: argparse.Namespace, rate: float, updates: int = 0) -> list[list[float]]:

@@ -41,7 +41,7 @@ class CacheError(S4ECAError):
 
 
 class ExpressionError(S4ECAError):
-    """A referring expression is empty or longer than can be meant."""
+    """A referring expression is no text, empty, longer than the text encoder reads, or in words it does not know."""
 
 
 class NotFiniteError(S4ECAError):
@@ -50,6 +50,10 @@ class NotFiniteError(S4ECAError):
 
 class RasterError(S4ECAError):
     """A raster cannot be read, is not georeferenced, or an output cannot be written."""
+
+
+class ExpressionWarning(UserWarning):
+    """Part of a referring expression is not read by the text encoder."""
 
 
 def needs(module: str, *, extra: str, purpose: str) -> ModuleType:

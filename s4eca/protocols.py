@@ -122,6 +122,21 @@ class TextBatch:
         return TextBatch(self.ids.to(device), self.mask.to(device))
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a text encoder reads an expression that is not cut.
+
+    Attributes:
+        tokens: how many it becomes, begin and end tokens included.
+        known: how many of them say something: all but begin, end, white space and whatever stands for the unknown.
+        unknown: the words between white space of which something is not read, in their order.
+    """
+
+    tokens: int
+    known: int
+    unknown: tuple[str, ...] = ()
+
+
 @dataclass
 class TextTokens:
     """Hidden states (B, L, C) on their way through a text encoder, with the batch they came from."""
@@ -321,6 +336,10 @@ class TextEncoder(FrozenModule, Protocol):
         """Ids and mask, padded to the longest of the batch and cut at `length` tokens with the end token kept."""
         ...
 
+    def measure(self, expressions: Sequence[str]) -> list[Reading]:
+        """How each expression is read where nothing is cut: number of tokens, and the words that are not known."""
+        ...
+
     def embed(self, batch: TextBatch) -> TextTokens:
         """Hidden states before layer 0."""
         ...
@@ -483,6 +502,7 @@ class DataLayout(Protocol):
         ...
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """What rasters and scores ask of a model: images in, predictions out (`s4eca.Predictor` is one)."""
 

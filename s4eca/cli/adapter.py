@@ -25,23 +25,34 @@ from s4eca.errors import AdapterFolderError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="show | convert | push | pull")
-    show = actions.add_parser("show", help="print encoders, budget, data, scores and licence of an adapter")
+    show = _action(actions, "show", "print encoders, budget, data, scores and licence of an adapter")
     show.add_argument("folder", help="adapter folder, or user/name on the hub")
-    show.add_argument("--revision", help="branch, tag or commit on the hub")
+    show.add_argument("--revision", metavar="REV", help="branch, tag or commit of that hub id")
     show.add_argument("--json", action="store_true", help="print adapter_config.json with the adapter's hash")
-    convert = actions.add_parser("convert", help="save an adapter folder, or a training checkpoint, as a folder")
+    convert = _action(actions, "convert", "save an adapter folder, or a training checkpoint, as a folder")
     convert.add_argument("source", help="adapter folder, user/name on the hub, or checkpoint of s4eca fit")
+    convert.add_argument("--revision", metavar="REV", help="branch, tag or commit of that hub id")
     convert.add_argument("folder", type=Path, help="folder to write; must not exist")
     convert.add_argument("--dtype", default="float16", help="float32, float16 or bfloat16 (default: float16)")
-    push = actions.add_parser("push", help="upload an adapter folder to the hub in one commit; prints its address")
+    push = _action(actions, "push", "upload an adapter folder to the hub in one commit; prints its address")
     push.add_argument("folder", type=Path, help="adapter folder")
     push.add_argument("id", metavar="USER/NAME", help="repository, made if need be")
     push.add_argument("--private", action="store_true", help="make it private; an existing public one is refused")
     push.add_argument("--revision", metavar="BRANCH", help="branch, made if need be (default: the main one)")
-    pull = actions.add_parser("pull", help="copy an adapter from the hub into a folder")
+    pull = _action(actions, "pull", "copy an adapter from the hub into a folder")
     pull.add_argument("id", metavar="USER/NAME", help="repository on the hub")
     pull.add_argument("folder", type=Path, help="folder to write; must not exist")
-    pull.add_argument("--revision", help="branch, tag or commit (default: the newest of the main branch)")
+    pull.add_argument("--revision", metavar="REV", help="branch, tag or commit (default: newest of the main branch)")
+
+
+def _action(actions: Any, name: str, what: str) -> argparse.ArgumentParser:
+    """The parser of one action, its example under its description."""
+    start = f"    s4eca adapter {name} "
+    example = next(line for line in str(__doc__).splitlines() if line.startswith(start))
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=what, description=f"{what[0].upper()}{what[1:]}.\n\n{example}"
+    )
+    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,10 +109,12 @@ def _convert(args: argparse.Namespace) -> int:
     if args.folder.exists():
         raise AdapterFolderError(f"{args.folder} exists; name a folder that does not.")
     source = Path(args.source)
+    if source.is_file() and args.revision is not None:
+        raise AdapterFolderError(f"--revision is {args.revision!r}, but {source} is a file, which has none.")
     if source.is_file():
         model, card = _from_checkpoint(source), Card(name=source.stem)
     else:
-        source = locate(args.source)
+        source = locate(args.source, args.revision)
         note: dict[str, Any] = read_config(source)
         model, card = S4ECAModel.from_pretrained(source), Card(**note["card"])
     print(save(model, args.folder, card, dtype=args.dtype))

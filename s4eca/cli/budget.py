@@ -5,7 +5,7 @@ code 1 if a trainable parameter is dead or the share exceeds --max-ratio. What a
 and what of a checkpoint full fine-tuning cannot move, is listed and no fault.
 
   s4eca budget --method lora --match s4eca --target 0.024     as many parameters as s4eca has at 2.4 %
-  s4eca budget --adapter FOLDER --max-ratio 0.025             of a saved adapter, without its weights
+  s4eca budget --adapter FOLDER --max-ratio 0.025             all settings of a saved adapter, without its weights
   s4eca budget --table --methods s4eca,lora,full              several at once, with operations, as Markdown
 """
 
@@ -18,13 +18,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from s4eca.cli.adapter_options import add_adapter
 from s4eca.config import MODES, S4ECAConfig
 from s4eca.errors import ConfigError
 
 _SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 # What only a table or only a single budget understands.
 _TABLE_ALONE = ("pair", "methods", "targets")
-_SINGLE_ALONE = ("vision", "text", "method", "width", "target", "adapter")
+_SINGLE_ALONE = ("vision", "text", "method", "width", "target", "adapter", "revision")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="any other setting, e.g. carry=off; options.NAME is a method's own; repeatable",
     )
-    parser.add_argument("--adapter", metavar="FOLDER", help="take all settings from a saved adapter")
+    add_adapter(parser, required=False)
     parser.add_argument("--flops", action="store_true", help="count floating-point operations too (takes seconds)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
     table = parser.add_argument_group("several at once")
     table.add_argument("--table", action="store_true", help="pairs, methods and targets in one table, with operations")
     table.add_argument("--pair", action="append", metavar="VISION+TEXT", help="a pair of the table; repeatable")
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _single(args: argparse.Namespace) -> int:
+    if args.revision is not None and not args.adapter:
+        raise ConfigError(f"--revision is {args.revision!r}; it goes with --adapter and a hub id.")
     config, guests = _saved(args) if args.adapter else (_config(args), 0)
     from s4eca.budgets.report import budget
 
@@ -93,15 +96,15 @@ def _saved(args: argparse.Namespace) -> tuple[S4ECAConfig, int]:
     for name in ("vision", "text", "method", "mode", "late_blocks", "width", "target", "match", "set"):
         if getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')} does not go with --adapter, which holds all settings.")
-    from s4eca.saved.folder import WEIGHTS, read_config, tensor_table
+    from s4eca.saved.folder import WEIGHTS, read_config, read_settings, tensor_table
     from s4eca.saved.locate import locate
 
-    folder = locate(args.adapter)
+    folder = locate(args.adapter, args.revision)
     note = read_config(folder)
     brought = tuple(f"encoder_updates.{part}." for part, saved in note["encoders"].items() if "peft" in saved)
     sizes = tensor_table(folder / WEIGHTS) if brought else {}
     guests = sum(size for name, size in sizes.items() if name.startswith(brought))
-    return S4ECAConfig.from_dict(note["config"], origin=args.adapter), guests
+    return read_settings(folder, note), guests
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""`s4eca data`: check a data folder, or render one."""
+"""Check a data folder, or render one.
+
+For instance:
+    s4eca data check DIR --layout jsonl
+    s4eca data render drawn --layout rrsisd --scenes 12
+"""
 
 from __future__ import annotations
 
@@ -14,11 +19,21 @@ from s4eca.registry import LAYOUTS
 if TYPE_CHECKING:
     from s4eca.data.sample import ReferringDataset
 
+CHECK = """\
+Read a data folder, look at every file, and say what is unusual; exit code 2 if a file cannot be used.
+
+  s4eca data check DIR --layout jsonl --split train"""
+RENDER = """\
+Draw scenes with true expressions and exact masks, for tests and trials.
+
+  s4eca data render drawn --layout rrsisd --scenes 12 --seed 1"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca data``."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="check|render")
-    check = tasks.add_parser("check", help="read a data folder, look at every file, say what is unusual")
+    what = "read a data folder, look at every file, say what is unusual"
+    check = tasks.add_parser("check", help=what, description=CHECK)
     check.add_argument("folder", type=Path, metavar="DIR", help="data folder (or a .jsonl file)")
     check.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how it is laid out")
     check.add_argument("--split", help="one split only (default: all it has)")
@@ -29,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--bands", metavar="RED,NIR,...", help="names of the images' bands (default: 8-bit RGB)")
     check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
-    check.add_argument("--json", action="store_true", help="print JSON in place of the report")
-    render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks")
+    check.add_argument("--json", action="store_true", help="print JSON on stdout in place of the report")
+    render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks", description=RENDER)
     render.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     render.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how to lay it out")
     render.add_argument("--scenes", type=int, default=60, metavar="N", help="number of scenes (default: 60)")

@@ -1,4 +1,10 @@
-"""`s4eca evaluate`: score an adapter folder on a data folder under the three scoring protocols."""
+"""Score a saved adapter on a data folder under the three scoring protocols.
+
+Prints a table, or with --json the whole report as JSON and nothing else; --out and --records write files.
+
+  s4eca evaluate --adapter runs/vhr10/adapter --data DATA/vhr10-ref --layout rrsisd --split val --out scores.json
+  s4eca evaluate --adapter user/name --revision v1 --data tiles --layout jsonl --protocol native --json
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4eca.config import S4ECAConfig
-from s4eca.errors import ConfigError, NotFiniteError, S4ECAError
+from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.errors import ConfigError, S4ECAError
+from s4eca.files import aside, write_whole
 from s4eca.registry import LAYOUTS
 
 if TYPE_CHECKING:
@@ -20,7 +27,8 @@ PROTOCOLS = ("lavt", "cris", "native")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca evaluate``."""
-    parser.add_argument("adapter", metavar="ADAPTER", help="saved adapter folder, or a hub id user/name")
+    add_adapter(parser)
+    parser.add_argument("alone", nargs="?", action=_Alone, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder (or a .jsonl file)")
     parser.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how the data folder is laid out")
     parser.add_argument(
@@ -42,12 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checks.add_argument("--shuffle-expressions", type=int, metavar="SEED", help="give each image another's expressions")
     checks.add_argument("--untrained", action="store_true", help="fresh adapters and decoder of the same settings")
     run = parser.add_argument_group("running and writing")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    run.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="(default: %(default)s)")
-    run.add_argument("--batch-size", type=int, default=16, metavar="N", help="expressions decoded at a time")
-    run.add_argument("--json", metavar="OUT", help="write the report here; - prints it in place of the table")
-    run.add_argument("--records", type=Path, metavar="OUT", help="write one line of counts per reference (jsonl)")
+    add_running(run, batch=16, what="expressions decoded at a time")
+    run.add_argument("--json", action="store_true", help="print the report as JSON on stdout, and nothing else there")
+    run.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the report (JSON) here")
+    run.add_argument("--records", type=Path, metavar="FILE", help="write one line of counts per reference (jsonl)")
     run.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+
+class _Alone(argparse.Action):
+    """What stands by itself: the adapter or the file, as they were given before 0.2."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **more: Any) -> None:
+        """Say how it is written.
+
+        Raises:
+            S4ECAError: always.
+        """
+        word = args[1]
+        raise S4ECAError(
+            f"evaluate: {word!r} belongs to no option; an adapter is named by --adapter {word}, a file for the report "
+            "by --out FILE (--json alone prints it)."
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,9 +79,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         S4ECAError: a setting, a file or an output is not what it should be.
     """
-    json_out = None if args.json in (None, "-") else Path(args.json)
     _check_settings(args)
-    _check_outputs([path for path in (json_out, args.records) if path is not None], overwrite=args.overwrite)
+    _check_outputs([path for path in (args.out, args.records) if path is not None], overwrite=args.overwrite)
     from s4eca.data.open import open_dataset
     from s4eca.data.reader_options import checked_options, from_words
     from s4eca.evaluation import records as lines
@@ -67,27 +89,27 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.saved import folder as adapter_folder
     from s4eca.saved.locate import locate
 
-    args.adapter = locate(args.adapter)
-    note = adapter_folder.read_config(args.adapter)
-    config = S4ECAConfig.from_dict(note["config"], origin=str(args.adapter / adapter_folder.CONFIG))
+    folder = locate(args.adapter, args.revision)
+    note = adapter_folder.read_config(folder)
+    config = adapter_folder.read_settings(folder, note)
     reader = checked_options(args.layout, from_words(args.reader), config.bands)
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
-    predictor, about = _load(args)
+    predictor, about = _load(args, folder)
     found: list[lines.Record] = []
-    try:
+    with named(args.adapter):
         report = evaluate(
             predictor, dataset, _protocols(args, predictor), shuffle_seed=args.shuffle_expressions,
             batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
-        )
-    except NotFiniteError as error:
-        raise NotFiniteError(f"{args.adapter}: {error}") from error
+        )  # fmt: skip
+    for finding in report["findings"]:
+        print(f"s4eca: note: {finding}", file=sys.stderr)
     report = {"adapter": about, "untrained": args.untrained, **report}
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    sys.stdout.write(text if args.json == "-" else table(report))
+    sys.stdout.write(text if args.json else table(report))
     if args.records is not None:
         _write(args.records, lines.to_jsonl(found))
-    if json_out is not None:
-        _write(json_out, text)
+    if args.out is not None:
+        _write(args.out, text)
     return 0
 
 
@@ -102,7 +124,7 @@ def _check_settings(args: argparse.Namespace) -> None:
 def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
     """Refuse outputs that could not be written at the end, before the work begins."""
     if len({path.resolve() for path in paths}) < len(paths):
-        raise S4ECAError(f"--json and --records both name {paths[0]}; they need two files.")
+        raise S4ECAError(f"--out and --records both name {paths[0]}; they need two files.")
     for path in paths:
         if path.is_dir():
             raise S4ECAError(f"{path} is a folder; name a file to write.")
@@ -115,8 +137,6 @@ def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
 
 def _probe(path: Path) -> None:
     """Try whether the folder takes a file; its permissions alone do not tell."""
-    from s4eca.files import aside
-
     trial = aside(path)
     try:
         trial.touch(exist_ok=False)
@@ -125,21 +145,21 @@ def _probe(path: Path) -> None:
         raise S4ECAError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def _load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]]:
     """The predictor, and what the report says about the adapter."""
     from s4eca.model.model import S4ECAModel
-    from s4eca.model.predictor import Predictor
     from s4eca.saved import folder as adapter_folder
 
-    model = S4ECAModel.from_pretrained(args.adapter)
+    model = S4ECAModel.from_pretrained(folder)
     config = model.config
-    about = {"folder": args.adapter.name or str(args.adapter), "vision": config.vision, "text": config.text}
-    about |= {"method": config.method, "mode": config.mode, "sha256": adapter_folder.sha256(args.adapter)}
+    about: dict[str, Any] = {"folder": folder.name or str(folder), "vision": config.vision, "text": config.text}
+    about |= {"method": config.method, "mode": config.mode, "sha256": adapter_folder.sha256(folder)}
     if args.untrained:
         model = _untrained(model)
         about["sha256"] = None
-    predictor = Predictor(model, device=args.device, precision=args.precision)
-    return predictor, about | {"device": str(model.device), "precision": args.precision}
+    predictor = make_predictor(model, args)
+    about |= {"device": str(model.device), "precision": args.precision, "encoder_dtype": args.encoder_dtype}
+    return predictor, about
 
 
 def _untrained(model: Any) -> Any:
@@ -170,8 +190,6 @@ def _write(path: Path, text: str) -> None:
     Raises:
         S4ECAError: it cannot be written, for instance because the disk is full.
     """
-    from s4eca.files import write_whole
-
     try:
         write_whole(path, text)
     except OSError as error:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from s4eca._version import __version__
 from s4eca.errors import S4ECAError
@@ -29,6 +29,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
     "data": ("s4eca.cli.data", "check a data folder, or render one"),
 }
+EXAMPLES = """\
+for instance, with files of your own in place of scene.tif, DATA and the folder of an adapter:
+  s4eca demo
+  s4eca predict scene.tif --adapter adapters/harbour --prompt "the ship at the pier" --out found.tif
+  s4eca evaluate --adapter adapters/harbour --data DATA --layout jsonl --out scores.json
+  s4eca fit -c configs/vhr10_ref.yaml --data.root DATA --run.out runs/mine
+
+A verb that works with an adapter takes it by --adapter, a folder or user/name on the hub; --json prints JSON and
+nothing else on standard output; --out names what is written.
+"""
 # Verbs whose line is LightningCLI's to read.
 PASSED_ON = ("fit", "validate", "test")
 
@@ -38,7 +48,11 @@ class UsageError(S4ECAError):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are sentences like all others."""
+    """An argument parser whose errors are sentences like all others, and whose help keeps its examples' lines."""
+
+    def __init__(self, **settings: Any) -> None:
+        plain = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(**{**plain, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the whole usage.
@@ -95,8 +109,7 @@ def _dispatch(line: list[str]) -> int:
             return int(module.run_lightning(verb, rest))
         except SystemExit as stop:
             return int(stop.code or 0)
-    parser = Parser(prog=f"s4eca {verb}", description=module.__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=f"s4eca {verb}", description=module.__doc__)
     module.add_arguments(parser)
     try:
         parsed = parser.parse_args(rest)
@@ -112,6 +125,7 @@ def usage() -> str:
         "usage: s4eca VERB [options]\n\n"
         "Adapters that let frozen vision and text encoders segment aerial imagery by referring expression.\n\n"
         f"{rows}\n\n"
+        f"{EXAMPLES}\n"
         "s4eca VERB --help says more of one verb; s4eca --version prints the version."
     )
 

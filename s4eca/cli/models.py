@@ -1,4 +1,9 @@
-"""List the known encoders: role, family, parameters, licence, source, and whether they can be loaded here."""
+"""List the known encoders: role, family, parameters, licence, source, and whether they can be loaded here.
+
+For instance:
+    s4eca models --role text
+    s4eca models --json
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from s4eca.registry import ENCODER_LISTS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `s4eca models`."""
     parser.add_argument("--role", choices=("vision", "text"), help="only encoders of this role")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,12 +6,13 @@ import argparse
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s4eca.config import S4ECAConfig
-from s4eca.errors import ConfigError
+from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.errors import ConfigError, ExpressionWarning
 
 if TYPE_CHECKING:
     from s4eca.geo.read.source import SceneFacts
@@ -38,12 +39,11 @@ exit codes: 0 done (found or not), 2 something in the request cannot be done; it
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of the verb."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EXAMPLE
     add = parser.add_argument
     add("scene", metavar="SCENE.tif", help="raster to search: GeoTIFF, or PNG/JPEG without georeference")
     add("--prompt", action="append", required=True, metavar="TEXT", help="what to look for; repeat for more")
-    add("--adapter", required=True, metavar="DIR", help="adapter folder, as written by fit, or a hub id user/name")
+    add_adapter(parser)
     add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
     add("--polygons", metavar="OUT.gpkg", help="also write polygons: prompt, score, area_m2, source")
     add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN)")
@@ -61,12 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threshold", type=float, metavar="T", help="mark pixels above T, 0 to 1 (default: the adapter's)")
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="of the model (default: %(default)s)")
-    add("--batch-size", type=int, default=4, metavar="N", help="windows at once (default: %(default)s)")
+    add_running(how, batch=4, what="windows at once")
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--allow-ungeoreferenced", action="store_true", help="work in pixels when the scene has no CRS")
-    add("--json", action="store_true", help="print the result as JSON on stdout")
+    add("--json", action="store_true", help="print the result as JSON on stdout, and nothing else there")
     add("--quiet", action="store_true", help="no progress bar and no remarks on stderr")
 
 
@@ -80,27 +78,31 @@ def run(args: argparse.Namespace) -> int:
     facts = check(replace(request, bands=request.bands if _as_colours(request) else None))
     from s4eca.geo.segment import run_request
     from s4eca.model.model import S4ECAModel
-    from s4eca.model.predictor import Predictor
     from s4eca.saved import folder as adapter_folder
     from s4eca.saved.locate import locate
 
-    folder = locate(args.adapter)
+    folder = locate(args.adapter, args.revision)
     say = _silent if args.quiet else _say
     note = adapter_folder.read_config(folder)
-    config = S4ECAConfig.from_dict(note["config"], origin=str(folder / adapter_folder.CONFIG))
+    config = adapter_folder.read_settings(folder, note)
     request = declare(request, config.bands, config.band_ranges)
     if request.declared is not None or not _as_colours(request):
         facts = check(request)
     _compare_gsd(note["card"].get("gsd"), facts, request, say)
     model = S4ECAModel.from_pretrained(folder)
-    result = run_request(
-        request,
-        Predictor(model, device=args.device, precision=args.precision),
-        adapter_hash=adapter_folder.sha256(folder),
-        tags={"vision": model.config.vision, "text": model.config.text},
-        progress=not args.quiet,
-        say=say,
-    )
+    predictor = make_predictor(model, args)
+    for remark in predictor.check(request.expressions):
+        say(remark)
+    with named(args.adapter), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
+        result = run_request(
+            request,
+            predictor,
+            adapter_hash=adapter_folder.sha256(folder),
+            tags={"vision": model.config.vision, "text": model.config.text},
+            progress=not args.quiet,
+            say=say,
+        )
     _report(result, as_json=args.json, quiet=args.quiet)
     return 0
 

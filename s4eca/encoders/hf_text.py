@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from s4eca.encoders.frozen import parameter_count
 from s4eca.encoders.hf_common import HFEncoder, form_of, part, without_idle_parts
+from s4eca.encoders.reading import transformers_readings
 from s4eca.errors import EncoderError
-from s4eca.protocols import TextBatch, TextSpec, TextTokens, Words
+from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Words
 
 EARLIER, KEPT, ALL = "earlier", "kept", "all"
 
@@ -128,13 +129,22 @@ class HFText(HFEncoder):
         added, and the mask keeps what stands up to the first end token.
         """
         length = min(length, self.spec.longest)
-        said = [text.lower() if self.form.lower else text for text in expressions]
+        said = [self._said(text) for text in expressions]
         if self.form.whole:
             return self._tokenize_whole(said, length)
         out = self.tokenizer(
             said, padding="longest", padding_side="right", truncation=True, max_length=length, return_tensors="pt"
         )
         return TextBatch(out["input_ids"], out["attention_mask"].bool())
+
+    def measure(self, expressions: Sequence[str]) -> list[Reading]:
+        """See `s4eca.protocols.TextEncoder.measure`."""
+        # Where the mask ends with the first end token, what a user typed behind one is not read.
+        end = self.end if self.form.whole else None
+        return transformers_readings(self.tokenizer, expressions, self._said, end)
+
+    def _said(self, text: str) -> str:
+        return text.lower() if self.form.lower else text
 
     def _tokenize_whole(self, said: list[str], length: int) -> TextBatch:
         rows = self.tokenizer(said, truncation=True, max_length=length)["input_ids"]

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from s4eca.encoders.checkpoints import load_strictly
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.openclip_files import Checkpoint, text_part
+from s4eca.encoders.reading import readings, transformers_readings
 from s4eca.encoders.roles import named_roles
 from s4eca.encoders.split_attention import split_bare
 from s4eca.errors import EncoderError
-from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
 VISION, TEXT = "openclip_vision", "openclip_text"
 CLIP_MEAN, CLIP_STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -196,6 +197,15 @@ class OpenCLIPText(_OpenCLIPEncoder):
         mask = torch.arange(ids.shape[1]) <= ends.int().argmax(1, keepdim=True)
         longest = int(mask.sum(1).max())
         return TextBatch(ids[:, :longest], mask[:, :longest])
+
+    def measure(self, expressions: Sequence[str]) -> list[Reading]:
+        """See `s4eca.protocols.TextEncoder.measure`."""
+        words = self.tokenizer
+        inner = getattr(words, "tokenizer", None)  # that of transformers, where the library wraps one
+        if inner is not None:
+            return transformers_readings(inner, expressions, words.clean_fn, self.end)
+        whole = [[words.sot_token_id, *words.encode(text), self.end] for text in expressions]
+        return readings(expressions, whole, lambda said: [*map(words.encode, said)], words.all_special_ids, self.end)
 
     def embed(self, batch: TextBatch) -> TextTokens:
         """Hidden states before layer 0."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.roles import named_roles
 from s4eca.errors import EncoderError
-from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
 PAD, BEGIN, END = 0, 1, 2
 VOCABULARY = 97
@@ -207,6 +207,10 @@ class ToyText(_Toy):
         longest = max(map(len, rows))
         ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
         return TextBatch(ids, ids != PAD)
+
+    def measure(self, expressions: Sequence[str]) -> list[Reading]:
+        """Every word is known."""
+        return [Reading(len(text.split()) + 2, len(text.split())) for text in expressions]
 
     def embed(self, batch: TextBatch) -> TextTokens:
         """Word and place embeddings."""

@@ -6,18 +6,20 @@ The trainer has no part in it, so a number cannot depend on how a model was trai
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.errors import ConfigError, DataError
+from s4eca.errors import ConfigError, DataError, ExpressionWarning, NotFiniteError
 from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
+from s4eca.protocols import Encoded, Segmenter
 
 if TYPE_CHECKING:
     from s4eca.data.sample import Reference, ReferringDataset
@@ -25,31 +27,8 @@ if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
 
 
-@runtime_checkable
-class SquareSegmenter(Protocol):
-    """What scoring asks of a model (`s4eca.Predictor` is one)."""
-
-    @property
-    def image_size(self) -> int:
-        """S, side of the square input in pixels."""
-        ...
-
-    @property
-    def threshold(self) -> float:
-        """Probability above which a pixel is foreground, 0..1; what `native` takes."""
-        ...
-
-    def encode(self, images: NDArray[np.float32]) -> Any:
-        """(B, S, S, 3) float32 RGB in 0..255 to whatever `decode_logits` reads."""
-        ...
-
-    def decode_logits(self, encoded: Any, expressions: Sequence[str]) -> Any:
-        """One encoded image and K expressions to logits (K, h', w') on the square, torch float32."""
-        ...
-
-
 def evaluate(
-    model: SquareSegmenter | S4ECAModel,
+    model: Segmenter | S4ECAModel,
     dataset: ReferringDataset,
     protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol] = tuple(PROTOCOLS),
     *,
@@ -65,7 +44,7 @@ def evaluate(
     expressions it has; `lavt` and `native` share one way.
 
     Args:
-        model: a `SquareSegmenter`, for instance a `s4eca.Predictor`, or a `S4ECAModel`.
+        model: a `Segmenter`, for instance a `s4eca.Predictor`, or a `S4ECAModel`.
         dataset: the split to score.
         protocols: names of scoring protocols, or scoring protocols with flags changed; a single one needs no list.
         shuffle_seed: give every sample the expression of another image, never one that reads the same.
@@ -85,6 +64,7 @@ def evaluate(
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
+    lost = _unread(segmenter, [reference.expression for reference in dataset.references])
     rules = resolve_protocols(protocols, segmenter, threshold)
     records: dict[int, Record] = {}
     for place, record in _score(segmenter, dataset, rules, shuffle_seed, batch_size, progress):
@@ -94,7 +74,7 @@ def evaluate(
     extra = {
         "dataset": dataset.name,
         "layout": dataset.layout,
-        "findings": list(dataset.findings),
+        "findings": [*dataset.findings, *lost],
         "shuffle_seed": shuffle_seed,
     }
     ordered = [records[place] for place in sorted(records)]
@@ -103,7 +83,7 @@ def evaluate(
 
 def resolve_protocols(
     protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol],
-    segmenter: SquareSegmenter,
+    segmenter: Segmenter,
     threshold: float | None = None,
 ) -> list[ScoringProtocol]:
     """Scoring protocols as they are to be used with one model.
@@ -151,7 +131,7 @@ def image_groups(dataset: ReferringDataset, progress: bool = False) -> list[str]
     return [names[reference.image] for reference in dataset.references]
 
 
-def _segmenter(model: SquareSegmenter | S4ECAModel) -> SquareSegmenter:
+def _segmenter(model: Segmenter | S4ECAModel) -> Segmenter:
     """The model itself where it can encode squares, a `Predictor` around a `S4ECAModel`.
 
     Raises:
@@ -161,13 +141,13 @@ def _segmenter(model: SquareSegmenter | S4ECAModel) -> SquareSegmenter:
     from s4eca.model.predictor import Predictor
 
     found: Any = Predictor(model) if isinstance(model, S4ECAModel) else model
-    if not isinstance(found, SquareSegmenter):
+    if not isinstance(found, Segmenter):
         raise ConfigError(f"model is a {type(model).__name__}; it must be a s4eca.Predictor or a S4ECAModel.")
     return found
 
 
 def _score(
-    segmenter: SquareSegmenter,
+    segmenter: Segmenter,
     dataset: ReferringDataset,
     rules: Sequence[ScoringProtocol],
     shuffle_seed: int | None,
@@ -194,7 +174,7 @@ def _score(
 
 
 def _score_image(
-    segmenter: SquareSegmenter,
+    segmenter: Segmenter,
     dataset: ReferringDataset,
     rules: Sequence[ScoringProtocol],
     group: str,
@@ -213,8 +193,7 @@ def _score_image(
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
             chosen = list(texts[start : start + batch_size])
-            logits = segmenter.decode_logits(encoded, chosen)
-            _require_finite(logits, chosen, segmenter, group)
+            logits = _logits(segmenter, encoded, chosen, group)
             for place, one in enumerate(logits, start=start):
                 counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
     return [
@@ -223,14 +202,29 @@ def _score_image(
     ]
 
 
-def _require_finite(logits: Any, texts: Sequence[str], segmenter: SquareSegmenter, image: str) -> None:
-    """Refuse NaN and infinity, which would be counted as background."""
+def _logits(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: str) -> Any:
+    """Logits (K, h', w') of one image; NaN and infinity, which would be counted as background, are refused.
+
+    Raises:
+        NotFiniteError: with the image's name.
+    """
     from s4eca.model.finite import require_finite
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExpressionWarning)  # counted once, among the findings
+            logits = segmenter.decode(encoded, texts).logits
+        require_finite(logits, texts)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{image}: {error}") from error
+    return logits
+
+
+def _unread(segmenter: Segmenter, expressions: Sequence[str]) -> list[str]:
+    """What of the expressions the model's text encoder does not read, counted; known of a `Predictor` alone."""
     from s4eca.model.predictor import Predictor
 
-    known = segmenter if isinstance(segmenter, Predictor) else None
-    advice = "" if known is None or known.dtype is None else "so try precision fp32"
-    require_finite(logits, texts, model=known and known.model, place=f" on {image}", advice=advice)
+    return segmenter.unread(expressions) if isinstance(segmenter, Predictor) else []
 
 
 def _record(

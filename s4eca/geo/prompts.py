@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from s4eca.errors import ExpressionError
 
-MAX_WORDS = 100
-MAX_CHARACTERS = 1000
-
 
 def check_prompts(expressions: Sequence[str] | str) -> tuple[str, ...]:
-    """The expressions without white space around them, in any script.
+    """The expressions without white space around them, in any script; a bare text is one.
+
+    How long one may be is the text encoder's to say, which counts tokens (`s4eca.Predictor.check`).
 
     Raises:
-        ExpressionError: there is none, or one is empty, too long, given twice or holds control characters.
+        ExpressionError: there is none, or one is no text, empty, given twice or holds control characters.
     """
+    if isinstance(expressions, bytes | Mapping | Set) or not isinstance(expressions, Iterable):
+        raise ExpressionError(f"The prompts are of type {type(expressions).__name__}; they must be a list of texts.")
     given = [expressions] if isinstance(expressions, str) else list(expressions)
     if not given:
         raise ExpressionError("No prompt was given; name at least one thing to look for.")
@@ -32,17 +33,13 @@ def check_prompts(expressions: Sequence[str] | str) -> tuple[str, ...]:
     return prompts
 
 
-def _check_one(text: str, place: int) -> str:
+def _check_one(given: object, place: int) -> str:
     """One expression, stripped, or the reason why it cannot be meant."""
-    text = text.strip()
+    if not isinstance(given, str):
+        raise ExpressionError(f"Prompt {place} is {given!r:.60}; it must be a text.")
+    text = given.strip()
     if not text:
         raise ExpressionError(f"Prompt {place} is empty; say what to look for, for instance 'the red roof'.")
-    words = len(text.split())
-    if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
-        raise ExpressionError(
-            f"Prompt {place} ({_short(text)!r}) has {words} words and {len(text)} characters; "
-            f"a referring expression has at most {MAX_WORDS} words and {MAX_CHARACTERS} characters."
-        )
     bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff"]
     if bad:
         raise ExpressionError(f"Prompt {place} holds the control character {bad[0]!r}; write it on one line as text.")

@@ -6,33 +6,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from s4eca.errors import NotFiniteError
 from s4eca.layers.trainable import trainable_state
 
 
-def require_finite(
-    logits: Any, expressions: Sequence[str], *, model: Any = None, place: str = "", advice: str = ""
-) -> None:
+def require_finite(logits: Any, expressions: Sequence[str], model: Any = None, precision: str = "fp32") -> None:
     """Refuse logits that are not finite, with their cause where it can be told.
 
     Args:
         logits: (K, ...) floats, numpy or torch, of K expressions.
         expressions: the K expressions.
-        model: the `S4ECAModel` that gave them, whose trained tensors are then looked through; None where it is unknown.
-        place: follows the expression in the sentence, for instance `` on a.png``.
-        advice: what to do where every tensor is finite, as the end of a sentence; empty where there is nothing to say.
+        model: the `S4ECAModel` that gave them, whose tensors are then looked through; None where it is unknown.
+        precision: ``fp32``, or the type of autocast under which it ran.
 
     Raises:
-        NotFiniteError: a value is NaN or infinite.
+        NotFiniteError: the first such expression, and the cause.
     """
     values = torch.as_tensor(logits)
     if bool(values.isfinite().all()):
         return
     told = next(e for e, row in zip(expressions, values, strict=True) if not bool(row.isfinite().all()))
-    sound = "; every tensor of the adapter is finite" + (f", {advice}" if advice else "")
-    cause = "" if model is None else _cause(model) or sound
-    raise NotFiniteError(f"The model gave NaN or infinity for {told!r}{place}{cause}.")
+    cause = "" if model is None else f": {_cause(model, precision)}"
+    who = "model" if model is None else f"adapter {model.active!r}"
+    raise NotFiniteError(f"The {who} gave NaN or infinity for {told!r:.60}{cause}.")
 
 
 def require_finite_tensors(model: Any) -> None:
@@ -41,19 +39,32 @@ def require_finite_tensors(model: Any) -> None:
     Raises:
         NotFiniteError: the first such tensor, by its name.
     """
-    if found := _broken(model):
-        raise NotFiniteError(f"The adapter's tensor {found}; its training diverged, so lower the learning rates.")
-
-
-def _cause(model: Any) -> str:
-    found = _broken(model)
-    return found and f": the adapter's tensor {found}; it is damaged, or its training diverged"
-
-
-def _broken(model: Any) -> str:
-    """The first trained tensor that is not finite, as the subject of a sentence; empty where there is none."""
     for name, tensor in trainable_state(model).items():
-        wrong = int((~tensor.isfinite()).sum())
-        if wrong:
-            return f"{name} holds {wrong:,} of {tensor.numel():,} values that are NaN or infinite"
-    return ""
+        if wrong := _wrong(tensor):
+            raise NotFiniteError(
+                f"The adapter's tensor {name} {_holds(wrong, tensor)}; its training diverged, so lower the learning "
+                "rates."
+            )
+
+
+def _cause(model: Any, precision: str) -> str:
+    """What is known of why, as the end of a sentence."""
+    for name, tensor in trainable_state(model).items():
+        if wrong := _wrong(tensor):
+            return f"the adapter's tensor {name} {_holds(wrong, tensor)}; it is damaged, or its training diverged"
+    for encoder in (model.vision, model.text):
+        for name, tensor in encoder.backbone.state_dict().items():
+            if wrong := _wrong(tensor):
+                return f"the tensor {name} of the encoder {encoder.spec.source} {_holds(wrong, tensor)}; load it again"
+    rounded = model.running.encoder_dtype
+    if precision != "fp32" or rounded != "fp32":
+        return f"it ran with precision {precision} and encoders in {rounded}; take fp32 for both"
+    return "all its tensors are finite, so the pixels are not, or the sums overflow float32"
+
+
+def _wrong(tensor: Tensor) -> int:
+    return int((~tensor.isfinite()).sum()) if tensor.is_floating_point() else 0
+
+
+def _holds(wrong: int, tensor: Tensor) -> str:
+    return f"holds {wrong:,} of {tensor.numel():,} values that are NaN or infinite"

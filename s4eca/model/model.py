@@ -15,6 +15,7 @@ from s4eca.errors import ConfigError, ExpressionError
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges
 from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.encodings import detail, fitting, origin, recipe
+from s4eca.model.expressions import check_list, check_reading, warn_of
 from s4eca.model.named_adapters import NamedAdapters
 from s4eca.model.pair import load_pair
 from s4eca.model.parts import Parts, held
@@ -27,8 +28,6 @@ from s4eca.registry import (
 )
 from s4eca.saved.folder import restore, save
 from s4eca.saved.locate import locate
-
-LONGEST_EXPRESSION = 200
 
 
 class S4ECAModel(nn.Module):
@@ -206,19 +205,36 @@ class S4ECAModel(nn.Module):
         """What the model says, logits (B, 1, 4h, 4w), of B encoded images and B tokenised expressions."""
         return Prediction(self.decoder(self.fuse(encoded, batch), encoded.detail))
 
-    def tokenize(self, expressions: Sequence[str]) -> TextBatch:
+    def tokenize(self, expressions: Sequence[str], *, cut: bool = False) -> TextBatch:
         """Ids and mask of expressions, on the model's device.
 
+        Args:
+            expressions: a list of texts; words in them that the text encoder does not know are named in a warning.
+            cut: cut what is longer than the config's `text_length`, and ask nothing of the words; for data sets, whose
+                losses are counted once (`s4eca.model.expressions.unread`).
+
         Raises:
-            ExpressionError: an expression is empty or has more than 200 words.
+            ExpressionError: no list of texts, an empty one, or an expression that is empty, has more tokens than fit,
+                or no word that the encoder knows.
         """
-        check_expressions(expressions)
+        expressions = check_list(expressions)
+        if not cut:
+            warn_of(check_reading(self.text, expressions, self.config.text_length))
         batch: TextBatch = self.text.tokenize(expressions, self.config.text_length)
         return batch.to(self.device)
 
     def forward(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
-        """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, 4h, 4w)."""
-        return self.decode(self.encode(pixels), self.tokenize(expressions)).logits
+        """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, 4h, 4w).
+
+        Raises:
+            ExpressionError: as for `tokenize`, and another number of expressions than of images.
+        """
+        batch = self.tokenize(expressions)
+        if len(batch.ids) != len(pixels):
+            raise ExpressionError(
+                f"There are {len(batch.ids)} expressions for {len(pixels)} images; each image needs one."
+            )
+        return self.decode(self.encode(pixels), batch).logits
 
     def feature_recipe(self, dtype: str) -> dict[str, Any]:
         """What cached features of this model depend on, beside the bytes of the image."""
@@ -320,17 +336,3 @@ def attach(
     return model if running is None else model.run_with(running)
 
 
-def check_expressions(expressions: Sequence[str]) -> None:
-    """Refuse expressions that cannot be meant.
-
-    Raises:
-        ExpressionError: empty, or longer than 200 words.
-    """
-    for number, expression in enumerate(expressions, start=1):
-        words = len(expression.split())
-        if words == 0:
-            raise ExpressionError(f"Expression {number} is empty; say what to look for, for instance 'the red roof'.")
-        if words > LONGEST_EXPRESSION:
-            raise ExpressionError(
-                f"Expression {number} has {words:,} words; a referring expression has at most {LONGEST_EXPRESSION}."
-            )

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
-from s4eca.layers.band_map import check_count
+from s4eca.model.expressions import check_list, check_reading, unread, warn_of
+from s4eca.model.finite import require_finite
+from s4eca.model.images import as_image, check_windows
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
 from s4eca.protocols import Encoded, Prediction
@@ -58,7 +60,7 @@ class Predictor:
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-        self.dtype = PRECISIONS[precision]
+        self.precision, self.dtype = precision, PRECISIONS[precision]
         try:
             if device == "auto":
                 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,43 +103,44 @@ class Predictor:
             return tuple(255.0 * value for value in self.model.vision.spec.mean)
         return self.model.scaling.fill()
 
-    def set_image(self, image: NDArray[Any]) -> Predictor:
+    def set_image(self, image: Any) -> Predictor:
         """Encode an image.
 
         Args:
-            image: (H, W, 3) RGB in 0..255, any numeric type; (H, W, n) in the bands' own units where the adapter
-                declares bands, NaN where nothing is known.
+            image: an array (H, W, 3) of RGB in 0..255, any numeric type; (H, W, n) in the bands' own units where the
+                adapter declares bands, NaN where nothing is known; or a picture of Pillow, or the path of an image
+                file, in the orientation in which it is stored.
 
         Raises:
-            DataError: not of that shape.
+            DataError: another shape, type or range (0..1 among them), or a file that cannot be read.
         """
-        if image.ndim == 3 and self.bands:
-            check_count(image.shape[2], self.bands)
-        if image.ndim != 3 or image.shape[2] != (len(self.bands) or 3) or 0 in image.shape:
-            wanted = f"{len(self.bands)}) in the bands' own units" if self.bands else "3) RGB in 0..255"
-            raise DataError(f"The image has shape {image.shape}; it must be (height, width, {wanted}.")
-        square = self._square(image[None])
-        self._image = self.encode(square), (int(image.shape[0]), int(image.shape[1]))
+        array = as_image(image, self.bands)
+        self._image = self.encode(self._square(array[None])), (int(array.shape[0]), int(array.shape[1]))
         return self
 
-    def segment(self, expressions: Sequence[str], adapter: str | None = None) -> Masks:
+    def segment(self, expressions: Sequence[str] | str, adapter: str | None = None) -> Masks:
         """Masks of the image that was set, one for each expression.
 
         Args:
-            expressions: what to look for.
+            expressions: what to look for; a bare text is one expression. Words that the text encoder does not know are
+                named in a warning.
             adapter: name of one of the model's adapters to ask in place of the active one; it answers on the encoding
                 there is, as adapters in side mode with the same sites can.
 
         Raises:
             DataError: no image was set.
             ConfigError: no such adapter, or one that needs another encoding.
-            ExpressionError: an expression is empty or too long.
+            ExpressionError: no text at all, or an expression that is empty, has more tokens than the text encoder
+                reads, or no word that it knows.
+            NotFiniteError: the model gives NaN or infinity.
         """
         if self._image is None:
             raise DataError("No image is set; call set_image first.")
         encoded, size = self._image
         with self.model.using(adapter):
-            logits = self.decode_logits(encoded, list(expressions))
+            said = check_list([expressions] if isinstance(expressions, str) else expressions)
+            warn_of(self.check(said))
+            logits = self._logits(encoded, said)
             found = upsample(logits[:, None], size).sigmoid()[:, 0]
             return Masks(found.cpu().numpy(), self.threshold)
 
@@ -146,15 +149,20 @@ class Predictor:
 
         Args:
             windows: (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the adapter's bands.
-            expressions: what to look for.
+            expressions: what to look for, a list.
 
         Raises:
-            DataError: another number of bands than the adapter declares.
+            DataError: another shape, type or range.
+            ExpressionError: as for `segment`, and for a bare text.
+            NotFiniteError: the model gives NaN or infinity.
         """
+        said = check_list(expressions)
+        check_windows(windows, self.bands)
+        warn_of(self.check(said))
         encoded = self.encode(self._square(windows))
         size = (int(windows.shape[1]), int(windows.shape[2]))
         with torch.inference_mode():
-            columns = [self._decode(encoded, [e] * len(windows)) for e in expressions]
+            columns = [self._decode(encoded, [one] * len(windows)) for one in said]
             found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
         result: NDArray[np.float32] = found.cpu().numpy()
         return result
@@ -165,22 +173,47 @@ class Predictor:
             pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
             return self.model.encode(self.model.normalise(pixels))
 
-    def decode(self, encoded: Encoded, expressions: Sequence[str]) -> Prediction:
-        """One encoded image and K expressions to a prediction with float32 logits (K, h', w') on the square."""
-        return Prediction(self.decode_logits(encoded, expressions))
+    def check(self, expressions: Sequence[str]) -> list[str]:
+        """What would be said of expressions before they are segmented, without running the model.
 
-    def decode_logits(self, encoded: Encoded, expressions: Sequence[str]) -> Tensor:
-        """One encoded image and K expressions to float32 logits (K, h', w') on the stretched square."""
+        Returns:
+            A sentence for each of which the text encoder does not know every word.
+
+        Raises:
+            ExpressionError: as for `segment`, and for a bare text.
+        """
+        return check_reading(self.model.text, check_list(expressions), self.model.config.text_length)
+
+    def unread(self, expressions: Sequence[str]) -> list[str]:
+        """What of a data set's expressions the text encoder does not read, as sentences with counts; mostly none."""
+        return unread(self.model.text, expressions, self.model.config.text_length)
+
+    def decode(self, encoded: Encoded, expressions: Sequence[str]) -> Prediction:
+        """One encoded image and K expressions to a prediction with float32 logits (K, h', w') on the stretched square.
+
+        For scoring data sets: an expression that is too long is cut, which a warning counts.
+
+        Raises:
+            ExpressionError: no list of texts, or an empty one.
+            NotFiniteError: the model gives NaN or infinity.
+        """
+        said = check_list(expressions)
+        warn_of(self.unread(said))
+        return Prediction(self._logits(encoded, said))
+
+    def _logits(self, encoded: Encoded, expressions: list[str]) -> Tensor:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(expressions), TOGETHER):
-                chosen = list(expressions[start : start + TOGETHER])
+                chosen = expressions[start : start + TOGETHER]
                 parts.append(self._decode(_repeat(encoded, len(chosen)), chosen)[:, 0])
         return torch.cat(parts)
 
     def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
         with self._autocast():
-            return self.model.decode(encoded, self.model.tokenize(expressions)).logits.float()
+            logits = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).logits.float()
+        require_finite(logits, expressions, self.model, self.precision)
+        return logits
 
     def _autocast(self) -> Any:
         kind = self.model.device.type

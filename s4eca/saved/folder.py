@@ -188,6 +188,22 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     return note
 
 
+def read_settings(folder: Path | str, note: dict[str, Any]) -> S4ECAConfig:
+    """The settings that a folder's `adapter_config.json` holds.
+
+    Args:
+        folder: the adapter folder, for what is said of it.
+        note: as `read_config` gives it.
+
+    Raises:
+        AdapterFolderError: an unknown or an impossible setting.
+    """
+    try:
+        return S4ECAConfig.from_dict(own_settings(note["config"]), origin="config")
+    except ConfigError as error:
+        raise AdapterFolderError(f"{Path(folder) / CONFIG}: {error}") from error
+
+
 def restore(folder: Path | str, build: Callable[[S4ECAConfig, dict[str, Any]], Model]) -> Model:
     """The model of an adapter folder, with everything checked that could make it another one.
 
@@ -202,7 +218,7 @@ def restore(folder: Path | str, build: Callable[[S4ECAConfig, dict[str, Any]], M
     """
     folder = Path(folder)
     note = read_config(folder)
-    config = _settings(folder / CONFIG, note["config"])
+    config = read_settings(folder, note)
     tensors = _read_tensors(folder / WEIGHTS)
     model = build(config, {part: saved["peft"] for part, saved in note["encoders"].items() if "peft" in saved})
     # Identifiers of local copies may differ; what must agree is the weights.
@@ -312,13 +328,6 @@ def _whole(path: Path, name: str, tensor: Tensor) -> Tensor:
         warnings.warn(f"{path} holds {name} as {tensor.dtype}, beyond its {most}, which is taken for it.", stacklevel=3)
         tensor = tensor.nan_to_num(nan=0.0)
     return tensor
-
-
-def _settings(path: Path, values: dict[str, Any]) -> S4ECAConfig:
-    try:
-        return S4ECAConfig.from_dict(own_settings(values), origin="config")
-    except ConfigError as error:
-        raise AdapterFolderError(f"{path}: {error}") from error
 
 
 def _check_card(path: Path, card: dict[str, Any]) -> None:

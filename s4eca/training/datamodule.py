@@ -21,6 +21,7 @@ from s4eca.data.reader_options import checked_options
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import ConfigError
 from s4eca.evaluation.shuffled import derange
+from s4eca.model.expressions import unread, warn_of
 from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
 from s4eca.training.dataset import ScoringSamples, TrainingSamples, missing_entries, to_pixels
@@ -130,7 +131,10 @@ class ReferringData(LightningDataModule):
         if name is None:
             raise ConfigError(f"data.{part}_split is null, so there is nothing to score; name a split.")
         reader = checked_options(self.layout, self.reader, self.model.config.bands)
-        return open_dataset(self.root, self.layout, name, **reader)
+        split = open_dataset(self.root, self.layout, name, **reader)
+        lost = unread(self.model.text, [r.expression for r in split.references], self.model.config.text_length)
+        warn_of(f"{split.root}, split {split.split}: {remark}" for remark in lost)
+        return split
 
     def _encode(self, split: ReferringDataset, symmetries: Sequence[Symmetry]) -> None:
         assert self.cache is not None and self.trainer is not None

@@ -47,7 +47,7 @@ class S4ECAModule(LightningModule):
         if encoded is None:
             assert batch.images is not None
             encoded = self.model.encode(self.model.normalise(batch.images))
-        return self.model.decode(encoded, self.model.tokenize(batch.expressions)).logits
+        return self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True)).logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; truths are (M, M) in 0..255."""
@@ -63,8 +63,8 @@ class S4ECAModule(LightningModule):
             NotFiniteError: a logit is NaN or infinite.
         """
         logits = self.logits(batch)
-        advice = "" if self.trainer.precision == "32-true" else "so try trainer.precision 32-true"
-        require_finite(logits, batch.expressions, model=self.model, advice=advice)
+        precision = {"32-true": "fp32"}.get(str(self.trainer.precision), str(self.trainer.precision))
+        require_finite(logits, batch.expressions, self.model, precision)
         # A process all of whose samples are repeats must hold counts of the same type as the others, if only none.
         none = torch.zeros(0, dtype=torch.int64, device=logits.device)
         self.scores.update(intersection=none, union=none)

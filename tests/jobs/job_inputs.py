@@ -53,7 +53,7 @@ class Place:
 
     def evaluate(self, data: Path, layout: str, *words: Any) -> list[Any]:
         """A line of `s4eca evaluate`."""
-        return ["evaluate", self.adapter, "--data", data, "--layout", layout, *words]
+        return ["evaluate", "--adapter", self.adapter, "--data", data, "--layout", layout, *words]
 
     # -- rasters -----------------------------------------------------------------------------------------------------
 

@@ -59,6 +59,18 @@ def one_tensor(place: Place, *, lost: bool) -> list[Any]:
     return place.predict(place.scene())
 
 
+def broken(place: Place) -> Place:
+    """A place whose adapter has a tensor of NaN, as a training that diverged leaves one."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = place.own_adapter() / WEIGHTS
+    tensors = load_file(path)
+    name = next(name for name in sorted(tensors) if name.startswith("decoder."))
+    save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, path)
+    return place
+
+
 def other_encoder(place: Place) -> list[Any]:
     """The vision encoder's weights are no longer those that the adapter was made with."""
     import json
@@ -104,7 +116,7 @@ def half_a_jpeg(place: Place) -> list[Any]:
     """The second of two JPEG files is cut short."""
     folder = place.references(suffix="jpg")
     cut(folder / "b.jpg")
-    return place.evaluate(folder, "jsonl", "--json", place.tmp / "scores.json")
+    return place.evaluate(folder, "jsonl", "--out", place.tmp / "scores.json")
 
 
 def fit(place: Place, text: str, *words: Any) -> list[Any]:
@@ -126,7 +138,7 @@ FILES: dict[str, tuple[Make, list[str]]] = {
         ["none", "no adapter folder", CONFIG],
     ),
     "missing adapter, evaluate": (
-        lambda p: ["evaluate", p.tmp / "none", "--data", p.references(), "--layout", "jsonl"],
+        lambda p: ["evaluate", "--adapter", p.tmp / "none", "--data", p.references(), "--layout", "jsonl"],
         ["none", "no adapter folder"],
     ),
     "missing adapter, show": (lambda p: ["adapter", "show", p.tmp / "none"], ["none", "no adapter folder"]),
@@ -240,7 +252,50 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
     "GCPs only": (lambda p: p.predict(p.gcps()), ["scene.tif", "ground control points", "gdalwarp"]),
     "empty prompt": (lambda p: p.predict(p.scene(), prompt=" "), ["Prompt 1", "empty"]),
     "second prompt empty": (lambda p: p.predict(p.scene(), "--prompt", ""), ["Prompt 2", "empty"]),
-    "5,000 words": (lambda p: p.predict(p.scene(), prompt="word " * 5000), ["Prompt 1", "5000 words", "100"]),
+    "5,000 words": (
+        lambda p: p.predict(p.scene(), prompt="word " * 5000),
+        ["Expression 1", "20,002 tokens", "16 fit", "text_length"],
+    ),
+    "one token too many": (
+        lambda p: p.predict(p.scene(), "--prompt", " ".join("abcdefghijklmno")), ["Expression 2", "17 tokens", "16 fit"]
+    ),
+    "nothing that the encoder knows": (
+        lambda p: p.predict(p.scene(), prompt="\U0001f6a2 \u2d30\u2d63"), ["Expression 1", "no word", "knows"]
+    ),
+    "the former way to name an adapter": (
+        lambda p: ["evaluate", p.adapter, "--data", p.references(), "--layout", "jsonl"],
+        ["belongs to no option", "--adapter"],
+    ),
+    "the former way to name a report": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", p.tmp / "s.json"), ["s.json", "--out"]
+    ),
+    "revision of a folder, predict": (
+        lambda p: p.predict(p.scene(), "--revision", "v1"), ["revision is 'v1'", "local folder"]
+    ),
+    "revision of a folder, evaluate": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--revision", "v1"), ["revision is 'v1'", "local folder"]
+    ),
+    "revision of a folder, budget": (
+        lambda p: ["budget", "--adapter", p.adapter, "--revision", "v1"], ["revision is 'v1'", "local folder"]
+    ),
+    "revision of nothing, budget": (lambda p: ["budget", "--revision", "v1"], ["--revision is 'v1'", "--adapter"]),
+    "revision of a file, convert": (
+        lambda p: ["adapter", "convert", there(p, "last.ckpt"), p.tmp / "made", "--revision", "v1"],
+        ["--revision", "file"],
+    ),
+    "fp16 sums over bf16 encoders": (
+        lambda p: p.predict(p.scene(), "--precision", "fp16", "--encoder-dtype", "bf16"), ["fp16", "bf16"]
+    ),
+    "no such type of encoders": (
+        lambda p: p.evaluate(p.references(), "jsonl", "--encoder-dtype", "fp64"), ["--encoder-dtype", "'fp64'"]
+    ),
+    "an adapter of NaN, predict": (
+        lambda p: broken(p).predict(p.scene(), "--quiet"),
+        ["adapter", "not numbers", "'the red roof'", "decoder.", "NaN"],
+    ),
+    "an adapter of NaN, evaluate": (
+        lambda p: broken(p).evaluate(p.references(), "jsonl"), ["adapter", "not numbers", "'the red roof'", "NaN"]
+    ),
     "no prompt": (lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt"]),
     "threshold above 1": (lambda p: p.predict(p.scene(), "--threshold", "1.2"), ["threshold", "1.2", "0 and 1"]),
     "threshold below 0": (lambda p: p.predict(p.scene(), "--threshold=-0.1"), ["threshold", "-0.1", "0 and 1"]),
@@ -293,16 +348,16 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     "out where nobody may write": (lambda p: p.predict(p.scene(), out="/proc/out.tif"), ["/proc/out.tif", "written"]),
     "out of another format": (lambda p: p.predict(p.scene(), out=p.tmp / "out.png"), ["--out", "out.png", ".tif"]),
     "scores of evaluate exist": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--json", there(p, "s.json")), ["s.json", "--overwrite"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "s.json")), ["s.json", "--overwrite"]
     ),
     "no folder for scores of evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--json", p.tmp / "none" / "s.json"), ["none", "does not exist"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--out", p.tmp / "none" / "s.json"), ["none", "does not exist"]
     ),
     "scores of evaluate below a file": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--json", there(p, "file") / "s.json"), ["file"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "file") / "s.json"), ["file"]
     ),
     "scores of evaluate where nobody may write": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--json", "/proc/s.json"), ["/proc/s.json", "written"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--out", "/proc/s.json"), ["/proc/s.json", "written"]
     ),
     "converted adapter exists": (
         lambda p: ["adapter", "convert", p.adapter, there(p, "made").parent], ["exists"]

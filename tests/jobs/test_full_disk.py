@@ -44,7 +44,7 @@ def test_every_verb_that_writes(place: Place) -> None:
         "mask": (1_000, place.predict(scene, *more)),
         "scores": (20_000, place.predict(scene, *more, "--scores", place.tmp / "s.tif")),
         "polygons": (30_000, place.predict(scene, *more, "--polygons", place.tmp / "p.gpkg")),
-        "evaluate": (500, place.evaluate(data, "jsonl", "--json", place.tmp / "scores.json")),
+        "evaluate": (500, place.evaluate(data, "jsonl", "--out", place.tmp / "scores.json")),
         "convert": (2_000, ["adapter", "convert", place.adapter, place.tmp / "made"]),
         "render": (5_000, ["data", "render", place.tmp / "drawn", "--layout", "rrsisd", "--scenes", "3"]),
     }

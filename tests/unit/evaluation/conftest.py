@@ -15,6 +15,7 @@ import torch
 
 from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.warps import truth_in
+from s4eca.protocols import Prediction
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class Oracle:
     """
 
     threshold = 0.5
+    bands = ()
+    band_ranges = ()
+    fill = (0.0, 0.0, 0.0)
 
     def __init__(self, dataset: Any, size: int = 448, stride: int = 4, flat: float | None = None) -> None:
         self.image_size, self.stride, self.flat = size, stride, flat
@@ -87,9 +91,12 @@ class Oracle:
         self.encodings += 1
         return self.squares[hashlib.sha256(np.ascontiguousarray(images[0]).tobytes()).digest()]
 
-    def decode_logits(self, encoded: tuple[str, list[Path]], expressions: list[str]) -> torch.Tensor:
+    def decode(self, encoded: tuple[str, list[Path]], expressions: list[str]) -> Prediction:
         self.batches.append(len(expressions))
-        return torch.stack([self._logits(*encoded, expression) for expression in expressions])
+        return Prediction(torch.stack([self._logits(*encoded, expression) for expression in expressions]))
+
+    def probabilities(self, windows: np.ndarray, expressions: list[str]) -> np.ndarray:
+        raise AssertionError("scoring asks for logits")
 
     def _logits(self, fit: str, paths: list[Path], expression: str) -> torch.Tensor:
         side = self.image_size // self.stride

@@ -44,9 +44,9 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the verb with an oracle in place of an adapter folder."""
     loads: list[str] = []
 
-    def load(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-        loads.append(str(args.adapter))
-        return oracle(open_dataset(folder, "jsonl", "test"), size=112), {"folder": args.adapter.name}
+    def load(args: argparse.Namespace, place: Path) -> tuple[Any, dict[str, Any]]:
+        loads.append(str(place))
+        return oracle(open_dataset(folder, "jsonl", "test"), size=112), {"folder": place.name}
 
     monkeypatch.setattr(verb, "_load", load)
     monkeypatch.setattr("s4eca.saved.folder.read_config", lambda folder: {"config": {}})
@@ -54,7 +54,8 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
         verb.add_arguments(parser)
-        return verb.run(parser.parse_args(["./some/adapter", "--data", str(folder), "--layout", "jsonl", *words]))
+        line = ["--adapter", "./some/adapter", "--data", str(folder), "--layout", "jsonl", *words]
+        return verb.run(parser.parse_args(line))
 
     run.loads = loads  # type: ignore[attr-defined]
     return run
@@ -62,7 +63,7 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_json_and_records_and_the_table(call: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, lines = tmp_path / "scores.json", tmp_path / "lines.jsonl"
-    assert call("--json", str(out), "--records", str(lines)) == 0
+    assert call("--out", str(out), "--records", str(lines)) == 0
     report = json.loads(out.read_text())
     assert list(report["protocols"]) == ["lavt", "cris", "native"]
     assert report["adapter"] == {"folder": "adapter"} and report["count"] == 4 and report["untrained"] is False
@@ -73,14 +74,14 @@ def test_json_and_records_and_the_table(call: Any, tmp_path: Path, capsys: pytes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "lines.jsonl", "scores.json"]
 
 
-def test_a_dash_prints_json_and_nothing_else(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--json", "-", "--protocol", "cris", "--protocol", "native", "--threshold", "0.4") == 0
+def test_the_flag_prints_json_and_nothing_else(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--json", "--protocol", "cris", "--protocol", "native", "--threshold", "0.4") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["threshold"] == {"cris": 0.4, "native": 0.4}
 
 
 def test_flags_reach_the_protocols(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    call("--json", "-", "--truth-size", "input", "--cut", "strict", "--empty", "one", "--shuffle-expressions", "3")
+    call("--json", "--truth-size", "input", "--cut", "strict", "--empty", "one", "--shuffle-expressions", "3")
     report = json.loads(capsys.readouterr().out)
     assert report["shuffle_seed"] == 3 and report["protocols"]["native"]["mIoU"] == 0
     for part in ("resized to it", "IoU > X", "1 where prediction"):
@@ -93,10 +94,10 @@ def test_flags_reach_the_protocols(call: Any, capsys: pytest.CaptureFixture[str]
         (["--threshold", "1.5"], "--threshold is 1.5; it must lie between 0 and 1"),
         (["--threshold", "nan"], "--threshold is nan"),
         (["--batch-size", "0"], "--batch-size is 0"),
-        (["--json", "{tmp}/there.json"], "there.json exists; name another file, or give --overwrite"),
-        (["--json", "{tmp}/no/way.json"], "no does not exist; make it first"),
-        (["--json", "{tmp}/data"], "data is a folder"),
-        (["--json", "{tmp}/x", "--records", "{tmp}/x"], "need two files"),
+        (["--out", "{tmp}/there.json"], "there.json exists; name another file, or give --overwrite"),
+        (["--out", "{tmp}/no/way.json"], "no does not exist; make it first"),
+        (["--out", "{tmp}/data"], "data is a folder"),
+        (["--out", "{tmp}/x", "--records", "{tmp}/x"], "need two files"),
         (["--split", "tset"], "test"),
     ],
 )
@@ -109,9 +110,21 @@ def test_what_is_refused_before_any_work(call: Any, tmp_path: Path, words: list[
     assert (tmp_path / "there.json").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("former", "word"),
+    [(["runs/a/adapter"], "runs/a/adapter"), (["--json", "s.json"], "s.json"), (["--json", "-"], "-")],
+)
+def test_the_former_way_to_write_it_is_answered_with_the_new_one(former: list[str], word: str) -> None:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    with pytest.raises(S4ECAError, match=f"'{word}' belongs to no option; .*--adapter .*--out FILE") as caught:
+        parser.parse_args([*former, "--data", "data", "--layout", "jsonl"])
+    assert caught.value.exit_code == 2
+
+
 def test_overwrite_replaces(call: Any, tmp_path: Path) -> None:
     (tmp_path / "there.json").write_text("mine")
-    assert call("--json", str(tmp_path / "there.json"), "--overwrite") == 0
+    assert call("--out", str(tmp_path / "there.json"), "--overwrite") == 0
     assert json.loads((tmp_path / "there.json").read_text())["count"] == 4
 
 
@@ -124,7 +137,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(S4ECAError, match=r"scores.json cannot be written: No space left on device"):
-        call("--json", str(tmp_path / "scores.json"))
+        call("--out", str(tmp_path / "scores.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     assert "Definitions" in capsys.readouterr().out  # the scores were shown all the same
 
@@ -133,7 +146,8 @@ def test_a_folder_that_is_no_adapter_is_refused_before_the_data(folder: Path, tm
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     with pytest.raises(AdapterFolderError, match="is no adapter folder"):
-        verb.run(parser.parse_args([str(tmp_path / "nothing"), "--data", str(tmp_path / "no"), "--layout", "jsonl"]))
+        words = ["--adapter", str(tmp_path / "nothing"), "--data", str(tmp_path / "no"), "--layout", "jsonl"]
+        verb.run(parser.parse_args(words))
 
 
 def test_a_saved_adapter_and_the_same_untrained(
@@ -155,8 +169,8 @@ def test_a_saved_adapter_and_the_same_untrained(
     reports = {}
     for name, words in (("trained", []), ("again", []), ("untrained", ["--untrained"])):
         out = tmp_path / f"{name}.json"
-        command = [str(tmp_path / "adapter"), "--data", str(folder), "--layout", "jsonl", "--device", "cpu"]
-        assert verb.run(parser.parse_args([*command, "--json", str(out), *words])) == 0
+        command = ["--adapter", str(tmp_path / "adapter"), "--data", str(folder), "--layout", "jsonl"]
+        assert verb.run(parser.parse_args([*command, "--device", "cpu", "--out", str(out), *words])) == 0
         reports[name] = json.loads(out.read_text())
     assert reports["trained"] == reports["again"]
     assert reports["trained"]["adapter"]["sha256"] == adapter_folder.sha256(tmp_path / "adapter")

@@ -88,8 +88,8 @@ def test_the_saved_adapter_scores_what_its_card_says(finished, dataset, tmp_path
     best = max(float(row["val/mIoU"]) for row in csv.DictReader((out / "scores.csv").open()))
     assert told["scores"]["val native mIoU"] == pytest.approx(best, abs=1e-5)
     report = tmp_path / "scores.json"
-    words = ["evaluate", str(out / "adapter"), "--data", str(dataset("rrsisd")), "--layout", "rrsisd", "--split", "val"]
-    assert main([*words, "--json", str(report)]) == 0
+    words = ["evaluate", "--adapter", str(out / "adapter"), "--data", str(dataset("rrsisd")), "--layout", "rrsisd"]
+    assert main([*words, "--split", "val", "--out", str(report)]) == 0
     native = json.loads(report.read_text())["protocols"]["native"]
     for name in ("mIoU", "oIoU", "P@0.5"):
         assert native[name] == pytest.approx(told["scores"][f"val native {name}"], abs=1e-5)
