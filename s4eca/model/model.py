@@ -120,11 +120,11 @@ class S4ECAModel(nn.Module):
         self.named.switch(name)
         return self
 
-    def using(self, name: str | None) -> AbstractContextManager[None]:
+    def using(self, name: str | None) -> AbstractContextManager[S4ECAModel]:
         """Inside, `name` is active; afterwards the one from before. None changes nothing."""
         return self.named.using(name)
 
-    def disabled(self) -> AbstractContextManager[None]:
+    def disabled(self) -> AbstractContextManager[S4ECAModel]:
         """Inside, the frozen pair speaks alone: levels and words as the encoders give them, to the active decoder.
 
         Raises:

@@ -108,19 +108,19 @@ class NamedAdapters:
         model.adapter.activate(model.vision, model.text)
 
     @contextmanager
-    def using(self, name: str | None) -> Iterator[None]:
+    def using(self, name: str | None) -> Iterator[S4ECAModel]:
         """Inside, `name` is active; afterwards the one from before. None changes nothing."""
         before = self.active
         if name is not None:
             self.switch(name)
         try:
-            yield
+            yield self._model
         finally:
             if name is not None:
                 self.switch(before)
 
     @contextmanager
-    def disabled(self) -> Iterator[None]:
+    def disabled(self) -> Iterator[S4ECAModel]:
         """Inside, the frozen pair speaks alone; see `S4ECAModel.disabled`."""
         model = self._model
         if not model.adapter.SEPARABLE:
@@ -133,7 +133,7 @@ class NamedAdapters:
         model.adapter.deactivate(model.vision, model.text)
         self._alone.insert(0, bare)
         try:
-            yield
+            yield model
         finally:
             self._alone.pop(0)
             if not self._alone:

@@ -154,8 +154,8 @@ def test_a_saved_adapter_and_the_same_untrained(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vision, text = toy_pair()
-    monkeypatch.setattr("s4eca.model.model.load_vision_encoder", lambda source: vision)
-    monkeypatch.setattr("s4eca.model.model.load_text_encoder", lambda source: text)
+    monkeypatch.setattr("s4eca.model.pair.load_vision_encoder", lambda source: vision)
+    monkeypatch.setattr("s4eca.model.pair.load_text_encoder", lambda source: text)
     torch.manual_seed(5)
     side = 8 * vision.spec.strides[0]
     sizes = {"image_size": side, "width": 8, "decoder_width": 16, "decoder_heads": 2, "decoder_ffn": 16}
@@ -179,7 +179,7 @@ def test_a_saved_adapter_and_the_same_untrained(
     with torch.no_grad():
         next(p for p in model.decoder.parameters() if p.ndim >= 2).fill_(float("nan"))
     broken = adapter_folder.save(model, tmp_path / "broken")
-    command = [str(broken), "--data", str(folder), "--layout", "jsonl", "--device", "cpu"]
+    command = ["--adapter", str(broken), "--data", str(folder), "--layout", "jsonl", "--device", "cpu"]
     with pytest.raises(S4ECAError, match=rf"{broken}.* tensor decoder\.\S+ holds") as caught:
-        verb.run(parser.parse_args([*command, "--json", str(tmp_path / "broken.json")]))
+        verb.run(parser.parse_args([*command, "--out", str(tmp_path / "broken.json")]))
     assert caught.value.exit_code == 2 and not (tmp_path / "broken.json").exists()
