@@ -156,6 +156,23 @@ def test_the_command_line_and_the_card_know_them(outside: Run, tmp_path: Path) -
     assert "outside:tiny-vit" in outside("s4eca", "adapter", "show", "adapter").stdout
 
 
+def test_a_loaded_module_of_a_library_that_the_package_wraps(outside: Run) -> None:
+    outside(
+        """
+        import sys, types, torch, s4eca
+        from s4eca_outside.encoders import OutsideVision, load_vision
+        wrapping = sys.modules["wrapping"] = types.ModuleType("wrapping")
+        wrapping.wrap = lambda module: OutsideVision(module, f"module:{type(module).__name__}")
+        vit = load_vision("outside:tiny-vit").backbone
+        model = s4eca.attach(vit, "outside:bytes", image_size=32).eval()
+        folder, pixels = model.save_pretrained("adapter"), torch.randn(1, 3, 32, 32)
+        again = s4eca.S4ECAModel.from_pretrained(folder, vision=vit)
+        assert again.vision.backbone is vit and torch.equal(again(pixels, ["a"]), model(pixels, ["a"]))
+        """,
+        changes={"s4eca.vision_wrappers": {"torchvision": "wrapping:wrap"}},
+    )
+
+
 WRONG = {
     'load_vision_encoder("outside:tiny")': "'outside:tiny' is no vision encoder of s4eca-outside",
     'load_vision_encoder("elsewhere:tiny")': "no source of vision encoders; known: hf, openclip, timm",
