@@ -297,6 +297,10 @@ class FrozenModule(Protocol):
         """Entry and exit of the MLP branch of a block."""
         ...
 
+    def block_module(self, index: int) -> nn.Module:
+        """The library's own module of a block, which can be compiled by itself."""
+        ...
+
 
 class VisionEncoder(FrozenModule, Protocol):
     """A frozen vision encoder that can be stepped through block by block.

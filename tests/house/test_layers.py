@@ -212,7 +212,8 @@ def test_the_command_line_starts_light() -> None:
     """At the top of a verb's file stand the standard library, layer 0 and tables of data; the rest is in functions."""
     import sys
 
-    light = ("s4eca._version", "s4eca.files", "s4eca.config", "s4eca.errors", "s4eca.registry", "s4eca.encoders.catalog", "s4eca.cli")
+    names = ("_version", "files", "config", "errors", "registry", "encoders.catalog", "cli")
+    light = tuple(f"s4eca.{name}" for name in names)
     wrong = [
         str(found)
         for found in ALL

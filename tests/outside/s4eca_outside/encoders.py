@@ -11,7 +11,7 @@ from torchvision.models import VisionTransformer
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.roles import named_roles
 from s4eca.errors import EncoderError
-from s4eca.protocols import TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
 PAD, END, LONGEST, WIDTH = 256, 257, 64, 32
 
@@ -100,6 +100,10 @@ class OutsideText(FrozenEncoder):
         rows = [[*text.encode()[: min(length, LONGEST) - 1], END] for text in expressions]
         ids = torch.tensor([row + [PAD] * (max(map(len, rows)) - len(row)) for row in rows])
         return TextBatch(ids, ids != PAD)
+
+    def measure(self, expressions: Sequence[str]) -> list[Reading]:
+        # Bytes know every word; the end token counts as one more.
+        return [Reading(len(text.encode()) + 1, len(text.split())) for text in expressions]
 
     def embed(self, batch: TextBatch) -> TextTokens:
         places = torch.arange(batch.ids.shape[1], device=batch.ids.device)
