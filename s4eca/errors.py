@@ -44,6 +44,10 @@ class ExpressionError(S4ECAError):
     """A referring expression is empty or longer than can be meant."""
 
 
+class NotFiniteError(S4ECAError):
+    """A model, or a tensor of it, holds NaN or infinity where numbers are needed."""
+
+
 class RasterError(S4ECAError):
     """A raster cannot be read, is not georeferenced, or an output cannot be written."""
 

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor
+
+    from s4eca.geo.read.source import SceneFacts
+    from s4eca.geo.windows import Box
 
 
 @dataclass(frozen=True)
@@ -270,20 +274,131 @@ class TextEncoder(Protocol):
 
 
 class Segmenter(Protocol):
-    """What rasters and scores ask of a model: probabilities for windows and expressions (`s4eca.Predictor` is one).
-
-    It may have more: `threshold`; `fill`, what to show per channel where a scene has no data; and for an input other
-    than RGB the names of its `bands`, in order, with their `band_ranges`.
-    """
+    """What rasters and scores ask of a model: images in, predictions out (`s4eca.Predictor` is one)."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square input the adapter was trained at, in pixels."""
-        ...
+        """S, side of the square input in pixels."""
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is foreground."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the input bands in their order; empty for RGB in 0..255."""
+
+    @property
+    def band_ranges(self) -> tuple[tuple[float, float], ...]:
+        """Declared range of each band, in its own units; empty for RGB."""
+
+    @property
+    def fill(self) -> tuple[float, ...]:
+        """Per channel, in the units of the input, what to show where an image has no data."""
 
     def probabilities(self, windows: Any, expressions: Sequence[str]) -> Any:
         """Numpy windows to numpy float32 (B, K, h, w) probabilities on the windows' own grid.
 
         Windows are (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the segmenter's bands.
         """
-        ...
+
+
+class RasterSource(Protocol):
+    """An open scene as rasters are searched; `s4eca.geo.read.source.Scene` is one. Arrays are numpy's.
+
+    Attributes:
+        facts: size, place, bands and remarks, known without reading pixels.
+    """
+
+    facts: SceneFacts
+
+    @property
+    def channels(self) -> int:
+        """C, channels that `read` returns."""
+
+    @property
+    def order(self) -> list[int]:
+        """For each band the model sees, in its order, the channel of `read` that is shown there."""
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether the values are 0..255 as they are."""
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether a colour table stands between stored values and what `read` returns."""
+
+    def read(self, box: Box) -> tuple[Any, Any]:
+        """(C, h, w) values of whole pixels inside the scene, and (h, w) bool, which of them are valid."""
+
+    def stored(self, box: Box) -> tuple[Any, Any]:
+        """As `read`, without colour table, scale and offset."""
+
+    def in_units(self, values: Any, channel: int) -> Any:
+        """Stored values of one channel in the units that `read` returns."""
+
+    def validity(self, row: int, rows: int) -> Any:
+        """(rows, width) bool of full-width rows."""
+
+    def sample_cell(self, side: int) -> tuple[int, int]:
+        """Rows and columns of the pieces that are cheap to read at random."""
+
+    def cache_bytes(self) -> int:
+        """Bytes of a block cache that suits reading by rows."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+@dataclass(frozen=True)
+class RasterLayout:
+    """What a raster sink is to write: the grid of a scene, and what its bands mean.
+
+    Attributes:
+        height, width: pixels.
+        crs: the CRS object of rasterio, or None where the scene has none.
+        transform: affine transform, pixel to CRS (six numbers a, b, c, d, e, f come first).
+        dtype: ``"uint8"`` for a mask (1 found, 0 not), ``"float32"`` for probabilities.
+        nodata: value of pixels that are not valid: 255, or NaN.
+        descriptions: K texts, the expression of each band.
+        tags: how the file was made, name -> text.
+        band_tags: likewise, per band.
+        colours: colour table for a mask of one band, value -> RGBA, each 0..255; None for none.
+        area_or_point: the scene's AREA_OR_POINT tag, or None.
+    """
+
+    height: int
+    width: int
+    crs: Any
+    transform: Any
+    dtype: str
+    nodata: float
+    descriptions: tuple[str, ...]
+    tags: Mapping[str, str]
+    band_tags: tuple[Mapping[str, str], ...] = ()
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None
+    area_or_point: str | None = None
+
+
+class RasterSink(Protocol):
+    """What writes masks or probabilities under an ending; a row of `s4eca.registry.SINKS` leads to its class.
+
+    A sink writes under a hidden name (`s4eca.files.aside`) until `commit`. It is closed, then committed when every
+    output of the run is whole; `abandon` may come at any time, also after `commit`, and more than once. What it cannot
+    do it raises as an `s4eca.errors.RasterError`.
+    """
+
+    def __init__(self, path: Path, layout: RasterLayout) -> None:
+        """Begin; nothing lies under `path` yet, or a file that is to be replaced."""
+
+    def write(self, values: Any) -> None:
+        """The next (K, n, width) rows from the top, in the layout's dtype; n differs from call to call."""
+
+    def close(self) -> None:
+        """Finish under the hidden name, and check that every row arrived."""
+
+    def commit(self) -> None:
+        """Give the finished file its name (`s4eca.files.settle`)."""
+
+    def abandon(self) -> None:
+        """Take away what has not got its name (`s4eca.files.discard`)."""

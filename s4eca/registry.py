@@ -137,6 +137,14 @@ BAND_READERS = Table(
         ".npy": "s4eca.data.band_files:ArrayBands",
     },
 )
+# Ending of a mask or of probabilities -> class that keeps to `s4eca.protocols.RasterSink`.
+SINKS = Table(
+    "s4eca.raster_sinks",
+    {
+        ".tif": "s4eca.geo.write.geotiff:GeoTiffSink",
+        ".tiff": "s4eca.geo.write.geotiff:GeoTiffSink",
+    },
+)
 
 
 def resolve(path: str) -> Any:

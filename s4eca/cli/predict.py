@@ -31,7 +31,8 @@ example:
 
   Open found.tif in QGIS: the style beside it shows the first prompt in red. A scene with much finer pixels than the
   adapter was trained on is better searched at the training pixel size: add --gsd 0.3 (metres). A four-band scene
-  whose alpha band is really near infrared: add --bands 4,1,2, and the band is data.
+  whose alpha band is really near infrared: add --bands 4,1,2, and the band is data; with --bands 1,2,3 or --no-alpha it
+  is left alone. A value that fills the margins and is not declared as no data: add --nodata=-9999 or --nodata 0,0,0.
 
 exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence."""
 
@@ -41,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EXAMPLE
     add = parser.add_argument
-    add("scene", metavar="SCENE.tif", help="raster to search: GeoTIFF, or PNG/JPEG without georeference")
+    add(
+        "scene", metavar="SCENE.tif",
+        help="raster to search: GeoTIFF, PNG/JPEG without georeference, or another name that GDAL knows, as "
+        "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif",
+    )  # fmt: skip
     add("--prompt", action="append", required=True, metavar="TEXT", help="what to look for; repeat for more")
     add("--adapter", required=True, metavar="DIR", help="adapter folder, as written by fit, or a hub id user/name")
     add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
@@ -54,8 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bands shown as red, green, blue (or one, as grey), counted from 1; or by name, as red=3,nir=4, where the "
         "raster does not describe the bands that the adapter declares",
     )  # fmt: skip
+    add(
+        "--nodata", metavar="V",
+        help="a stored value that is no data (nan is one), beside what the raster declares; with a minus as "
+        "--nodata=-9999; 0,0,0 for what holds each of these values in its band",
+    )  # fmt: skip
+    add("--no-alpha", action="store_true", help="no band hides pixels, even if the raster calls it alpha")
     add("--gsd", type=float, metavar="M", help="work at M metres a pixel; the output stays on the scene's grid")
-    add("--scale", metavar="LOW,HIGH", help="values shown as black and white (default: 2nd and 98th percentile)")
+    add("--scale", metavar="LOW,HIGH", help="stored values shown as black and white (default: 2nd and 98th percentile)")
     add("--window", type=int, metavar="PX", help="side of a window (default: the adapter's image size)")
     add("--overlap", type=float, default=0.25, metavar="SHARE", help="overlap of windows (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help="mark pixels above T, 0 to 1 (default: the adapter's)")
@@ -124,6 +135,8 @@ def _request(args: argparse.Namespace) -> Request:
         scale=None if args.scale is None else _numbers("--scale", args.scale, float),
         overwrite=args.overwrite,
         allow_ungeoreferenced=args.allow_ungeoreferenced,
+        nodata=None if args.nodata is None else _numbers("--nodata", args.nodata, float),
+        alpha=not args.no_alpha,
     )
 
 
@@ -150,7 +163,7 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[floa
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError:
-        example = "1,2,3" if kind is int else "0,3000"
+        example = "1,2,3" if kind is int else "0,0,0" if option == "--nodata" else "0,3000"
         raise ConfigError(f"{option} is {text!r}; it must be numbers between commas, for instance {example}.") from None
 
 

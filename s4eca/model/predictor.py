@@ -95,9 +95,10 @@ class Predictor:
         return self.model.config.band_ranges
 
     @property
-    def fill(self) -> tuple[float, ...] | None:
-        """Per band, what stands for a pixel without data; None for RGB, where whoever asks has a colour for it."""
-        return None if self.model.scaling is None else self.model.scaling.fill()
+    def fill(self) -> tuple[float, ...]:
+        """Per channel, in the units of the input, what the encoder sees as its mean colour: for pixels without data."""
+        mean = self.model.vision.spec.mean
+        return tuple(255.0 * v for v in mean) if self.model.scaling is None else self.model.scaling.fill()
 
     def set_image(self, image: NDArray[Any]) -> Predictor:
         """Encode an image.

@@ -25,8 +25,10 @@ class Recorder:
     """A segmenter of four bands that keeps its windows; the probability is the last band's share of its range."""
 
     image_size = 32
+    threshold = 0.5
     bands = FOUR
     band_ranges = ((0.0, 3000.0),) * 4
+    fill = (1500.0,) * 4
 
     def __init__(self):
         self.seen = []
@@ -137,6 +139,8 @@ def test_the_result_and_the_tags_say_what_was_used(image, run, tmp_path):
 def test_an_rgb_segmenter_takes_colours_by_name(image, run, tmp_path):
     class Red(Recorder):
         bands = ()
+        band_ranges = ()
+        fill = (124.0, 116.0, 104.0)
 
         def probabilities(self, windows, expressions):
             self.seen.append(windows)

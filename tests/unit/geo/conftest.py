@@ -12,11 +12,14 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 
 UTM = "EPSG:32633"
+FILL = (123.675, 116.28, 103.53)
 PLACE = Affine(0.5, 0.0, 500000.0, 0.0, -0.5, 5000000.0)
 
 
 class Brightness:
     """Probability of expression k: channel k (red, green, blue, red, ...) divided by 255."""
+
+    threshold, bands, band_ranges, fill = 0.5, (), (), FILL
 
     def __init__(self, image_size=32):
         self.image_size = image_size
@@ -77,6 +80,8 @@ def raster(tmp_path):
                 file.write(array)
                 if colours is not None:
                     file.colorinterp = [ColorInterp[c] for c in colours]
+                if descriptions is not None:
+                    file.descriptions = descriptions
                 if mask is not None:
                     file.write_mask(mask)
                 if tags:

@@ -12,9 +12,9 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from s4eca.geo.write.mask_raster import RasterSink
 
 from s4eca.geo.read.source import Scene, gdal_env
-from s4eca.geo.write.mask_raster import RasterSink
 from s4eca.geo.write.style import qml
 
 CUSTOM = CRS.from_proj4("+proj=laea +lat_0=41 +lon_0=12 +x_0=7 +y_0=9 +ellps=bessel +units=m +no_defs")
