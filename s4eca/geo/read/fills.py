@@ -1,7 +1,8 @@
 """Values that look like "no data" though nobody declares them: named, with the option that leaves them out.
 
-Two kinds: a value far from all others, or held by a great part of the pixels, at the very end of a band's range (-9999,
-65535, the lowest float); and a collar, one colour from a corner of the scene inwards, as mosaics and orthophotos have.
+Two kinds: a value at the very end of a band's range that is far from all others (-9999, the lowest float), or that is 0
+or the end of its type and held by a great part of the pixels (0, 65535); and a collar, one colour from a corner of the
+scene inwards, as mosaics and orthophotos have. A sensor's saturation (4095) is neither.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Pixels = NDArray[Any]
 CORNER = 16  # side of the squares looked at in the corners of a scene
 COLLAR = 0.03  # share of the pixels from which on a collar is named
 FAR = 0.01  # share from which on a value far from all others is one; below, it hardly moves the 2nd percentile
-MOST = 0.2  # share from which on a value at the end of the range is one, however near the next
+MOST = 0.2  # share from which on 0 or the end of the type is one, however near the next value
 GAP = 0.5  # "far": this part of the spread of the other values, or more
 
 
@@ -130,6 +131,13 @@ def _ends(channel: Pixels) -> list[tuple[Any, str]]:
             continue
         low, high = (float(v) for v in np.percentile(rest.astype(np.float64), (2, 98)))
         nearest = float(rest.min()) - float(value) if value < rest.min() else float(value) - float(rest.max())
-        if share >= MOST or nearest > GAP * max(high - low, np.finfo(np.float64).tiny):
+        far = nearest > GAP * max(high - low, np.finfo(np.float64).tiny)
+        if far or (share >= MOST and _is_end(value, channel.dtype)):
             found.append((value, place))
     return found
+
+
+def _is_end(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether a value is 0, or the least or greatest of its type."""
+    ends = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
+    return bool(value in (0, ends.min, ends.max))

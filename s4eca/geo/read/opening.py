@@ -50,8 +50,8 @@ class RasterName:
     @property
     def for_gdal(self) -> str | Path:
         """What to open: a path stays one whatever characters it holds, an archive is spelt as GDAL spells it."""
-        if self.is_file:
-            return Path(self.text)
+        if self.is_file:  # of a relative path, what stands before a colon would be taken for a scheme
+            return Path(os.path.abspath(self.text) if ":" in self.text else self.text)
         if self.text.startswith("zip://") and "!" in self.text:
             archive, _, inside = self.text.removeprefix("zip://").partition("!")
             return f"/vsizip/{archive}/{inside.lstrip('/')}"

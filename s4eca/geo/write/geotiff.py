@@ -48,7 +48,7 @@ class GeoTiffSink:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._file = rasterio.open(self._staged.temporary, "w", **self._profile())
+                self._file = rasterio.open(self._staged.temporary.absolute(), "w", **self._profile())
             self._describe()
         except (RasterioError, OSError) as error:
             self.abandon()
@@ -131,7 +131,7 @@ class GeoTiffSink:
         """Compare the closed file with the sums taken while writing."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(self._staged.temporary)
+            file = rasterio.open(self._staged.temporary.absolute())
         with file:
             for index, sums in enumerate(self._sums):
                 row = index * TILE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp
 
+ODD = Path(__file__).parents[2] / "odd_inputs"
 UTM = "EPSG:32633"
 FILL = (123.675, 116.28, 103.53)
 PLACE = Affine(0.5, 0.0, 500000.0, 0.0, -0.5, 5000000.0)
@@ -60,6 +62,12 @@ def place_coded():
 @pytest.fixture
 def never():
     return Never()
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A folder with copies of the odd inputs."""
+    return Path(shutil.copytree(ODD, tmp_path / "odd"))
 
 
 @pytest.fixture
