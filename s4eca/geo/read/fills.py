@@ -28,6 +28,7 @@ COLLAR = 0.03  # share of the pixels from which on a collar is named
 FAR = 0.01  # share from which on a value far from all others is one; below, it hardly moves the 2nd percentile
 MOST = 0.2  # share from which on 0 or the end of the type is one, however near the next value
 GAP = 0.5  # "far": this part of the spread of the other values, or more
+SEVERAL = 3  # fills at one end of a range
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,11 @@ class Fill:
         values: one stored value for whichever band holds it, or a value for each channel, which stand together.
         share: of the pixels looked at.
         place: where they are, for the remark.
-        collar: whether they are known by a corner of the scene and not by the range of values.
     """
 
     values: tuple[Any, ...]
     share: float
     place: str
-    collar: bool = False
 
     def note(self, name: RasterName, order: Sequence[int], *, stretched: bool) -> str:
         """The remark, with the option that leaves these pixels out.
@@ -79,25 +78,26 @@ def corner_colours(scene: RasterSource) -> list[tuple[Any, ...]]:
     return list(found)
 
 
-def find_fills(sample: Pixels, corners: Sequence[tuple[Any, ...]]) -> list[Fill]:
+def find_fills(sample: Pixels, corners: Sequence[tuple[Any, ...]], *, ends: bool = True) -> list[Fill]:
     """What looks like no data.
 
     Args:
         sample: (C, N) stored values of valid pixels.
         corners: as `corner_colours` gives them.
+        ends: whether the ends of the range are looked at; of bytes they are black and white.
     """
     if sample.shape[1] == 0:
         return []
-    ends: dict[Any, Fill] = {}
-    for channel in sample:
+    by_value: dict[Any, Fill] = {}
+    for channel in sample if ends else ():
         for value, place in _ends(channel):
             share = float((sample == value).any(axis=0).mean())
-            ends.setdefault(value, Fill((value,), share, place))
-    found = list(ends.values())
+            by_value.setdefault(value, Fill((value,), share, place))
+    found = list(by_value.values())
     for colour in corners:
         share = float(_is_colour(sample, colour).mean())
         if COLLAR <= share < 1.0 and not any(fill.values[0] in colour for fill in found):
-            found.append(Fill(colour, share, "from a corner of the scene inwards", collar=True))
+            found.append(Fill(colour, share, "from a corner of the scene inwards"))
     return found
 
 
@@ -122,17 +122,33 @@ def _is_colour(sample: Pixels, colour: Sequence[Any]) -> NDArray[np.bool_]:
 
 
 def _ends(channel: Pixels) -> list[tuple[Any, str]]:
-    """The lowest and the highest value of a band where they look like a fill."""
+    """Lowest and highest values of a band that look like a fill, from the outside in: there may be several."""
+    found: list[tuple[Any, str]] = []
+    rest = channel
+    for _ in range(SEVERAL):
+        hits = _outermost(rest, channel.size)
+        if not hits:
+            break
+        found += hits
+        rest = rest[~np.isin(rest, [value for value, _ in hits])]
+    return found
+
+
+def _outermost(values: Pixels, count: int) -> list[tuple[Any, str]]:
+    """The lowest and the highest value where they look like a fill; `count` is the number of all pixels."""
+    low, high = values.min(), values.max()
+    rest = values[(values != low) & (values != high)]
+    if rest.size == 0:
+        return []
+    bottom, top = (float(v) for v in np.percentile(rest.astype(np.float64), (2, 98)))
     found = []
-    for value, place in ((channel.min(), "the lowest value"), (channel.max(), "the highest value")):
-        rest = channel[channel != value]
-        share = 1.0 - rest.size / channel.size
-        if rest.size == 0 or share < FAR or rest.min() == rest.max():
-            continue
-        low, high = (float(v) for v in np.percentile(rest.astype(np.float64), (2, 98)))
-        nearest = float(rest.min()) - float(value) if value < rest.min() else float(value) - float(rest.max())
-        far = nearest > GAP * max(high - low, np.finfo(np.float64).tiny)
-        if far or (share >= MOST and _is_end(value, channel.dtype)):
+    for value, place, gap in (
+        (low, "the lowest value", float(rest.min()) - float(low)),
+        (high, "the highest value", float(high) - float(rest.max())),
+    ):
+        share = float((values == value).sum()) / count
+        far = top > bottom and gap > GAP * (top - bottom)
+        if share >= FAR and (far or (share >= MOST and _is_end(value, values.dtype))):
             found.append((value, place))
     return found
 

@@ -63,5 +63,4 @@ class Look:
         corners = corner_colours(self._scene)
         if self._scene.is_bytes and not corners:
             return []
-        found = find_fills(self.sample, corners)
-        return [fill for fill in found if fill.collar or not self._scene.is_bytes]
+        return find_fills(self.sample, corners, ends=not self._scene.is_bytes)

@@ -127,7 +127,7 @@ def predict(tmp_path, brightness):
                     self.tags = file.tags(ns="S4ECA")
                     self.descriptions = file.descriptions
                 if options["scores"] is not None:
-                    with rasterio.open(options["scores"]) as file:
+                    with rasterio.open(Path(options["scores"]).absolute()) as file:
                         self.scores = file.read()
 
     return Run
