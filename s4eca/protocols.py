@@ -304,11 +304,7 @@ class Segmenter(Protocol):
 
 
 class RasterSource(Protocol):
-    """An open scene as rasters are searched; `s4eca.geo.read.source.Scene` is one. Arrays are numpy's.
-
-    Attributes:
-        facts: size, place, bands and remarks, known without reading pixels.
-    """
+    """An open scene (`s4eca.geo.read.source.Scene` is one) and its `facts`, known without reading pixels."""
 
     facts: SceneFacts
 
@@ -383,9 +379,8 @@ class RasterLayout:
 class RasterSink(Protocol):
     """What writes masks or probabilities under an ending; a row of `s4eca.registry.SINKS` leads to its class.
 
-    A sink writes under a hidden name (`s4eca.files.aside`) until `commit`. It is closed, then committed when every
-    output of the run is whole; `abandon` may come at any time, also after `commit`, and more than once. What it cannot
-    do it raises as an `s4eca.errors.RasterError`.
+    It writes under a hidden name (`s4eca.files.aside`), is closed, and committed when every output of the run is whole.
+    `abandon` may come at any time, and more than once. What it cannot do it raises as an `s4eca.errors.RasterError`.
     """
 
     def __init__(self, path: Path, layout: RasterLayout) -> None:

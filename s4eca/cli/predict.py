@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     request = _request(args)
     from s4eca.geo.request import check, declare
 
-    facts = check(replace(request, bands=request.bands if _as_colours(request) else None))
+    plain = request if _as_colours(request) else replace(request, bands=None, nodata=())
+    facts = check(plain)
     from s4eca.geo.segment import run_request
     from s4eca.model.model import S4ECAModel
     from s4eca.model.predictor import Predictor
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     note = adapter_folder.read_config(folder)
     config = S4ECAConfig.from_dict(note["config"], origin=str(folder / adapter_folder.CONFIG))
     request = declare(request, config.bands, config.band_ranges)
-    if request.declared is not None or not _as_colours(request):
+    if request.declared is not None or plain is not request:
         facts = check(request)
     _compare_gsd(note["card"].get("gsd"), facts, request, say)
     model = S4ECAModel.from_pretrained(folder)
@@ -141,8 +142,9 @@ def _request(args: argparse.Namespace) -> Request:
 
 
 def _as_colours(request: Request) -> bool:
-    """Whether the bands of a request could be those of an adapter that takes RGB."""
-    return request.bands is None or (not isinstance(request.bands, dict) and len(request.bands) in (1, 3))
+    """Whether bands and values of a request could be meant for an adapter that takes RGB."""
+    by_number = request.bands is None or (not isinstance(request.bands, dict) and len(request.bands) in (1, 3))
+    return by_number and len(request.nodata) in (0, 1, 3)
 
 
 def _bands(text: str) -> list[int] | dict[str, int]:

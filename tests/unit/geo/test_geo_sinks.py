@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -20,53 +21,22 @@ from s4eca.geo.write.geotiff import GeoTiffSink
 from s4eca.protocols import RasterLayout, RasterSink, RasterSource
 from s4eca.registry import SINKS
 
-SINK = '''
-    """Masks as .npy arrays: what a package must hold to be asked for with `--out found.npy`."""
-
-    from pathlib import Path
-
-    import numpy as np
-
-    from s4eca.errors import RasterError
-    from s4eca.files import aside, discard, settle
-    from s4eca.protocols import RasterLayout
-
-
-    class NpySink:
-        """Rows of a mask into one array (K, height, width)."""
-
-        def __init__(self, path: Path, layout: RasterLayout) -> None:
-            self.path, self.layout, self.rows = path, layout, 0
-            shape = (len(layout.descriptions), layout.height, layout.width)
-            self.array = np.lib.format.open_memmap(aside(path), mode="w+", dtype=layout.dtype, shape=shape)
-
-        def write(self, values: np.ndarray) -> None:
-            self.array[:, self.rows : self.rows + values.shape[1]] = values
-            self.rows += values.shape[1]
-
-        def close(self) -> None:
-            if self.rows != self.layout.height:
-                raise RasterError(f"{self.path} was given {self.rows} of {self.layout.height} rows.")
-            self.array.flush()
-
-        def commit(self) -> None:
-            settle(aside(self.path), self.path)
-
-        def abandon(self) -> None:
-            discard(aside(self.path))
-'''
+PAGE = (Path(__file__).parents[3] / "docs" / "rasters.md").read_text(encoding="utf-8")
+SINK = PAGE.split("```python\n")[1].split("```")[0]
+ENTRY = tomllib.loads(PAGE.split("```toml\n")[1].split("```")[0])["project"]["entry-points"]
 
 
 @pytest.fixture
 def package(tmp_path):
-    """A folder for PYTHONPATH with an installed package that brings the ending .npy."""
+    """A folder for PYTHONPATH with the package of docs/rasters.md installed, which brings the ending .npy."""
     site = tmp_path / "site"
-    (site / "npy_sink").mkdir(parents=True)
-    (site / "npy_sink" / "__init__.py").write_text(textwrap.dedent(SINK))
+    site.mkdir()
+    (site / "npy_sink.py").write_text(SINK)
     info = site / "npy_sink-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: npy-sink\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[s4eca.raster_sinks]\n.npy = npy_sink:NpySink\n")
+    lines = [f"[{group}]\n{ending} = {path}\n" for group, rows in ENTRY.items() for ending, path in rows.items()]
+    (info / "entry_points.txt").write_text("".join(lines))
     return site
 
 
@@ -106,7 +76,7 @@ def test_another_ending_by_an_entry_point(raster, rgb, predict, package, tmp_pat
 
 
 def test_a_sink_that_refuses_leaves_nothing(raster, rgb, package, tmp_path):
-    broken = package / "npy_sink" / "__init__.py"
+    broken = package / "npy_sink.py"
     broken.write_text(broken.read_text().replace("self.rows += values", "self.rows += 1 or values"))
     done = run(package, raster(rgb(100, 80)), tmp_path / "found.npy", tmp_path / "scores.tif")
     assert done.returncode != 0 and "RasterError" in done.stderr and "rows." in done.stderr
