@@ -35,6 +35,7 @@ class Bright:
 
     image_size = WINDOW
     threshold = 0.6
+    bands, band_ranges, fill = (), (), (124.0, 116.0, 104.0)
 
     def probabilities(self, windows: Any, expressions: Any) -> Any:
         """(B, h, w, 3) in 0..255 to (B, K, h, w)."""

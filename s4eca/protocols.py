@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from s4eca.config import S4ECAConfig
     from s4eca.data.sample import ReferringDataset
+    from s4eca.geo.read.source import SceneFacts
+    from s4eca.geo.windows import Box
 
 
 @dataclass(frozen=True)
@@ -557,3 +559,99 @@ class Teacher(Protocol):
     def __call__(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
         """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, h', w')."""
         ...
+
+
+class RasterSource(Protocol):
+    """An open scene (`s4eca.geo.read.source.Scene` is one) and its `facts`, known without reading pixels."""
+
+    facts: SceneFacts
+
+    @property
+    def channels(self) -> int:
+        """C, channels that `read` returns."""
+
+    @property
+    def order(self) -> list[int]:
+        """For each band the model sees, in its order, the channel of `read` that is shown there."""
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether the values are 0..255 as they are."""
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether a colour table stands between stored values and what `read` returns."""
+
+    def read(self, box: Box) -> tuple[Any, Any]:
+        """(C, h, w) values of whole pixels inside the scene, and (h, w) bool, which of them are valid."""
+
+    def stored(self, box: Box) -> tuple[Any, Any]:
+        """As `read`, without colour table, scale and offset."""
+
+    def in_units(self, values: Any, channel: int) -> Any:
+        """Stored values of one channel in the units that `read` returns."""
+
+    def validity(self, row: int, rows: int) -> Any:
+        """(rows, width) bool of full-width rows."""
+
+    def sample_cell(self, side: int) -> tuple[int, int]:
+        """Rows and columns of the pieces that are cheap to read at random."""
+
+    def cache_bytes(self) -> int:
+        """Bytes of a block cache that suits reading by rows."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+@dataclass(frozen=True)
+class RasterLayout:
+    """What a raster sink is to write: the grid of a scene, and what its bands mean.
+
+    Attributes:
+        height, width: pixels.
+        crs: the CRS object of rasterio, or None where the scene has none.
+        transform: affine transform, pixel to CRS (six numbers a, b, c, d, e, f come first).
+        dtype: ``"uint8"`` for a mask (1 found, 0 not), ``"float32"`` for probabilities.
+        nodata: value of pixels that are not valid: 255, or NaN.
+        descriptions: K texts, the expression of each band.
+        tags: how the file was made, name -> text.
+        band_tags: likewise, per band.
+        colours: colour table for a mask of one band, value -> RGBA, each 0..255; None for none.
+        area_or_point: the scene's AREA_OR_POINT tag, or None.
+    """
+
+    height: int
+    width: int
+    crs: Any
+    transform: Any
+    dtype: str
+    nodata: float
+    descriptions: tuple[str, ...]
+    tags: Mapping[str, str]
+    band_tags: tuple[Mapping[str, str], ...] = ()
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None
+    area_or_point: str | None = None
+
+
+class RasterSink(Protocol):
+    """What writes masks or probabilities under an ending; a row of `s4eca.registry.SINKS` leads to its class.
+
+    It writes under a hidden name (`s4eca.files.aside`), is closed, and committed when every output of the run is whole.
+    `abandon` may come at any time, and more than once. What it cannot do it raises as an `s4eca.errors.RasterError`.
+    """
+
+    def __init__(self, path: Path, layout: RasterLayout) -> None:
+        """Begin; nothing lies under `path` yet, or a file that is to be replaced."""
+
+    def write(self, values: Any) -> None:
+        """The next (K, n, width) rows from the top, in the layout's dtype; n differs from call to call."""
+
+    def close(self) -> None:
+        """Finish under the hidden name, and check that every row arrived."""
+
+    def commit(self) -> None:
+        """Give the finished file its name (`s4eca.files.settle`)."""
+
+    def abandon(self) -> None:
+        """Take away what has not got its name (`s4eca.files.discard`)."""

@@ -162,6 +162,14 @@ LAYOUTS = Table(
         "jsonl": "s4eca.data.layouts.jsonl:JSONLines",
     },
 )
+# Ending of a mask or of probabilities -> class that keeps to `s4eca.protocols.RasterSink`.
+SINKS = Table(
+    "s4eca.raster_sinks",
+    {
+        ".tif": "s4eca.geo.write.geotiff:GeoTiffSink",
+        ".tiff": "s4eca.geo.write.geotiff:GeoTiffSink",
+    },
+)
 
 
 def resolve(path: str) -> Any:

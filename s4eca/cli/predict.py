@@ -32,7 +32,8 @@ example:
 
   Open found.tif in QGIS: the style beside it shows the first prompt in red. A scene with much finer pixels than the
   adapter was trained on is better searched at the training pixel size: add --gsd 0.3 (metres). A four-band scene
-  whose alpha band is really near infrared: add --bands 4,1,2, and the band is data.
+  whose alpha band is really near infrared: add --bands 4,1,2, and the band is data; with --bands 1,2,3 or --no-alpha it
+  is left alone. A value that fills the margins and is not declared as no data: add --nodata=-9999 or --nodata 0,0,0.
 
 exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence."""
 
@@ -41,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of the verb."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLE
     add = parser.add_argument
-    add("scene", metavar="SCENE.tif", help="raster to search: GeoTIFF, or PNG/JPEG without georeference")
+    add(
+        "scene", metavar="SCENE.tif",
+        help="raster to search: GeoTIFF, PNG/JPEG without georeference, or another name that GDAL knows, as "
+        "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif",
+    )  # fmt: skip
     add("--prompt", action="append", required=True, metavar="TEXT", help="what to look for; repeat for more")
     add_adapter(parser)
     add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
@@ -54,8 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bands shown as red, green, blue (or one, as grey), counted from 1; or by name, as red=3,nir=4, where the "
         "raster does not describe the bands that the adapter declares",
     )  # fmt: skip
+    add(
+        "--nodata", metavar="V",
+        help="a stored value that is no data (nan is one), beside what the raster declares; with a minus as "
+        "--nodata=-9999; 0,0,0 for what holds each of these values in its band",
+    )  # fmt: skip
+    add("--no-alpha", action="store_true", help="no band hides pixels, even if the raster calls it alpha")
     add("--gsd", type=float, metavar="M", help="work at M metres a pixel; the output stays on the scene's grid")
-    add("--scale", metavar="LOW,HIGH", help="values shown as black and white (default: 2nd and 98th percentile)")
+    add("--scale", metavar="LOW,HIGH", help="stored values shown as black and white (default: 2nd and 98th percentile)")
     add("--window", type=int, metavar="PX", help="side of a window (default: the adapter's image size)")
     add("--overlap", type=float, default=0.25, metavar="SHARE", help="overlap of windows (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help="mark pixels above T, 0 to 1 (default: the adapter's)")
@@ -75,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     request = _request(args)
     from s4eca.geo.request import check, declare
 
-    facts = check(replace(request, bands=request.bands if _as_colours(request) else None))
+    plain = request if _as_colours(request) else replace(request, bands=None, nodata=())
+    facts = check(plain)
     from s4eca.geo.segment import run_request
     from s4eca.model.model import S4ECAModel
     from s4eca.saved import folder as adapter_folder
@@ -86,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     note = adapter_folder.read_config(folder)
     config = adapter_folder.read_settings(folder, note)
     request = declare(request, config.bands, config.band_ranges)
-    if request.declared is not None or not _as_colours(request):
+    if request.declared is not None or plain is not request:
         facts = check(request)
     _compare_gsd(note["card"].get("gsd"), facts, request, say)
     model = S4ECAModel.from_pretrained(folder)
@@ -126,12 +138,15 @@ def _request(args: argparse.Namespace) -> Request:
         scale=None if args.scale is None else _numbers("--scale", args.scale, float),
         overwrite=args.overwrite,
         allow_ungeoreferenced=args.allow_ungeoreferenced,
+        nodata=None if args.nodata is None else _numbers("--nodata", args.nodata, float),
+        alpha=not args.no_alpha,
     )
 
 
 def _as_colours(request: Request) -> bool:
-    """Whether the bands of a request could be those of an adapter that takes RGB."""
-    return request.bands is None or (not isinstance(request.bands, dict) and len(request.bands) in (1, 3))
+    """Whether bands and values of a request could be meant for an adapter that takes RGB."""
+    by_number = request.bands is None or (not isinstance(request.bands, dict) and len(request.bands) in (1, 3))
+    return by_number and len(request.nodata) in (0, 1, 3)
 
 
 def _bands(text: str) -> list[int] | dict[str, int]:
@@ -152,7 +167,7 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[floa
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError:
-        example = "1,2,3" if kind is int else "0,3000"
+        example = "1,2,3" if kind is int else "0,0,0" if option == "--nodata" else "0,3000"
         raise ConfigError(f"{option} is {text!r}; it must be numbers between commas, for instance {example}.") from None
 
 

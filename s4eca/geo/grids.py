@@ -7,15 +7,17 @@ finished rows of probabilities back to the pixels of the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.geo.read.resample import across, down, span
 from s4eca.geo.read.scaling import Scaling
-from s4eca.geo.read.source import Scene
 from s4eca.geo.windows import Box, Plan
+
+if TYPE_CHECKING:
+    from s4eca.protocols import RasterSource
 
 CHUNK = 96  # most rows handed on at once
 CHUNK_BYTES = 24 * 2**20
@@ -44,7 +46,7 @@ class Grid(Protocol):
 class NativeGrid:
     """The pixels of the file themselves."""
 
-    def __init__(self, scene: Scene, scaling: Scaling) -> None:
+    def __init__(self, scene: RasterSource, scaling: Scaling) -> None:
         self._scene, self._scaling = scene, scaling
         self.height, self.width = scene.facts.height, scene.facts.width
         self.channels = scene.channels
@@ -73,7 +75,7 @@ class ResampledGrid:
         height, width: pixels of this grid.
     """
 
-    def __init__(self, scene: Scene, scaling: Scaling, height: int, width: int) -> None:
+    def __init__(self, scene: RasterSource, scaling: Scaling, height: int, width: int) -> None:
         self._scene, self._scaling = scene, scaling
         self.height, self.width = height, width
         self.channels = scene.channels
@@ -132,7 +134,7 @@ class ResampledGrid:
         return self._scaling.apply(means), some
 
 
-def make_grid(scene: Scene, scaling: Scaling, gsd: float | None) -> Grid:
+def make_grid(scene: RasterSource, scaling: Scaling, gsd: float | None) -> Grid:
     """The file's own grid, or one whose pixels measure `gsd` metres on the ground (middle of the scene)."""
     size = scene.facts.pixel_size
     if gsd is None or size is None or all(abs(s / gsd - 1.0) <= SAME for s in size):

@@ -62,6 +62,18 @@ class Ground:
         found = (float(metres[0]), float(metres[1]))
         return found if all(np.isfinite(m) and m > 0 for m in found) else None
 
+    def turned_over(self) -> tuple[bool, bool]:
+        """Whether rows run northwards, and columns westwards, so that they must be reversed for north to be up.
+
+        Never so where nothing is known of the CRS, or where its own axes point west or another unusual way. A rotated
+        grid counts by the axis it is nearest to.
+        """
+        ways = {axis.direction for axis in self._crs.axis_info[:2]} if self._crs is not None else set()
+        if not ways or not (ways <= {"north", "east"} or ways == {"south"}):  # round the North Pole all axes go south
+            return False, False
+        a, b, _, d, e, _ = self._affine
+        return bool(e > 0 and abs(e) >= abs(b)), bool(a < 0 and abs(a) >= abs(d))
+
     def area(self, outline: Any) -> float | None:
         """Square metres of an outline given in pixel coordinates; None where metres are not known."""
         if self._geod is None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.prompts import check_prompts
 from s4eca.geo.read.band_names import Declared, Given
+from s4eca.geo.read.nodata import check_nodata
+from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import check_range
-from s4eca.geo.read.source import Scene, SceneFacts, gdal_env
-from s4eca.geo.windows import Plan
+from s4eca.geo.read.source import Scene, SceneFacts
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
+from s4eca.registry import SINKS
 
-TIFF = (".tif", ".tiff")
 SMALLEST_WINDOW = 8
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
@@ -26,13 +28,13 @@ class Request:
     """One scene, the expressions to look for in it, and where the results go.
 
     Attributes:
-        source: a raster file: GeoTIFF, or a picture without georeference.
+        source: a raster: a file, or another name that GDAL knows (see `s4eca.geo.read.opening`).
         expressions: what to look for; one band of the mask each.
-        out: mask to write (.tif), with a QGIS style (.qml) beside it.
+        out: mask to write, with a QGIS style (.qml) beside it; its ending is a row of `s4eca.registry.SINKS`.
         polygons: GeoPackage (.gpkg) to write as well.
-        scores: raster of probabilities (.tif) to write as well.
-        bands: the bands shown as red, green and blue (or one, as grey), counted from 1, or bands by name; a band
-            declared as alpha that is named here is data. None takes what the file declares.
+        scores: raster of probabilities to write as well.
+        bands: the bands shown as red, green and blue (or one, as grey), counted from 1, or bands by name; no other band
+            hides pixels then. None takes what the file describes or declares.
         gsd: metres a pixel covers where the model works; None works on the file's own pixels.
         threshold: probability above which a pixel is marked; None takes the segmenter's own `threshold`, or 0.5.
         batch_size: windows given to the segmenter at once.
@@ -42,9 +44,11 @@ class Request:
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
         declared: the bands that the adapter takes; None means RGB, or that it is not known yet.
+        nodata: a stored value that is no data, or one for each used band that are no data together; empty for none.
+        alpha: whether a band may be believed as alpha.
     """
 
-    source: Path
+    source: str
     expressions: tuple[str, ...]
     out: Path
     polygons: Path | None = None
@@ -59,6 +63,8 @@ class Request:
     overwrite: bool = False
     allow_ungeoreferenced: bool = False
     declared: Declared | None = None
+    nodata: tuple[float, ...] = ()
+    alpha: bool = True
 
 
 def make_request(
@@ -77,6 +83,8 @@ def make_request(
     scale: Sequence[float] | None = None,
     overwrite: bool = False,
     allow_ungeoreferenced: bool = False,
+    nodata: float | Sequence[float] | None = None,
+    alpha: bool = True,
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
@@ -96,11 +104,11 @@ def make_request(
     if not 0.0 <= overlap < 1.0:
         raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
     return Request(
-        source=Path(source), expressions=prompts, out=Path(out),
+        source=os.fspath(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
         bands=_bands(bands), gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
-        overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced,
+        overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
     )  # fmt: skip
 
 
@@ -148,9 +156,11 @@ def open_scene(request: Request) -> Scene:
         bands=request.bands,
         allow_ungeoreferenced=request.allow_ungeoreferenced,
         declared=request.declared,
+        nodata=request.nodata,
+        alpha=request.alpha,
     )
     try:
-        check_outputs(request.source, _outputs(request), overwrite=request.overwrite)
+        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite)
         _check_gsd(request, scene.facts)
     except BaseException:
         scene.close()
@@ -158,28 +168,13 @@ def open_scene(request: Request) -> Scene:
     return scene
 
 
-def check_memory(plan: Plan, prompts: int, limit: int, channels: int = 3) -> None:
-    """Refuse a strip that would not fit, with numbers.
-
-    Raises:
-        RasterError: one row of windows over the whole width needs more than `limit` bytes.
-    """
-    needed = plan.window * plan.padded_width * (4 * (prompts + 1) + 4 * channels + 1)
-    if needed > limit:
-        raise RasterError(
-            f"A row of windows over {plan.padded_width} pixels and {prompts} prompts needs {needed / 2**30:.1f} GiB, "
-            f"more than the {limit / 2**30:.1f} GiB allowed; use fewer prompts at once, a coarser --gsd, "
-            "or cut the scene into columns."
-        )
-
-
-def _outputs(request: Request) -> dict[str, tuple[Path, Sequence[str]]]:
+def _outputs(request: Request) -> dict[str, tuple[Path, Collection[str]]]:
     """Every file the run will write, under the option that asked for it."""
-    outputs: dict[str, tuple[Path, Sequence[str]]] = {"--out": (request.out, TIFF)}
+    outputs: dict[str, tuple[Path, Collection[str]]] = {"--out": (request.out, SINKS)}
     if request.polygons is not None:
         outputs["--polygons"] = (request.polygons, (".gpkg",))
     if request.scores is not None:
-        outputs["--scores"] = (request.scores, TIFF)
+        outputs["--scores"] = (request.scores, SINKS)
     outputs["the style beside --out,"] = (style_path(request.out), (".qml",))
     return outputs
 
@@ -189,10 +184,10 @@ def _check_gsd(request: Request, facts: SceneFacts) -> None:
     if request.gsd is None:
         return
     if facts.pixel_size is None:
-        raise RasterError(f"--gsd is {request.gsd} m, but the pixels of {facts.path} have no known size in metres.")
+        raise RasterError(f"--gsd is {request.gsd} m, but the pixels of {facts.name} have no known size in metres.")
     longest = max(facts.height * facts.pixel_size[0], facts.width * facts.pixel_size[1]) / request.gsd
     if longest > MOST_PIXELS:
         raise RasterError(
-            f"--gsd is {request.gsd} m, which would make {facts.path} {longest:.3g} pixels long; its pixels measure "
+            f"--gsd is {request.gsd} m, which would make {facts.name} {longest:.3g} pixels long; its pixels measure "
             f"{facts.gsd:.3g} m."
         )

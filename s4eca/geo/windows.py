@@ -53,12 +53,15 @@ class Plan:
         height, width: size of the scene in pixels.
         window: side of the square window in pixels.
         overlap: share of a window that the next one covers again.
+        mirrored: whether rows, and columns, are counted from the other end when windows are placed, so that a scene
+            stored upside down gets the windows that it would get the right way up.
     """
 
     height: int
     width: int
     window: int
     overlap: float
+    mirrored: tuple[bool, bool] = (False, False)
 
     def __post_init__(self) -> None:
         """Refuse windows that cannot be placed.
@@ -74,12 +77,12 @@ class Plan:
     @property
     def top(self) -> int:
         """Rows added above a scene lower than a window."""
-        return padding(self.height, self.window)[0]
+        return padding(self.height, self.window)[int(self.mirrored[0])]
 
     @property
     def left(self) -> int:
         """Columns added left of a scene narrower than a window."""
-        return padding(self.width, self.window)[0]
+        return padding(self.width, self.window)[int(self.mirrored[1])]
 
     @property
     def padded_height(self) -> int:
@@ -94,17 +97,21 @@ class Plan:
     @property
     def rows(self) -> tuple[int, ...]:
         """First padded row of each row of windows."""
-        return starts(self.padded_height, self.window, self.overlap)
+        return self._starts(self.padded_height, self.mirrored[0])
 
     @property
     def cols(self) -> tuple[int, ...]:
         """First padded column of each window in a row."""
-        return starts(self.padded_width, self.window, self.overlap)
+        return self._starts(self.padded_width, self.mirrored[1])
 
     @property
     def count(self) -> int:
         """Number of windows."""
         return len(self.rows) * len(self.cols)
+
+    def _starts(self, length: int, mirrored: bool) -> tuple[int, ...]:
+        places = starts(length, self.window, self.overlap)
+        return tuple(length - self.window - place for place in reversed(places)) if mirrored else places
 
     def spans(self) -> list[tuple[int, int]]:
         """Per row of windows, its first padded row and the first padded row that it does not yet finish."""

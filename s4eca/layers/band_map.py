@@ -13,20 +13,7 @@ from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
 from s4eca.errors import DataError
-
-# Names by which red, green and blue are known: colours, and the numbers of Sentinel-2 and of harmonised Landsat.
-COLOURS = (("red", "r", "b04"), ("green", "g", "b03"), ("blue", "b", "b02"))
-
-
-def colour_places(bands: Sequence[str]) -> tuple[int | None, int | None, int | None]:
-    """Where red, green and blue stand among the names of bands; None for one that is not there.
-
-    >>> colour_places(["blue", "green", "red", "nir"])
-    (2, 1, 0)
-    """
-    names = [name.lower() for name in bands]
-    red, green, blue = (next((names.index(n) for n in known if n in names), None) for known in COLOURS)
-    return red, green, blue
+from s4eca.layers.colours import colour_places
 
 
 class DeclaredRanges(nn.Module):
@@ -80,8 +67,8 @@ class DeclaredRanges(nn.Module):
 class BandAdapter(nn.Module):
     """n bands in 0..1 to three colours by one linear map a pixel (ours): 3 n + 3 parameters.
 
-    A colour starts as the band of its name (see `COLOURS`), or as the mean of all bands where there is none, so that
-    training on red, green, blue and others starts from what the encoder says of the RGB image alone.
+    A colour starts as the band of its name (see `s4eca.layers.colours`), or as the mean of all bands where there is
+    none, so that training on red, green, blue and others starts from what the encoder says of the RGB image alone.
 
     Args:
         bands: names of the input bands.

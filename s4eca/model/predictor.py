@@ -99,9 +99,8 @@ class Predictor:
     @property
     def fill(self) -> tuple[float, ...]:
         """Per channel, in the units of the input, what the encoder sees as its mean colour: for pixels without data."""
-        if self.model.scaling is None:
-            return tuple(255.0 * value for value in self.model.vision.spec.mean)
-        return self.model.scaling.fill()
+        mean = self.model.vision.spec.mean
+        return tuple(255.0 * v for v in mean) if self.model.scaling is None else self.model.scaling.fill()
 
     def set_image(self, image: Any) -> Predictor:
         """Encode an image.

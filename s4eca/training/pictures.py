@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from s4eca.config import S4ECAConfig
-from s4eca.layers.band_map import colour_places
+from s4eca.layers.colours import colour_places
 
 SIDE = 224
 BAR = 20

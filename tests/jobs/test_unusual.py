@@ -31,7 +31,8 @@ class Unusual:
     """One row: pixels (bands, h, w) and profile of the scene, more words of the line, and what follows from them.
 
     shown: pixels -> (3, h, w) in 0..255 as the model should see them; valid: pixels -> (h, w).
-    notes: words of the remarks, in order; close: how far a probability may be off.
+    notes: words of the remarks, in order; close: how far a probability may be off; seen: turns what is shown over, and
+    back, where the model sees a scene the other way up.
     """
 
     pixels: Callable[[Place], Pixels]
@@ -42,6 +43,7 @@ class Unusual:
     prompt: str = "the red roof"
     notes: tuple[str, ...] = ()
     close: float = 2e-5
+    seen: Callable[[Pixels], Pixels] = lambda shown: shown
 
 
 def with_nan(place: Place) -> Pixels:
@@ -57,6 +59,13 @@ def with_alpha(place: Place) -> Pixels:
     pixels = place.pixels(4, SIDE)
     pixels[3] = 255
     pixels[3, :, :10] = 0
+    return pixels
+
+
+def with_collar(place: Place) -> Pixels:
+    """Three bands, black on the left."""
+    pixels = place.pixels(3, SIDE)
+    pixels[:, :, :18] = 0
     return pixels
 
 
@@ -104,7 +113,20 @@ TABLE = {
                   @ rasterio.Affine.scale(0.5, -0.5)),),
     ),
     "south up": Unusual(
-        lambda p: p.pixels(3, SIDE), same, profile=(("transform", rasterio.Affine(0.5, 0, 5e5, 0, 0.5, 5e6)),)
+        lambda p: p.pixels(3, SIDE), same, profile=(("transform", rasterio.Affine(0.5, 0, 5e5, 0, 0.5, 5e6)),),
+        notes=("sees it north up",), seen=lambda a: a[:, ::-1],
+    ),
+    "east to the left": Unusual(
+        lambda p: p.pixels(3, SIDE), same, profile=(("transform", rasterio.Affine(-0.5, 0, 5e5, 0, -0.5, 5e6)),),
+        notes=("east to the left",), seen=lambda a: a[:, :, ::-1],
+    ),
+    "a fill that is not declared, told": Unusual(
+        with_collar, same, lambda a: (a != 0).any(0), words=("--nodata", "0,0,0")
+    ),
+    "a fill that is not declared, named": Unusual(with_collar, same, notes=("--nodata 0,0,0 leaves them out",)),
+    "4 bands with alpha, which is not believed": Unusual(with_alpha, same, words=("--no-alpha",)),
+    "4 bands with alpha, three named": Unusual(
+        with_alpha, lambda a: a[[2, 1, 0]], words=("--bands", "3,2,1"), notes=("is not among --bands",)
     ),
 }  # fmt: skip
 
@@ -143,7 +165,8 @@ def test_the_result_is_true(s4eca: Any, place: Place, answer: Any, name: str) ->
     scene = place.scene(pixels, **dict(row.profile))
     valid = row.valid(pixels)
     picture = np.where(valid[..., None], np.moveaxis(row.shown(pixels), 0, 2), MEAN)
-    expected = answer(picture, row.prompt)
+    turned = np.moveaxis(row.seen(np.moveaxis(picture, 2, 0)), 0, 2)
+    expected = row.seen(answer(turned, row.prompt)[None])[0]
     threshold = float(np.median(expected[valid]))
     scores, polygons = place.tmp / "scores.tif", place.tmp / "found.gpkg"
     words = ("--scores", scores, "--polygons", polygons, "--threshold", repr(threshold), "--json", *row.words)
@@ -172,7 +195,7 @@ def test_no_valid_pixel(s4eca: Any, place: Place, kind: str) -> None:
     else:
         scene = place.scene(np.concatenate([place.pixels(3, 60), np.zeros((1, 60, 60), np.uint8)])[:, :50])
     words = ("--scores", place.tmp / "s.tif", "--polygons", place.tmp / "p.gpkg", "--json", "--threshold", "0")
-    result = s4eca(*place.predict(scene, *words, "--bands", "1,2,3"))
+    result = s4eca(*place.predict(scene, *words, *(() if kind == "all transparent" else ("--bands", "1,2,3"))))
     assert result.code == 0 and "nothing found" in result.err and "no valid pixel" in result.err
     assert (read(place.out)[0] == 255).all() and np.isnan(read(place.tmp / "s.tif")[0]).all()
     report = json.loads(result.out)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from s4eca.errors import RasterError
 
@@ -31,11 +30,11 @@ class Declared:
     in_order: bool = False
 
 
-def find_bands(path: Path, declared: Declared, described: Sequence[str | None], given: Given) -> tuple[int, ...]:
+def find_bands(path: object, declared: Declared, described: Sequence[str | None], given: Given) -> tuple[int, ...]:
     """The band of the file for each declared name, counted from 1.
 
     Args:
-        path: the file, for messages.
+        path: what the file is called, for messages.
         declared: the names to find; letter case does not matter.
         described: the file's own description of each of its bands, or None.
         given: what the user says: some names with their bands, or every band in the order of the names.
@@ -86,7 +85,7 @@ def _by_order(declared: Declared, given: Sequence[int]) -> dict[str, int]:
     return dict(zip(declared.names, given, strict=True))
 
 
-def _said(path: Path, declared: Declared, count: int, given: Mapping[str, int]) -> dict[str, int]:
+def _said(path: object, declared: Declared, count: int, given: Mapping[str, int]) -> dict[str, int]:
     """What the user says, under lower-case names that the adapter knows, with bands that the file has."""
     known = {name.lower() for name in declared.names}
     for name, band in given.items():
@@ -97,7 +96,7 @@ def _said(path: Path, declared: Declared, count: int, given: Mapping[str, int]) 
     return {name.lower(): band for name, band in given.items()}
 
 
-def _described(path: Path, declared: Declared, described: Sequence[str | None], name: str, some_said: bool) -> int:
+def _described(path: object, declared: Declared, described: Sequence[str | None], name: str, some_said: bool) -> int:
     """The one band that the file describes by a name."""
     hits = [band for band, text in enumerate(described, 1) if text and text.strip().lower() == name.lower()]
     if len(hits) == 1:

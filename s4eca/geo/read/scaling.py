@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.errors import ConfigError
 from s4eca.geo.read.band_names import Declared
-from s4eca.geo.read.source import Scene
-from s4eca.geo.windows import Box
+from s4eca.geo.read.fills import without
+from s4eca.geo.read.look import SEED, Look
+
+if TYPE_CHECKING:
+    from s4eca.protocols import RasterSource
 
 PERCENTILES = (2.0, 98.0)
-SEED = 0
-CELL = 256  # side of a sampled square in pixels
-CELLS = 64  # squares with anything valid in them that make a sample
-PIXELS = 4096  # pixels taken from a whole square
+SHADES = 255.0  # a range of which the scene uses less than one shade shows nothing
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,13 @@ def declared_scaling(declared: Declared) -> Scaling:
     return Scaling("declared", low, high, declared.names)
 
 
-def find_scaling(scene: Scene, given: Sequence[float] | None = None) -> Scaling:
-    """The scaling of a scene: as given (low, high), identity for bytes, or estimated.
+def find_scaling(scene: RasterSource, given: Sequence[float] | None = None, look: Look | None = None) -> Scaling:
+    """The scaling of a scene: as given (low, high), identity for bytes, or estimated without what looks like a fill.
+
+    Args:
+        scene: the open scene.
+        given: the values shown as black and white, or None.
+        look: what was sampled of the scene already.
 
     Raises:
         ConfigError: the given range is not two rising finite numbers.
@@ -92,14 +97,17 @@ def find_scaling(scene: Scene, given: Sequence[float] | None = None) -> Scaling:
         return Scaling("given", (low,) * scene.channels, (high,) * scene.channels)
     if scene.is_bytes:
         return Scaling("identity")
-    sample = _sample(scene)
-    if sample.shape[1] == 0:
+    look = look or Look(scene)
+    if look.sample.shape[1] == 0:
         return Scaling("percentile", (0.0,) * scene.channels, (1.0,) * scene.channels)
-    ends = np.percentile(sample, PERCENTILES, axis=1)
-    flat = ends[0] == ends[1]
-    ends[0] = np.where(flat, sample.min(axis=1), ends[0])
-    ends[1] = np.where(flat, sample.max(axis=1), ends[1])
+    ends = np.array([_ends(kept.astype(np.float64)) for kept in without(look.sample, look.fills)]).T
     return Scaling("percentile", tuple(map(float, ends[0])), tuple(map(float, ends[1])))
+
+
+def _ends(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is shown as black and as white: percentiles, or least and greatest where these are one."""
+    ends = np.percentile(values, PERCENTILES)
+    return ends if ends[0] < ends[1] else np.array([values.min(), values.max()])
 
 
 def check_range(given: Sequence[float]) -> tuple[float, float]:
@@ -114,23 +122,29 @@ def check_range(given: Sequence[float]) -> tuple[float, float]:
     return values[0], values[1]
 
 
-def _sample(scene: Scene) -> NDArray[np.float64]:
-    """(C, N) valid pixels from random squares; the squares are visited until enough of them held anything."""
-    dice = np.random.default_rng(SEED)
-    rows, cols = scene.sample_cell(CELL)
-    down, across = -(-scene.facts.height // rows), -(-scene.facts.width // cols)
-    order = dice.permutation(down * across)
-    share = min(1.0, PIXELS / (rows * cols))
-    taken: list[NDArray[np.float64]] = [np.zeros((scene.channels, 0))]
-    for first in range(0, len(order), CELLS):
-        if len(taken) > CELLS:
-            break
-        for index in np.sort(order[first : first + CELLS]):
-            row, col = int(index) // across * rows, int(index) % across * cols
-            box = Box(row, col, min(rows, scene.facts.height - row), min(cols, scene.facts.width - col))
-            values, valid = scene.read(box)
-            pixels = values[:, valid]
-            if pixels.shape[1]:
-                count = int(np.ceil(share * pixels.shape[1]))
-                taken.append(pixels[:, dice.choice(pixels.shape[1], count, replace=False)].astype(np.float64))
-    return np.concatenate(taken, axis=1)
+def remarks(scene: RasterSource, look: Look, scaling: Scaling) -> list[str]:
+    """What a user should know of the values: undeclared fills, and bands that a given range shows as one shade.
+
+    Args:
+        scene: the open scene.
+        look: what was sampled of it.
+        scaling: how it is shown.
+    """
+    facts, order = scene.facts, scene.order
+    notes = [fill.note(facts.name, order, stretched=scaling.kind == "percentile") for fill in look.fills]
+    if scaling.kind not in ("given", "declared") or scene.has_colours or look.sample.shape[1] == 0:
+        return notes
+    kept = without(look.sample, look.fills)
+    for place, band in enumerate(facts.bands):
+        if band in facts.bands[:place]:
+            continue
+        channel = order[place]
+        low, high = (ends[place if scaling.kind == "declared" else channel] for ends in (scaling.low, scaling.high))
+        values = scene.in_units(kept[channel], channel).astype(np.float64)
+        bottom, top = (float(v) for v in np.percentile(values, PERCENTILES))
+        if top > bottom and min(top, high) - max(bottom, low) < (high - low) / SHADES:
+            notes.append(
+                f"Band {band} of {facts.name.short} holds values from {bottom:g} to {top:g}, which the range "
+                f"{low:g} to {high:g} shows as one shade."
+            )
+    return notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,8 +41,10 @@ class PolygonSink:
     """
 
     def __init__(self, path: Path, facts: SceneFacts) -> None:
-        self._staged = Staged(path)
-        self._source = facts.path.name
+        self._staged = Staged(path, plain=True)
+        # pyogrio takes what stands before a colon for a scheme, and behind two slashes for a server.
+        self._place = re.sub("^/+", "/", str(self._staged.temporary.absolute()))
+        self._source = facts.name.short
         self._crs = facts.crs.to_wkt() if facts.crs else None
         self._ground = Ground(facts.crs, facts.transform)
         self._waiting: list[tuple[Any, str, float, float]] = []
@@ -79,7 +82,7 @@ class PolygonSink:
         with _quiet():
             try:
                 pyogrio.raw.write(
-                    str(self._staged.temporary), geometry, columns, list(COLUMNS), layer=LAYER, driver="GPKG",
+                    self._place, geometry, columns, list(COLUMNS), layer=LAYER, driver="GPKG",
                     geometry_type="MultiPolygon", promote_to_multi=True, crs=self._crs, append=self._begun,
                 )  # fmt: skip
             except REFUSALS as error:
@@ -98,7 +101,7 @@ class PolygonSink:
             self._flush()
         with _quiet():
             try:
-                info = pyogrio.read_info(str(self._staged.temporary), layer=LAYER, force_feature_count=True)
+                info = pyogrio.read_info(self._place, layer=LAYER, force_feature_count=True)
             except REFUSALS as error:
                 raise cannot_write(self._staged.path, error) from error
         if info["features"] != self._written:

@@ -7,12 +7,14 @@ goes wrong before that, the final name is untouched and the hidden file is taken
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from s4eca.errors import RasterError
+from s4eca.files import aside, discard, settle, to_disk
 
 LEFTOVERS = ("-wal", "-shm", "-journal", ".aux.xml")  # what GDAL and SQLite may put beside a file
 STALE = (".ovr", ".msk", *LEFTOVERS)  # what speaks of the pixels or rows of the file that is being replaced
@@ -20,15 +22,17 @@ LITTLE = 2**20
 
 
 class Staged:
-    """A file on its way to its final name.
+    """A file on its way to its final name (see `s4eca.files`), with what GDAL puts beside it.
 
     Args:
         path: the final name; its folder exists.
+        plain: take a hidden name of plain letters, for a driver that reads a meaning into ``!`` or ``;``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, plain: bool = False) -> None:
         self.path = path
-        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+        letters = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()[:12]
+        self.temporary = aside(path.with_name(letters + path.suffix) if plain else path)
         self.abandon()
 
     def commit(self) -> None:
@@ -38,20 +42,17 @@ class Staged:
             RasterError: the file system refuses.
         """
         try:
-            _sync(self.temporary, os.O_RDWR)
+            to_disk(self.temporary)
             for suffix in STALE:
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            os.replace(self.temporary, self.path)
-            with contextlib.suppress(OSError):
-                _sync(self.path.parent, os.O_RDONLY)
+            settle(self.temporary, self.path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
     def abandon(self) -> None:
         """Take away whatever was written so far."""
         for suffix in ("", *LEFTOVERS):
-            with contextlib.suppress(OSError):
-                self.temporary.with_name(self.temporary.name + suffix).unlink(missing_ok=True)
+            discard(self.temporary.with_name(self.temporary.name + suffix))
 
 
 def cannot_write(path: Path, error: object) -> RasterError:
@@ -64,11 +65,13 @@ def cannot_write(path: Path, error: object) -> RasterError:
     return RasterError(f"{path} cannot be written ({detail}); nothing was left; make room or name another folder.")
 
 
-def check_outputs(source: Path, outputs: dict[str, tuple[Path, Sequence[str]]], *, overwrite: bool) -> None:
+def check_outputs(
+    sources: Sequence[str], outputs: dict[str, tuple[Path, Collection[str]]], *, overwrite: bool
+) -> None:
     """Refuse outputs that cannot or must not be written, before any work is done.
 
     Args:
-        source: the scene being read.
+        sources: the files that the scene is read from.
         outputs: per option (``--out``) the path and the endings it may have.
         overwrite: whether existing files may be replaced.
 
@@ -79,8 +82,9 @@ def check_outputs(source: Path, outputs: dict[str, tuple[Path, Sequence[str]]], 
     for option, (path, endings) in outputs.items():
         _check_ending(option, path, endings)
         real = _resolved(path)
-        if real == _resolved(source) or (path.exists() and source.exists() and path.samefile(source)):
-            raise RasterError(f"{option} {path} is the input itself; name another file.")
+        for source in map(Path, sources):
+            if real == _resolved(source) or (path.exists() and os.path.exists(source) and path.samefile(source)):
+                raise RasterError(f"{option} {path} is the input itself; name another file.")
         if real in taken:
             raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
         taken[real] = option
@@ -90,10 +94,15 @@ def check_outputs(source: Path, outputs: dict[str, tuple[Path, Sequence[str]]], 
             raise RasterError(f"{option} {path} exists; pass --overwrite to replace it, or name another file.")
         if not path.parent.is_dir():
             raise RasterError(f"{option} {path} cannot be written: there is no folder {path.parent}; make it first.")
+        if path.suffix.lower() == ".gpkg" and "!" in str(path.absolute().parent):
+            raise RasterError(
+                f"{option} {path} lies in a folder with '!' in its name, where no GeoPackage can be written; name "
+                "another folder."
+            )
         _probe(path)
 
 
-def _check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
+def _check_ending(option: str, path: Path, endings: Collection[str]) -> None:
     """Refuse a name whose ending says another format than the one written."""
     ending = path.suffix.lower()
     if ending in endings:
@@ -116,12 +125,3 @@ def _probe(path: Path) -> None:
 def _resolved(path: Path) -> Path:
     """The real path behind links."""
     return Path(os.path.realpath(path))
-
-
-def _sync(path: Path, flags: int) -> None:
-    """Wait until a file or folder is on disk."""
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from s4eca.errors import RasterError
+from s4eca.files import staged
 
 
 class GeoreferencedImage(Protocol):
@@ -41,19 +41,18 @@ def write_scene_geotiff(path: Path, scene: GeoreferencedImage) -> Path:
         RasterError: the folder is missing or cannot be written.
     """
     height, width = scene.image.shape[:2]
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.tif")
     profile = {"driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": "uint8"}
     layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "photometric": "rgb"}
     if not path.parent.is_dir():
         raise RasterError(f"The folder {path.parent} does not exist; {path.name} cannot be written.")
     try:
         transform = rasterio.Affine(*scene.transform)
-        with rasterio.open(part, "w", crs=scene.crs, transform=transform, **profile, **layout) as target:
+        with (
+            staged(path) as hidden,
+            rasterio.open(hidden, "w", crs=scene.crs, transform=transform, **profile, **layout) as target,
+        ):
             target.write(np.moveaxis(scene.image, 2, 0))
             target.update_tags(S4ECA_RENDERED="drawn by s4eca; the place is made up")
-        os.replace(part, path)
     except (OSError, ValueError, rasterio.errors.RasterioError) as error:
         raise RasterError(f"{path} cannot be written: {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +14,12 @@ from s4eca.geo.read.source import SceneFacts
 from s4eca.geo.request import Request
 from s4eca.geo.result import PromptResult, SceneResult
 from s4eca.geo.write.geopackage import PolygonSink
-from s4eca.geo.write.mask_raster import RasterSink
 from s4eca.geo.write.polygons import Tracer
 from s4eca.geo.write.style import MASK_COLOURS, StyleSink
+from s4eca.protocols import RasterLayout, RasterSink
+from s4eca.registry import SINKS
 
 NODATA = 255
-
-
-class Sink(Protocol):
-    """A staged output."""
-
-    def close(self) -> None:
-        """Finish and check it under its hidden name."""
-        ...
-
-    def commit(self) -> None:
-        """Give it its final name."""
-        ...
-
-    def abandon(self) -> None:
-        """Take it away; safe at any time."""
-        ...
 
 
 class Writers:
@@ -48,7 +34,7 @@ class Writers:
     def __init__(self, request: Request, facts: SceneFacts, record: Mapping[str, str]) -> None:
         self._request, self._facts = request, facts
         count = len(request.expressions)
-        self._sinks: list[Sink] = []
+        self._sinks: list[PolygonSink | StyleSink | RasterSink] = []
         self._row = 0
         self._valid = 0
         self._pixels = np.zeros(count, np.int64)
@@ -77,23 +63,27 @@ class Writers:
     def _open(self, record: Mapping[str, str]) -> None:
         """Create every file under its hidden name; the mask is the last to be named in the end."""
         request, facts = self._request, self._facts
-        own = [{"prompt": prompt} for prompt in request.expressions]
         if request.polygons is not None:
             self._polygons = PolygonSink(request.polygons, facts)
             self._sinks.append(self._polygons)
         if request.scores is not None:
-            self._scores = RasterSink(
-                request.scores, facts, dtype="float32", nodata=float("nan"), descriptions=request.expressions,
-                tags=record, band_tags=own,
-            )  # fmt: skip
-            self._sinks.append(self._scores)
+            self._scores = self._raster(request.scores, "float32", float("nan"), record)
         self._style = StyleSink(request.out, request.expressions[0])
         self._sinks.append(self._style)
-        self._mask = RasterSink(
-            request.out, facts, dtype="uint8", nodata=NODATA, descriptions=request.expressions, tags=record,
-            band_tags=own, colours=MASK_COLOURS,
+        self._mask = self._raster(request.out, "uint8", NODATA, record)
+
+    def _raster(self, path: Path, dtype: str, nodata: float, record: Mapping[str, str]) -> RasterSink:
+        """The sink that the ending of a name leads to, begun."""
+        facts = self._facts
+        layout = RasterLayout(
+            height=facts.height, width=facts.width, crs=facts.crs, transform=facts.transform, dtype=dtype,
+            nodata=nodata, descriptions=self._request.expressions, tags=record,
+            band_tags=tuple({"prompt": prompt} for prompt in self._request.expressions),
+            colours=MASK_COLOURS if dtype == "uint8" else None, area_or_point=facts.area_or_point,
         )  # fmt: skip
-        self._sinks.append(self._mask)
+        sink: RasterSink = SINKS.load(path.suffix.lower())(path, layout)
+        self._sinks.append(sink)
+        return sink
 
     def write(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
         """The next rows: (K, n, width) probabilities, of any value where (n, width) `valid` is False."""
@@ -133,8 +123,9 @@ class Writers:
             sink.abandon()
 
     def summary(
-        self, windows: int, encoded: int, gsd: float | None, scaling: str, seconds: dict[str, Any]
-    ) -> SceneResult:
+        self, windows: int, encoded: int, gsd: float | None, scaling: str, seconds: dict[str, Any],
+        notes: tuple[str, ...],
+    ) -> SceneResult:  # fmt: skip
         """Counts and paths of the finished run."""
         request = self._request
         assert request.threshold is not None
@@ -152,5 +143,5 @@ class Writers:
             prompts=prompts, valid_pixels=self._valid, total_pixels=self._facts.height * self._facts.width,
             windows=windows, encoded=encoded, gsd=gsd,
             bands=dict(zip(self._facts.names, self._facts.bands, strict=True)), scaling=scaling,
-            threshold=request.threshold, seconds=seconds, notes=(*self._facts.notes, *self.notes),
+            threshold=request.threshold, seconds=seconds, notes=notes,
         )  # fmt: skip

@@ -164,6 +164,6 @@ def test_the_predictor_refuses_other_images(shape, message, toy_model):
 
 def test_an_rgb_predictor_is_as_ever(toy_model):
     predictor = Predictor(toy_model())
-    assert predictor.bands == () and predictor.fill is None
+    assert predictor.bands == () and predictor.fill == tuple(255 * m for m in predictor.model.vision.spec.mean)
     with pytest.raises(DataError, match="must be \\(height, width, 3\\) RGB in 0..255"):
         predictor.set_image(np.zeros((40, 40, 4), np.uint8))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from s4eca.config import S4ECAConfig
 from s4eca.data.preprocess import stretch_bands
 from s4eca.errors import DataError
-from s4eca.layers.band_map import BandAdapter, DeclaredRanges, colour_places
+from s4eca.layers.band_map import BandAdapter, DeclaredRanges
+from s4eca.layers.colours import colour_places
 
 MEAN = (0.4, 0.5, 0.6)
 RANGES = [[0, 3000], [100, 900], [-1, 1], [0.0, 0.25]]

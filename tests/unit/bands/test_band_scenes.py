@@ -25,8 +25,10 @@ class Recorder:
     """A segmenter of four bands that keeps its windows; the probability is the last band's share of its range."""
 
     image_size = 32
+    threshold = 0.5
     bands = FOUR
     band_ranges = ((0.0, 3000.0),) * 4
+    fill = (1500.0,) * 4
 
     def __init__(self):
         self.seen = []
@@ -137,6 +139,8 @@ def test_the_result_and_the_tags_say_what_was_used(image, run, tmp_path):
 def test_an_rgb_segmenter_takes_colours_by_name(image, run, tmp_path):
     class Red(Recorder):
         bands = ()
+        band_ranges = ()
+        fill = (124.0, 116.0, 104.0)
 
         def probabilities(self, windows, expressions):
             self.seen.append(windows)
@@ -211,10 +215,14 @@ def test_the_command_line_finds_and_is_told(image, verb, tmp_path):
     assert first["prompts"] == second["prompts"] and first["scaling"] == second["scaling"]
     assert second["bands"] == {"red": 4, "green": 3, "blue": 2, "nir": 1}
     assert verb("b.tif", "--bands", "4,3,2,1", "--overwrite")[0] == 0
+    values = ",".join(str(v) for v in image[3, 4])
+    code, out, err = verb("a.tif", "--nodata", values, "--overwrite")
+    assert (code, err) == (0, "") and json.loads(out)["valid_pixels"] == 2999
 
 
 @pytest.mark.parametrize(("scene", "words", "message"), [
     ("plain.tif", [], "does not say which of its 4 bands is 'red'"),
+    ("named.tif", ["--nodata", "0,0,0"], "--nodata has 3 values, but 4 bands of named.tif are used"),
     ("named.tif", ["--scale", "0,1"], "--scale is 0,1, but the adapter declares"),
     ("named.tif", ["--bands", "nir=9"], "has bands 1 to 4"),
     ("named.tif", ["--bands", "nir="], "--bands is 'nir='; it must be different names with bands"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp
 
+ODD = Path(__file__).parents[2] / "odd_inputs"
 UTM = "EPSG:32633"
+FILL = (123.675, 116.28, 103.53)
 PLACE = Affine(0.5, 0.0, 500000.0, 0.0, -0.5, 5000000.0)
 
 
 class Brightness:
     """Probability of expression k: channel k (red, green, blue, red, ...) divided by 255."""
+
+    threshold, bands, band_ranges, fill = 0.5, (), (), FILL
 
     def __init__(self, image_size=32):
         self.image_size = image_size
@@ -60,6 +65,12 @@ def never():
 
 
 @pytest.fixture
+def odd(tmp_path):
+    """A folder with copies of the odd inputs."""
+    return Path(shutil.copytree(ODD, tmp_path / "odd"))
+
+
+@pytest.fixture
 def raster(tmp_path):
     """Writes a GeoTIFF: `raster(array (C,H,W), name=..., colours=..., mask=..., **profile)`; returns its path."""
 
@@ -77,6 +88,8 @@ def raster(tmp_path):
                 file.write(array)
                 if colours is not None:
                     file.colorinterp = [ColorInterp[c] for c in colours]
+                if descriptions is not None:
+                    file.descriptions = descriptions
                 if mask is not None:
                     file.write_mask(mask)
                 if tags:
@@ -114,7 +127,7 @@ def predict(tmp_path, brightness):
                     self.tags = file.tags(ns="S4ECA")
                     self.descriptions = file.descriptions
                 if options["scores"] is not None:
-                    with rasterio.open(options["scores"]) as file:
+                    with rasterio.open(Path(options["scores"]).absolute()) as file:
                         self.scores = file.read()
 
     return Run

@@ -214,7 +214,7 @@ FULL = """
     from s4eca.geo.segment import segment_geotiff
 
     class Noise:
-        image_size = 64
+        image_size, threshold, bands, band_ranges, fill = 64, 0.5, (), (), (0, 0, 0)
         def probabilities(self, windows, expressions):
             dice = np.random.default_rng(int(windows.sum()) % 1000)
             return dice.random((len(windows), len(expressions), 64, 64), dtype=np.float32)

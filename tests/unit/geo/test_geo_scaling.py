@@ -10,10 +10,11 @@ import rasterio
 
 from s4eca.errors import ConfigError
 from s4eca.geo.grids import make_grid
-from s4eca.geo.read import scaling as scaling_module
+from s4eca.geo.read import look as scaling_module
+from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.resample import across, down, resample_axis, span
 from s4eca.geo.read.scaling import Scaling, find_scaling
-from s4eca.geo.read.source import Scene, gdal_env
+from s4eca.geo.read.source import Scene
 
 
 def scaling_of(path, **options):

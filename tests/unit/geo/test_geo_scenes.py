@@ -123,7 +123,8 @@ def test_scene(name, root, tmp_path, careful):
 
 def ground_area(path):
     """Square metres of the middle pixel."""
-    from s4eca.geo.read.source import Scene, gdal_env
+    from s4eca.geo.read.opening import gdal_env
+    from s4eca.geo.read.source import Scene
 
     with gdal_env(), Scene(path) as scene:
         down, across = scene.facts.pixel_size
@@ -142,12 +143,13 @@ def test_no_crs_is_refused_without_the_flag(root, tmp_path, never):
 
 
 def test_near_infrared_declared_as_alpha(root, tmp_path, careful):
-    """Named as data, the band is shown and masks nothing; the other bands named, it is believed as alpha."""
+    """Named as data, the band is shown; the other bands named, it is left alone, and that is said."""
     shown, _ = run(root / "naip_road_rgbn.tif", tmp_path, careful, bands=[4, 1, 2])
     with rasterio.open(shown.mask) as mask:
         assert mask.tags(ns="S4ECA")["bands"] == "4,1,2"
-    believed, _ = run(root / "naip_road_rgbn.tif", tmp_path, careful, bands=[1, 2, 3], overwrite=True)
-    assert shown.valid_pixels == believed.valid_pixels == 54_264
+    alone, said = run(root / "naip_road_rgbn.tif", tmp_path, careful, bands=[1, 2, 3], overwrite=True)
+    assert shown.valid_pixels == alone.valid_pixels == 54_264
+    assert len(said) == 1 and "flagged as alpha but is not among --bands" in said[0]
 
 
 def test_natural_colours_of_ten_bands(root, tmp_path, careful):

@@ -103,6 +103,10 @@ def test_settings_reach_the_run(verb, raster, rgb):
     (["scene.tif", "--polygons", "p.shp"], "shapefile"),
     (["scene.tif", "--prompt", " "], "Prompt 2 is empty"),
     (["scene.tif", "--gsd", "-1"], "gsd is -1.0"),
+    (["scene.tif", "--nodata", "black"], "--nodata is 'black'; it must be numbers between commas, for instance 0,0,0"),
+    (["scene.tif", "--nodata=-9999"], "--nodata is -9999, a value that the type uint8 of scene.tif cannot hold"),
+    (["GPKG:nowhere.gpkg:a"], "GPKG:nowhere.gpkg:a cannot be opened as a raster"),
+    (["/vsizip/nowhere.zip/a.tif"], "does not exist"),
 ])  # fmt: skip
 def test_wrong_use_is_one_sentence_before_the_adapter_is_looked_at(verb, raster, rgb, tmp_path, words, message):
     raster(rgb(50, 60))
@@ -133,6 +137,85 @@ def test_nothing_found_is_exit_nought(verb, raster, rgb):
     code, _, err = verb("scene.tif", "--prompt", "roof", "-o", "m.tif", "--threshold", "1", "--polygons", "p.gpkg")
     assert code == 0 and "nothing found" in err
     assert pyogrio.read_info("p.gpkg")["features"] == 0
+
+
+def test_what_looks_like_no_data_is_named_and_can_be_left_out(verb, raster, rgb):
+    picture = np.clip(rgb(50, 60), 1, 254)
+    picture[:, :, :20] = 0
+    raster(picture)
+    line = ("scene.tif", "--prompt", "roof", "-o", "m.tif", "--json", "--overwrite")
+    code, out, err = verb(*line)
+    assert code == 0 and "--nodata 0,0,0 leaves them out" in err and json.loads(out)["valid_pixels"] == 3000
+    code, out, err = verb(*line, "--nodata", "0,0,0")
+    assert code == 0 and "nodata" not in err and json.loads(out)["valid_pixels"] == 2000
+    raster(np.where(picture == 0, -9999.0, picture).astype(np.float32))
+    code, out, err = verb(*line, "--bands", "1,2,3")
+    assert code == 0 and "--nodata=-9999 leaves them out" in err
+    code, out, err = verb(*line, "--bands", "1,2,3", "--nodata=-9999")
+    assert code == 0 and "nodata" not in err and json.loads(out)["valid_pixels"] == 2000
+
+
+def test_no_alpha_is_the_last_word(verb, raster, rgb):
+    raster(np.concatenate([rgb(50, 60), np.zeros((1, 50, 60), np.uint8)]), colours=["red", "green", "blue", "alpha"])
+    line = ("scene.tif", "--prompt", "roof", "-o", "m.tif", "--json", "--overwrite")
+    assert json.loads(verb(*line)[1])["valid_pixels"] == 0
+    code, out, err = verb(*line, "--no-alpha")
+    assert json.loads(out)["valid_pixels"] == 3000 and "alpha" not in err
+    code, out, err = verb(*line, "--bands", "1,2,3")
+    assert json.loads(out)["valid_pixels"] == 3000 and "flagged as alpha but is not among --bands" in err
+
+
+@pytest.mark.parametrize(("words", "advice"), [
+    ((), "every tensor of the adapter is finite, so the weights of an encoder are damaged; fetch them again"),
+    (("--precision", "bf16"), "but not at this precision; run it with --precision fp32"),
+])  # fmt: skip
+def test_values_that_are_no_numbers_with_advice_that_can_be_followed(verb, raster, rgb, monkeypatch, words, advice):
+    """The default is fp32 already; advice to take it would lead nowhere."""
+    from s4eca.model.predictor import Predictor
+
+    inner = Predictor.probabilities
+    monkeypatch.setattr(Predictor, "probabilities", lambda self, *given: inner(self, *given) * np.float32(np.nan))
+    raster(rgb(50, 60))
+    code, out, err = verb("scene.tif", "--prompt", "roof", "-o", "m.tif", "--quiet", *words)
+    assert (code, out) == (2, "") and advice in err and err.count("\n") == 1 and "'roof' in scene.tif" in err
+    assert os.listdir() == ["scene.tif"]
+
+
+def test_a_damaged_adapter_is_named_as_the_cause(verb, raster, rgb, adapter, monkeypatch):
+    import torch
+
+    from s4eca.model.model import S4ECAModel
+
+    def load(folder):
+        model = adapter[1](folder)
+        with torch.no_grad():
+            next(iter(model.decoder.parameters())).fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(S4ECAModel, "from_pretrained", load)
+    raster(rgb(50, 60))
+    code, out, err = verb("scene.tif", "--prompt", "roof", "-o", "m.tif", "--quiet", "--precision", "bf16")
+    assert (code, out) == (2, "") and "the adapter's tensor decoder." in err and "--precision" not in err
+
+
+def test_pixels_without_data_are_shown_in_the_encoders_own_mean(adapter, raster, rgb, tmp_path, monkeypatch):
+    from s4eca.geo.segment import segment_geotiff
+    from s4eca.model.predictor import Predictor
+
+    predictor, seen = Predictor(adapter[1](adapter[0])), []
+    monkeypatch.setattr(predictor.model.vision, "spec", _with_mean(predictor.model.vision.spec, (0.1, 0.2, 0.3)))
+    inner = predictor.probabilities
+    monkeypatch.setattr(predictor, "probabilities", lambda w, said: (seen.append(w), inner(w, said))[1])
+    picture = np.clip(rgb(32, 32), 1, 255)
+    picture[:, :8] = 0
+    segment_geotiff(raster(picture, nodata=0), "roof", predictor, tmp_path / "m.tif", progress=False)
+    assert np.allclose(seen[0][0, :8], (25.5, 51.0, 76.5)) and predictor.fill == pytest.approx((25.5, 51.0, 76.5))
+
+
+def _with_mean(spec, mean):
+    from dataclasses import replace
+
+    return replace(spec, mean=mean)
 
 
 def test_help_teaches(capsys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +15,32 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from s4eca.errors import RasterError
-from s4eca.geo.read.source import SceneFacts
 from s4eca.geo.write.outputs import Staged, cannot_write
+from s4eca.protocols import RasterLayout
 
 TILE = 512
 NAMESPACE = "S4ECA"
 
 
-class RasterSink:
-    """A tiled, compressed GeoTIFF that is pixel-aligned with the scene; rows come in order from the top.
+class GeoTiffSink:
+    """A tiled, compressed GeoTIFF that is pixel-aligned with the scene; keeps to `s4eca.protocols.RasterSink`.
 
     The profile is made from scratch: a scene's own may carry lossy compression or a colour model that would change
     a mask. Rows are collected to whole rows of tiles, because half-written tiles are compressed twice.
 
     Args:
         path: final name.
-        facts: the scene whose grid, CRS and transform are taken.
-        dtype: ``uint8`` or ``float32``.
-        nodata: value of pixels that are not valid.
-        descriptions: one per band.
-        tags: written in the namespace S4ECA of the file.
-        band_tags: likewise, per band.
-        colours: colour table of a one-band file, value to RGBA.
+        layout: the grid, and what the bands mean; tags are written in the namespace S4ECA of the file.
 
     Raises:
         RasterError: the file cannot be created.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        facts: SceneFacts,
-        *,
-        dtype: str,
-        nodata: float,
-        descriptions: Sequence[str],
-        tags: Mapping[str, str],
-        band_tags: Sequence[Mapping[str, str]] = (),
-        colours: Mapping[int, tuple[int, int, int, int]] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, layout: RasterLayout) -> None:
         self._staged = Staged(path)
-        self._facts = facts
-        self._count = len(descriptions)
-        self._rows: NDArray[Any] = np.zeros((self._count, TILE, facts.width), dtype)
+        self._layout = layout
+        self._count = len(layout.descriptions)
+        self._rows: NDArray[Any] = np.zeros((self._count, TILE, layout.width), layout.dtype)
         self._filled = 0
         self._written = 0
         self._sums: list[list[int]] = []
@@ -66,44 +48,40 @@ class RasterSink:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._file = rasterio.open(self._staged.temporary, "w", **self._profile(dtype, nodata))
-            self._describe(descriptions, tags, band_tags, colours)
+                self._file = rasterio.open(self._staged.temporary.absolute(), "w", **self._profile())
+            self._describe()
         except (RasterioError, OSError) as error:
             self.abandon()
             raise cannot_write(path, error) from error
 
-    def _profile(self, dtype: str, nodata: float) -> dict[str, Any]:
+    def _profile(self) -> dict[str, Any]:
         """Everything the new file is created with."""
+        layout = self._layout
         profile: dict[str, Any] = {
-            "driver": "GTiff", "width": self._facts.width, "height": self._facts.height, "count": self._count,
-            "dtype": dtype, "nodata": nodata, "tiled": True, "blockxsize": TILE, "blockysize": TILE,
+            "driver": "GTiff", "width": layout.width, "height": layout.height, "count": self._count,
+            "dtype": layout.dtype, "nodata": layout.nodata, "tiled": True, "blockxsize": TILE, "blockysize": TILE,
             "compress": "DEFLATE", "BIGTIFF": "IF_SAFER", "interleave": "band",
         }  # fmt: skip
-        if dtype == "float32":
+        if layout.dtype == "float32":
             profile["predictor"] = 3
-        if self._facts.crs:
-            profile["crs"] = self._facts.crs
-        if not self._facts.transform.is_identity:
-            profile["transform"] = self._facts.transform
+        if layout.crs:
+            profile["crs"] = layout.crs
+        if not layout.transform.is_identity:
+            profile["transform"] = layout.transform
         return profile
 
-    def _describe(
-        self,
-        descriptions: Sequence[str],
-        tags: Mapping[str, str],
-        band_tags: Sequence[Mapping[str, str]],
-        colours: Mapping[int, tuple[int, int, int, int]] | None,
-    ) -> None:
+    def _describe(self) -> None:
         """Names, tags and colours."""
-        if self._facts.area_or_point:
-            self._file.update_tags(AREA_OR_POINT=self._facts.area_or_point)
-        self._file.update_tags(ns=NAMESPACE, **tags)
-        for band, text in enumerate(descriptions, 1):
+        layout = self._layout
+        if layout.area_or_point:
+            self._file.update_tags(AREA_OR_POINT=layout.area_or_point)
+        self._file.update_tags(ns=NAMESPACE, **layout.tags)
+        for band, text in enumerate(layout.descriptions, 1):
             self._file.set_band_description(band, text)
-        for band, own in enumerate(band_tags, 1):
+        for band, own in enumerate(layout.band_tags, 1):
             self._file.update_tags(band, ns=NAMESPACE, **own)
-        if colours is not None and self._count == 1:
-            self._file.write_colormap(1, dict(colours))
+        if layout.colours is not None and self._count == 1:
+            self._file.write_colormap(1, dict(layout.colours))
 
     def write(self, values: NDArray[Any]) -> None:
         """The next (bands, n, width) rows.
@@ -123,7 +101,7 @@ class RasterSink:
     def _flush(self) -> None:
         """Write the collected rows."""
         rows = self._rows[:, : self._filled]
-        window = Window(0, self._written, self._facts.width, self._filled)
+        window = Window(0, self._written, self._layout.width, self._filled)
         try:
             self._file.write(rows, window=window)
         except (RasterioError, OSError) as error:
@@ -140,8 +118,8 @@ class RasterSink:
         """
         if self._filled:
             self._flush()
-        if self._written != self._facts.height:
-            raise RasterError(f"{self._staged.path} was given {self._written} of {self._facts.height} rows.")
+        if self._written != self._layout.height:
+            raise RasterError(f"{self._staged.path} was given {self._written} of {self._layout.height} rows.")
         file, self._file = self._file, None
         try:
             file.close()
@@ -153,11 +131,11 @@ class RasterSink:
         """Compare the closed file with the sums taken while writing."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(self._staged.temporary)
+            file = rasterio.open(self._staged.temporary.absolute())
         with file:
             for index, sums in enumerate(self._sums):
                 row = index * TILE
-                window = Window(0, row, self._facts.width, min(TILE, self._facts.height - row))
+                window = Window(0, row, self._layout.width, min(TILE, self._layout.height - row))
                 for band, expected in enumerate(sums, 1):
                     if zlib.crc32(file.read(band, window=window).tobytes()) != expected:
                         raise OSError(f"rows from {row} on are not as they were written")

@@ -1,0 +1,179 @@
+"""Opening a raster by any name that GDAL knows, and saying why one cannot be opened or read.
+
+A name is a file, or one of GDAL's own: a table or page in a file (``GPKG:scenes.gpkg:north``, ``GTIFF_DIR:2:x.tif``), a
+file in an archive (``/vsizip/scenes.zip/a.tif``, ``zip://scenes.zip!a.tif``) or elsewhere (``https://``, ``s3://``).
+Whether there is such a raster is for GDAL to say, and its reason is passed on.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from s4eca.errors import RasterError
+
+CACHE_BYTES = 64 * 2**20
+PATIENCE = "30"  # seconds to wait for the first word of a server
+
+
+@dataclass(frozen=True)
+class RasterName:
+    """What a raster is called.
+
+    Attributes:
+        text: as the user gave it.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def short(self) -> str:
+        """The last part, for remarks and for the records of outputs; never the query of an address."""
+        text = self.text.partition("?")[0] if "://" in self.text else self.text
+        return Path(text).name or self.text
+
+    @property
+    def is_file(self) -> bool:
+        """Whether something of that name lies in the file system."""
+        return os.path.exists(self.text)
+
+    @property
+    def for_gdal(self) -> str | Path:
+        """What to open: a path stays one whatever characters it holds, an archive is spelt as GDAL spells it."""
+        if self.is_file:  # of a relative path, what stands before a colon would be taken for a scheme
+            return Path(os.path.abspath(self.text) if ":" in self.text else self.text)
+        if self.text.startswith("zip://") and "!" in self.text:
+            archive, _, inside = self.text.removeprefix("zip://").partition("!")
+            return f"/vsizip/{archive}/{inside.lstrip('/')}"
+        return self.text
+
+
+def gdal_env(cache: int = CACHE_BYTES) -> rasterio.Env:
+    """Settings under which everything here reads and writes.
+
+    The block cache is bounded (GDAL's default grows with the machine), unless GDAL_CACHEMAX says otherwise. Files
+    beside the raster are looked at even where the user's settings for remote files hide them: masks may lie there.
+    """
+    settings: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE"}
+    if "GDAL_CACHEMAX" not in os.environ:
+        settings["GDAL_CACHEMAX"] = cache
+    if "GDAL_HTTP_CONNECTTIMEOUT" not in os.environ:
+        settings["GDAL_HTTP_CONNECTTIMEOUT"] = PATIENCE
+    return rasterio.Env(**settings)
+
+
+def open_raster(name: RasterName) -> Any:
+    """The open raster behind a name, whole as far as its header tells.
+
+    Raises:
+        RasterError: there is none, or it holds no bands, or what it is made of is missing.
+    """
+    if os.path.isdir(name.text):
+        raise RasterError(f"{name} is a folder; name one raster file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(name.for_gdal)
+    except (RasterioError, OSError, ValueError, ImportError) as error:
+        raise _not_opened(name, error) from error
+    try:
+        _check_bands(name, file)
+        _check_sources(name, file)
+        _check_blocks(name, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def number_type(name: RasterName, file: Any, bands: list[int]) -> np.dtype[Any]:
+    """One type that holds the values of all these bands.
+
+    Raises:
+        RasterError: they are complex, or of a type that numpy does not have.
+    """
+    kinds = [str(file.dtypes[band - 1]) for band in bands]
+    for kind in kinds:
+        if kind.startswith("complex") or np.dtype(kind).kind not in "uif":
+            raise RasterError(f"{name} has values of type {kind}; integers or real numbers are needed.")
+    return np.result_type(*(np.dtype(kind) for kind in kinds))
+
+
+def reason_of(error: BaseException) -> str:
+    """GDAL's own words, those nearest to the cause, on one line and without a full stop."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def not_read(name: RasterName, first: int, last: int, error: BaseException) -> RasterError:
+    """The error of a raster that breaks off while it is read."""
+    reason = reason_of(error)
+    gone = "No such file" in reason or "does not exist" in reason
+    advice = "put back what is missing" if gone else "fetch it again if it was damaged or cut short on its way"
+    return RasterError(f"{name} cannot be read at rows {first} to {last}: {reason}; {advice}.")
+
+
+def _not_opened(name: RasterName, error: BaseException) -> RasterError:
+    """Why nothing was opened."""
+    reason = reason_of(error)
+    if not name.is_file and (reason == f"{name}: No such file or directory" or not _special(name)):
+        return RasterError(f"{name} does not exist; name a raster file, for instance a GeoTIFF.")
+    if "not recognized as being in a supported" in reason:
+        reason = "it is no raster of a format that is known here, or cut short at its beginning"
+    elif name.is_file:
+        reason += "; fetch it again if it was damaged or cut short on its way"
+    return RasterError(f"{name} cannot be opened as a raster: {reason}.")
+
+
+def _special(name: RasterName) -> bool:
+    """Whether a name looks like one of GDAL's own."""
+    return name.text.startswith("/vsi") or ":" in name.text
+
+
+def _check_bands(name: RasterName, file: Any) -> None:
+    """Refuse a container, and name what it holds."""
+    if file.count:
+        return
+    held = list(file.subdatasets)
+    if not held:
+        raise RasterError(f"{name} has no bands; name a raster file, for instance a GeoTIFF.")
+    shown = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "")
+    raise RasterError(f"{name} has no bands of its own; name one of the {len(held)} rasters that it holds: {shown}.")
+
+
+def _check_sources(name: RasterName, file: Any) -> None:
+    """Refuse a virtual raster whose parts are missing; a part that is no plain file is left to GDAL."""
+    if file.driver != "VRT":
+        return
+    for part in file.files:
+        if not part.startswith("/vsi") and ":" not in part and not os.path.exists(part):
+            raise RasterError(f"{name} is made of {part}, which does not exist; put it back or name another raster.")
+
+
+def _check_blocks(name: RasterName, file: Any) -> None:
+    """Refuse a TIFF whose last block would lie behind the end of the file, before anything else is done."""
+    if file.driver != "GTiff" or not name.is_file:
+        return
+    size = os.path.getsize(name.text)
+    for band in {1, file.count}:
+        rows, cols = file.block_shapes[band - 1]
+        last = f"{(file.width - 1) // cols}_{(file.height - 1) // rows}"
+        for place in ("0_0", last):
+            start = file.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
+            length = file.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
+            if start and length and int(start) + int(length) > size:
+                raise RasterError(
+                    f"{name} is cut short: it has {size} bytes and names data up to byte {int(start) + int(length)}; "
+                    "fetch it again."
+                )

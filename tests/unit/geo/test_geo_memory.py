@@ -1,0 +1,101 @@
+"""What is said to be needed, against what numpy is seen to take while the work runs."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from s4eca.errors import RasterError
+from s4eca.geo.grids import make_grid
+from s4eca.geo.memory import needs
+from s4eca.geo.read.opening import gdal_env
+from s4eca.geo.read.scaling import find_scaling
+from s4eca.geo.request import make_request, open_scene
+from s4eca.geo.segment import segment_geotiff
+from s4eca.geo.windows import Plan
+from s4eca.model import predictor  # noqa: F401  (its import is not the scene's memory)
+
+CACHE = "the block cache"  # GDAL's own, which tracemalloc does not see
+
+
+class Noise:
+    """Random probabilities that cost nothing but themselves."""
+
+    image_size, threshold, bands, band_ranges, fill = 128, 0.999, (), (), (0, 0, 0)
+
+    def probabilities(self, windows, expressions):
+        shape = (len(windows), len(expressions), *windows.shape[1:3])
+        return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+CASES = {
+    "bytes": (np.uint8, {}), "bytes, eight prompts": (np.uint8, {"prompts": 8}), "floats": (np.float32, {}),
+    "scores": (np.uint8, {"scores": True, "prompts": 4}), "polygons": (np.uint8, {"polygons": True}),
+    "coarser": (np.uint16, {"gsd": 4.0}), "finer": (np.uint8, {"gsd": 0.25}),
+    "coarser with everything": (np.float32, {"gsd": 8.0, "scores": True, "polygons": True, "prompts": 4}),
+    "little overlap": (np.uint8, {"overlap": 0.0, "prompts": 4}),
+    "large batch": (np.uint8, {"batch_size": 32, "window": 256}),
+}  # fmt: skip
+
+
+def estimate(source, out, texts, options):
+    """The parts for a run, as it would find them itself."""
+    request = make_request(source, texts, out, **{"window": 128, **options})
+    with gdal_env(), open_scene(request) as scene:
+        grid = make_grid(scene, find_scaling(scene), request.gsd)
+        plan = Plan(grid.height, grid.width, request.window, request.overlap)
+        return needs(request, scene, grid, plan), plan
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_estimate_is_near_what_is_taken(raster, tmp_path, case):
+    dtype, options = CASES[case]
+    wide = 2000 if options.get("gsd") == 0.25 else 6000
+    values = np.random.default_rng(0).integers(1, 250, (3, 300, wide)).astype(dtype)
+    source = raster(values, tiled=True, blockxsize=256, blockysize=256)
+    options = dict(options)
+    texts = [f"thing {k}" for k in range(options.pop("prompts", 1))]
+    for name, ending in (("scores", "s.tif"), ("polygons", "p.gpkg")):
+        if options.get(name):
+            options[name] = tmp_path / ending
+    parts, _ = estimate(source, tmp_path / "m.tif", texts, options)
+    expected = parts.total - parts.kept[CACHE]
+    del values
+    tracemalloc.start()
+    try:
+        segment_geotiff(
+            source, texts, Noise(), tmp_path / "m.tif", progress=False, say=lambda note: None,
+            **{"window": 128, **options},
+        )  # fmt: skip
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(f"{case}: {taken / 2**20:.1f} MiB taken, {expected / 2**20:.1f} MiB expected, {parts}")
+    assert 0.5 * expected < taken < 1.2 * expected + 2 * 2**20
+
+
+def test_it_counts_the_sinks_at_the_width_of_the_file(raster, tmp_path):
+    """A coarse grid is narrow, its outputs are not."""
+    source = raster(np.ones((3, 40, 8000), np.uint8))
+    some, plan = estimate(source, tmp_path / "m.tif", ["a"], {"gsd": 50.0})
+    assert plan.padded_width == 128
+    more, _ = estimate(source, tmp_path / "m.tif", ["a"], {"gsd": 50.0, "scores": tmp_path / "s.tif"})
+    assert some.kept["the mask"] >= 512 * 8000 and more.kept["the scores"] >= 4 * 512 * 8000
+    assert some.kept["the scores"] == 0 and more.total > some.total
+
+
+def test_it_does_not_grow_with_the_height(raster, tmp_path):
+    low, high = (
+        estimate(raster(np.ones((3, n, 300), np.uint8), f"{n}.tif"), tmp_path / "m.tif", ["a"], {})[0].total
+        for n in (300, 3000)
+    )
+    assert low == high
+
+
+def test_too_much_is_refused_by_numbers(raster, tmp_path, never):
+    source = raster(np.ones((3, 40, 8000), np.uint8))
+    with pytest.raises(RasterError, match="over 8000 pixels .128 at the size the model works at.* and 2 prompts needs"):
+        segment_geotiff(source, ["a", "b"], never, tmp_path / "m.tif", gsd=50.0, window=128, max_memory=2**20)
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
