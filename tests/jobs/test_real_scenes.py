@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[int, float | None, str | None]] = {
     "rotterdam_ms4_float": (90_000, 1.0, "--bands"),
     "sjer_rgb_crowns": (159_956, 0.1, None),
     "australia_tree": (531_708, 0.018, None),
-    "manila_river_3395": (4_194_304, 0.0968, None),
+    "manila_river_3395": (4_194_304, 0.0968, "--nodata 0,0,0 leaves them out"),
     "yell_no_crs": (1_292_715, None, "no CRS"),
     "naip_road_rgbn": (54_264, 0.599, None),
     "colorado_rgba": (78_812, 0.15, None),

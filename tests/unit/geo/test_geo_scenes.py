@@ -42,8 +42,10 @@ TABLE = {
     # nodata 255: 44 bright pixels have it in one band at least
     "sjer_rgb_crowns": Expected((400, 400), 159_956, "1,2,3", 0.1, crs="EPSG:32611"),
     "australia_tree": Expected((708, 751), 531_708, "1,2,3", 0.018, crs="EPSG:32753"),
-    # black corners without a nodata flag are pixels like all others; map metres are longer than ground metres
-    "manila_river_3395": Expected((2048, 2048), 4_194_304, "1,2,3", 0.0968, crs="EPSG:3395"),
+    # black corners without a nodata flag are searched, and named; map metres are longer than ground metres
+    "manila_river_3395": Expected(
+        (2048, 2048), 4_194_304, "1,2,3", 0.0968, notes=("--nodata 0,0,0 leaves",), crs="EPSG:3395"
+    ),
     # no CRS: refused unless allowed
     "yell_no_crs": Expected((1035, 1249), 1_292_715, "1,2,3", None, notes=("no CRS",)),
     # the fourth band is near infrared, declared as alpha: believed, and nowhere 0
@@ -150,6 +152,13 @@ def test_near_infrared_declared_as_alpha(root, tmp_path, careful):
     alone, said = run(root / "naip_road_rgbn.tif", tmp_path, careful, bands=[1, 2, 3], overwrite=True)
     assert shown.valid_pixels == alone.valid_pixels == 54_264
     assert len(said) == 1 and "flagged as alpha but is not among --bands" in said[0]
+
+
+def test_black_corners_are_left_out_on_request(root, tmp_path, careful):
+    result, said = run(root / "manila_river_3395.tif", tmp_path, careful, nodata=(0, 0, 0))
+    with rasterio.open(root / "manila_river_3395.tif") as source:
+        black = (source.read() == 0).all(axis=0)
+    assert not said and result.valid_pixels == (~black).sum() and black.mean() > 0.15
 
 
 def test_natural_colours_of_ten_bands(root, tmp_path, careful):
