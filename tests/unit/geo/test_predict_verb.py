@@ -166,18 +166,29 @@ def test_no_alpha_is_the_last_word(verb, raster, rgb):
 
 
 @pytest.mark.parametrize(("words", "advice"), [
-    ((), "every tensor of the adapter is finite, so the weights of an encoder are damaged; fetch them again"),
-    (("--precision", "bf16"), "but not at this precision; run it with --precision fp32"),
+    ((), "all its tensors are finite, so the pixels are not, or the sums overflow float32"),
+    (("--precision", "bf16"), "it ran with precision bf16 and encoders in fp32; take fp32 for both"),
 ])  # fmt: skip
-def test_values_that_are_no_numbers_with_advice_that_can_be_followed(verb, raster, rgb, monkeypatch, words, advice):
+def test_values_that_are_no_numbers_with_advice_that_can_be_followed(
+    verb, raster, rgb, adapter, monkeypatch, words, advice
+):
     """The default is fp32 already; advice to take it would lead nowhere."""
-    from s4eca.model.predictor import Predictor
+    import torch
 
-    inner = Predictor.probabilities
-    monkeypatch.setattr(Predictor, "probabilities", lambda self, *given: inner(self, *given) * np.float32(np.nan))
+    from s4eca.model.model import S4ECAModel
+
+    def load(folder, **more):
+        model = adapter[1](folder, **more)
+        with torch.no_grad():
+            for parameter in model.decoder.parameters():
+                parameter.fill_(3e38)
+        return model
+
+    monkeypatch.setattr(S4ECAModel, "from_pretrained", load)
     raster(rgb(50, 60))
     code, out, err = verb("scene.tif", "--prompt", "roof", "-o", "m.tif", "--quiet", *words)
-    assert (code, out) == (2, "") and advice in err and err.count("\n") == 1 and "'roof' in scene.tif" in err
+    assert (code, out) == (2, "") and advice in err and err.count("\n") == 1
+    assert "scene.tif: The adapter 'default' gave NaN or infinity for 'roof'" in err
     assert os.listdir() == ["scene.tif"]
 
 
