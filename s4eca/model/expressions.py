@@ -30,6 +30,8 @@ def check_list(expressions: Any) -> list[str]:
             raise ExpressionError(f"Expression {number} is {expression!r:.60}; it must be a text.")
         if not expression.strip():
             raise ExpressionError(f"Expression {number} is empty; say what to look for, for instance 'the red roof'.")
+        if any("\ud800" <= sign <= "\udfff" for sign in expression):
+            raise ExpressionError(f"Expression {number} ({_short(expression)!r}) holds half a sign; write it as text.")
     return said
 
 

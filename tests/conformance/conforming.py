@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 PAIRS = (("toy", "toy"), ("dinov2", "bert"), ("clip-vision", "clip-text"), ("swin", "roberta"))
 FURTHER_PAIRS = (("toy-stages", "toy"), ("openclip", "openclip"), ("dinov3", "siglip-text"), ("timm-swin", "bert"))
-SAID = ["the red roof", "a ship left of the long pier", "field"]
+SAID = ["the red roof", "a ship on left", "field"]
 # Language meets vision in the decoder alone, and something trains in the vision encoder's way.
 UNCACHEABLE = ("lora", "dora", "ia3", "vera", "ln", "adaptformer", "full")
 

@@ -7,7 +7,7 @@ import torch
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.layers.trainable import trainable_parameters
 
-SAID = ["the red roof", "a ship left of the long pier in the upper half", "field"]
+SAID = ["the red roof", "a ship on left", "field"]
 
 
 def pixels(model, height=None, width=None, batch=3, seed=3):

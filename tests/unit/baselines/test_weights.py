@@ -19,7 +19,7 @@ from s4eca.registry import method_class
 
 METHODS = ("lora", "dora", "ia3", "vera", "ln")
 PAIRS = [("dinov2", "bert"), ("dinov2-registers", "clip-text")]
-SAID = ["the red roof", "a ship left of the long pier", "field"]
+SAID = ["the red roof", "a ship on left", "field"]
 DEFAULT = S4ECAConfig()
 
 

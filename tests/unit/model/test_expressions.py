@@ -30,6 +30,7 @@ WRONG = [
     (["roof", None], "Expression 2 is None"),
     ([["roof"]], "Expression 1 is \\['roof'\\]"),
     ([b"roof"], "Expression 1 is b'roof'"),
+    (["roof", "a\ud800"], "Expression 2 .* half a sign"),
     (["roof", ""], "Expression 2 is empty"),
     (["roof", " \t"], "Expression 2 is empty"),
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.layers.trainable import trainable_parameters
 
-SAID = ["the red roof", "a ship left of the long pier"]
+SAID = ["the red roof", "a left ship up"]
 METHODS = ("s4eca", "lora", "dora", "ia3", "vera", "ln", "adaptformer", "detris", "etris", "decoder-only", "full")
 MODES: tuple[dict[str, Any], ...] = ({"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 3})
 # Options that keep a method as small as the pair.
