@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
-from s4eca.files import aside, write_whole
 
 if TYPE_CHECKING:
     from s4eca.evaluation.protocols import ScoringProtocol
@@ -133,6 +132,8 @@ def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
 
 def _probe(path: Path) -> None:
     """Try whether the folder takes a file; its permissions alone do not tell."""
+    from s4eca.files import aside
+
     trial = aside(path)
     try:
         trial.touch(exist_ok=False)
@@ -186,6 +187,8 @@ def _write(path: Path, text: str) -> None:
     Raises:
         S4ECAError: it cannot be written, for instance because the disk is full.
     """
+    from s4eca.files import write_whole
+
     try:
         write_whole(path, text)
     except OSError as error:
