@@ -44,8 +44,8 @@ class ExpressionError(S4ECAError):
     """A referring expression is no text, empty, longer than the text encoder reads, or in words it does not know."""
 
 
-class ResultError(S4ECAError):
-    """A model gave values that are not numbers."""
+class NotFiniteError(S4ECAError):
+    """A model, or a tensor of it, holds NaN or infinity where numbers are needed."""
 
 
 class RasterError(S4ECAError):

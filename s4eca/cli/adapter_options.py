@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from s4eca.errors import ResultError
+from s4eca.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from s4eca.model.predictor import Predictor
@@ -61,9 +61,9 @@ def named(adapter: str) -> Iterator[None]:
     """Inside, results that are no numbers are said to be those of the adapter as the user named it.
 
     Raises:
-        ResultError: with that name in front.
+        NotFiniteError: with that name in front.
     """
     try:
         yield
-    except ResultError as error:
-        raise ResultError(f"{adapter}: {error}") from error
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{adapter}: {error}") from error

@@ -45,7 +45,7 @@ class SquareSegmenter(Protocol):
 def evaluate(
     model: Any,
     dataset: ReferringDataset,
-    protocols: Sequence[str | ScoringProtocol] | str = tuple(PROTOCOLS),
+    protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol] = tuple(PROTOCOLS),
     *,
     shuffle_seed: int | None = None,
     batch_size: int = 16,
@@ -61,7 +61,7 @@ def evaluate(
     Args:
         model: a `s4eca.Predictor`, anything with `image_size`, `encode` and `decode_logits`, or a `S4ECAModel`.
         dataset: the split to score.
-        protocols: names of scoring protocols (or one), or scoring protocols with flags changed.
+        protocols: names of scoring protocols, or scoring protocols with flags changed.
         shuffle_seed: give every sample the expression of another image, never one that reads the same.
         batch_size: most expressions decoded at a time.
         progress: show a progress bar on stderr.
@@ -78,17 +78,18 @@ def evaluate(
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
-    lost = _unread(segmenter, [reference.expression for reference in dataset.references])
     rules = resolve_protocols(protocols, segmenter, threshold)
     records: dict[int, Record] = {}
-    for place, record in _score(segmenter, dataset, rules, shuffle_seed, batch_size, progress):
-        records[place] = record
-        if on_record is not None:
-            on_record(record)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExpressionWarning)  # what is not read is counted once, among the findings
+        for place, record in _score(segmenter, dataset, rules, shuffle_seed, batch_size, progress):
+            records[place] = record
+            if on_record is not None:
+                on_record(record)
     extra = {
         "dataset": dataset.name,
         "layout": dataset.layout,
-        "findings": [*dataset.findings, *lost],
+        "findings": [*dataset.findings, *_unread(segmenter, dataset)],
         "shuffle_seed": shuffle_seed,
     }
     ordered = [records[place] for place in sorted(records)]
@@ -96,7 +97,7 @@ def evaluate(
 
 
 def resolve_protocols(
-    protocols: Sequence[str | ScoringProtocol] | str, segmenter: Any, threshold: float | None = None
+    protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol], segmenter: Any, threshold: float | None = None
 ) -> list[ScoringProtocol]:
     """Scoring protocols as they are to be used with one model.
 
@@ -107,7 +108,8 @@ def resolve_protocols(
         ConfigError: an unknown name, an impossible threshold.
     """
     rules = []
-    for protocol in [protocols] if isinstance(protocols, str) else protocols:
+    asked = [protocols] if isinstance(protocols, str | ScoringProtocol) else list(protocols)
+    for protocol in asked:
         if isinstance(protocol, ScoringProtocol):
             rules.append(protocol)
             continue
@@ -142,13 +144,6 @@ def _segmenter(model: Any) -> SquareSegmenter:
         model = Predictor(model)
     segmenter: SquareSegmenter = model
     return segmenter
-
-
-def _unread(segmenter: Any, expressions: Sequence[str]) -> list[str]:
-    """What of the expressions the model's text encoder does not read, counted; known of a `Predictor` alone."""
-    from s4eca.model.predictor import Predictor
-
-    return segmenter.unread(expressions) if isinstance(segmenter, Predictor) else []
 
 
 def _stored_threshold(segmenter: Any) -> float | None:
@@ -204,15 +199,25 @@ def _score_image(
         square, geometry = enter(image, segmenter.image_size)
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExpressionWarning)  # counted once, among the findings
-                logits = segmenter.decode_logits(encoded, list(texts[start : start + batch_size]))
+            chosen = list(texts[start : start + batch_size])
+            logits = segmenter.decode_logits(encoded, chosen)
+            _require_finite(logits, chosen, segmenter, group)
             for place, one in enumerate(logits, start=start):
                 counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
     return [
         _record(dataset, reference, group, text, mask, {rule.name: found[rule.name] for rule in rules})
         for reference, text, mask, found in zip(references, texts, masks, counts, strict=True)
     ]
+
+
+def _require_finite(logits: Any, texts: Sequence[str], segmenter: SquareSegmenter, image: str) -> None:
+    """Refuse NaN and infinity, which would be counted as background."""
+    from s4eca.model.finite import require_finite
+    from s4eca.model.predictor import Predictor
+
+    known = segmenter if isinstance(segmenter, Predictor) else None
+    advice = "" if known is None or known.dtype is None else "so try precision fp32"
+    require_finite(logits, texts, model=known and known.model, place=f" on {image}", advice=advice)
 
 
 def _record(
@@ -226,3 +231,11 @@ def _record(
     category = reference.category
     spoken = None if category is None else dataset.classes.get(category, category)
     return Record(reference.id, group, text, reference.kind, spoken, int(mask.sum()), counts)
+
+
+def _unread(segmenter: SquareSegmenter, dataset: ReferringDataset) -> list[str]:
+    """What of the expressions the model's text encoder does not read, counted; known of a `Predictor` alone."""
+    from s4eca.model.predictor import Predictor
+
+    said = [reference.expression for reference in dataset.references]
+    return segmenter.unread(said) if isinstance(segmenter, Predictor) else []

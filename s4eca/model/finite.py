@@ -1,52 +1,59 @@
-"""Logits that are no numbers, in one sentence that names the expression, the adapter and what is known of the cause."""
+"""NaN and infinity are refused by name: they would count as background, and a broken adapter would only score low."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from s4eca.errors import ResultError
+from s4eca.errors import NotFiniteError
 from s4eca.layers.trainable import trainable_state
-from s4eca.model.model import S4ECAModel
 
 
-def check_finite(logits: Tensor, expressions: Sequence[str], model: S4ECAModel, precision: str = "fp32") -> None:
-    """Refuse logits of which one is NaN or infinite.
+def require_finite(
+    logits: Any, expressions: Sequence[str], *, model: Any = None, place: str = "", advice: str = ""
+) -> None:
+    """Refuse logits that are not finite, with their cause where it can be told.
 
     Args:
-        logits: (K, ...), a row for each expression.
+        logits: (K, ...) floats, numpy or torch, of K expressions.
         expressions: the K expressions.
-        model: what gave them; its tensors are searched for the cause.
-        precision: ``fp32``, or the type of autocast under which it ran.
+        model: the `S4ECAModel` that gave them, whose trained tensors are then looked through; None where it is unknown.
+        place: follows the expression in the sentence, for instance `` on a.png``.
+        advice: what to do where every tensor is finite, as the end of a sentence; empty where there is nothing to say.
 
     Raises:
-        ResultError: the first such expression, and the cause.
+        NotFiniteError: a value is NaN or infinite.
     """
-    if bool(logits.isfinite().all()):
+    values = torch.as_tensor(logits)
+    if bool(values.isfinite().all()):
         return
-    good = logits.isfinite().flatten(1).all(1).tolist()
-    said = expressions[good.index(False)]
-    raise ResultError(
-        f"The adapter {model.active!r} gives values that are not numbers for {said!r:.60}: {_cause(model, precision)}."
-    )
+    told = next(e for e, row in zip(expressions, values, strict=True) if not bool(row.isfinite().all()))
+    sound = "; every tensor of the adapter is finite" + (f", {advice}" if advice else "")
+    cause = "" if model is None else _cause(model) or sound
+    raise NotFiniteError(f"The model gave NaN or infinity for {told!r}{place}{cause}.")
 
 
-def _cause(model: S4ECAModel, precision: str) -> str:
-    """What is known of why, as the end of a sentence."""
+def require_finite_tensors(model: Any) -> None:
+    """Refuse a model with a trained tensor that is not finite.
+
+    Raises:
+        NotFiniteError: the first such tensor, by its name.
+    """
+    if found := _broken(model):
+        raise NotFiniteError(f"The adapter's tensor {found}; its training diverged, so lower the learning rates.")
+
+
+def _cause(model: Any) -> str:
+    found = _broken(model)
+    return found and f": the adapter's tensor {found}; it is damaged, or its training diverged"
+
+
+def _broken(model: Any) -> str:
+    """The first trained tensor that is not finite, as the subject of a sentence; empty where there is none."""
     for name, tensor in trainable_state(model).items():
-        if not _finite(tensor):
-            return f"its tensor {name} holds NaN or infinite values; take another checkpoint, or train it again"
-    for encoder in (model.vision, model.text):
-        for name, tensor in encoder.backbone.state_dict().items():
-            if not _finite(tensor):
-                return f"{name} of the encoder {encoder.spec.source} holds NaN or infinite values; load it again"
-    rounded = model.running.encoder_dtype
-    if precision != "fp32" or rounded != "fp32":
-        return f"it ran with precision {precision} and encoders in {rounded}; take fp32 for both"
-    return "all its tensors are numbers, so the pixels are not or the sums overflow float32"
-
-
-def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+        wrong = int((~tensor.isfinite()).sum())
+        if wrong:
+            return f"{name} holds {wrong:,} of {tensor.numel():,} values that are NaN or infinite"
+    return ""

@@ -14,9 +14,10 @@ from torch import Tensor
 from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
 from s4eca.model.expressions import check_list, check_reading, unread, warn_of
-from s4eca.model.finite import check_finite
+from s4eca.model.finite import require_finite
 from s4eca.model.images import as_image, check_windows
 from s4eca.model.model import S4ECAModel
+from s4eca.model.named_adapters import DEFAULT
 from s4eca.model.running import Running
 from s4eca.protocols import Encoded
 
@@ -60,7 +61,7 @@ class Predictor:
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-        self.precision, self.dtype = precision, PRECISIONS[precision]
+        self.dtype = PRECISIONS[precision]
         try:
             if device == "auto":
                 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -130,7 +131,7 @@ class Predictor:
             ConfigError: no such adapter, or one that needs another encoding.
             ExpressionError: no text at all, or an expression that is empty, has more tokens than the text encoder
                 reads, or no word that it knows.
-            ResultError: the model gives values that are not numbers.
+            NotFiniteError: the model gives NaN or infinity.
         """
         if self._image is None:
             raise DataError("No image is set; call set_image first.")
@@ -138,7 +139,7 @@ class Predictor:
         with self.model.using(adapter):
             said = check_list([expressions] if isinstance(expressions, str) else expressions)
             warn_of(self.check(said))
-            logits = self._logits(encoded, said)
+            logits = self._finite(self._logits(encoded, said), said)
             found = upsample(logits[:, None], size).sigmoid()[:, 0]
             return Masks(found.cpu().numpy(), self.threshold)
 
@@ -152,7 +153,7 @@ class Predictor:
         Raises:
             DataError: another shape, type or range.
             ExpressionError: as for `segment`, and for a bare text.
-            ResultError: the model gives values that are not numbers.
+            NotFiniteError: the model gives NaN or infinity.
         """
         said = check_list(expressions)
         check_windows(windows, self.bands)
@@ -160,7 +161,7 @@ class Predictor:
         encoded = self.encode(self._square(windows))
         size = (int(windows.shape[1]), int(windows.shape[2]))
         with torch.inference_mode():
-            columns = [self._decode(encoded, [one] * len(windows)) for one in said]
+            columns = [self._finite(self._decode(encoded, [e] * len(windows)), [e] * len(windows)) for e in said]
             found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
         result: NDArray[np.float32] = found.cpu().numpy()
         return result
@@ -189,11 +190,11 @@ class Predictor:
     def decode_logits(self, encoded: Encoded, expressions: Sequence[str]) -> Tensor:
         """One encoded image and K expressions to float32 logits (K, h', w') on the stretched square.
 
-        For scoring data sets: an expression that is too long is cut, which a warning counts.
+        For scoring data sets: an expression that is too long is cut, which a warning counts, and whether the logits are
+        finite is left to `s4eca.model.finite.require_finite`, which can name the image.
 
         Raises:
             ExpressionError: no list of texts, or an empty one.
-            ResultError: the model gives values that are not numbers.
         """
         said = check_list(expressions)
         warn_of(self.unread(said))
@@ -209,8 +210,14 @@ class Predictor:
 
     def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
         with self._autocast():
-            logits = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).float()
-        check_finite(logits, expressions, self.model, self.precision)
+            return self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).float()
+
+    def _finite(self, logits: Tensor, expressions: list[str]) -> Tensor:
+        """The same logits (K, ...) of K expressions, none of which is NaN or infinite."""
+        place = "" if self.model.active == DEFAULT else f" by the adapter {self.model.active!r}"
+        rounded = self.dtype is not None or self.model.running.encoder_dtype != "fp32"
+        advice = "so try precision fp32 with encoders in fp32" if rounded else ""
+        require_finite(logits, expressions, model=self.model, place=place, advice=advice)
         return logits
 
     def _autocast(self) -> Any:

@@ -291,10 +291,11 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
     ),
     "an adapter of NaN, predict": (
         lambda p: broken(p).predict(p.scene(), "--quiet"),
-        ["adapter: ", "'the red roof'", "decoder.", "NaN"],
+        ["adapter: ", "NaN or infinity", "'the red roof'", "decoder."],
     ),
     "an adapter of NaN, evaluate": (
-        lambda p: broken(p).evaluate(p.references(), "jsonl"), ["adapter: ", "'the red roof'", "decoder.", "NaN"]
+        lambda p: broken(p).evaluate(p.references(), "jsonl"),
+        ["adapter: ", "NaN or infinity", "'the red roof'", "a.png"],
     ),
     "no prompt": (lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt"]),
     "threshold above 1": (lambda p: p.predict(p.scene(), "--threshold", "1.2"), ["threshold", "1.2", "0 and 1"]),

@@ -108,6 +108,8 @@ def test_damage_found_on_the_way(scenes, brightness, tmp_path, scene):
     ({"expressions": [""]}, ["Prompt 1", "empty"]),
     ({"expressions": ["roof", "  \t "]}, ["Prompt 2", "empty"]),
     ({"expressions": ["roof", "Roof "]}, ["Prompts 1 and 2", "same"]),
+    ({"expressions": ["roof", 7]}, ["Prompt 2", "7", "text"]),
+    ({"expressions": [None]}, ["Prompt 1", "None", "text"]),
     ({"expressions": ["a\nb"]}, ["Prompt 1", "control"]),
     ({"expressions": ["a\x00b"]}, ["Prompt 1", "control"]),
     ({"expressions": ["a\ud800"]}, ["Prompt 1", "control"]),
