@@ -19,7 +19,7 @@ from s4eca.decoder.loss import segmentation_loss
 from s4eca.encoders import catalog
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
-from s4eca.protocols import Encoded
+from s4eca.records import Encoded
 
 PAIRS = {
     "base": ("facebook/dinov2-with-registers-base", "openai/clip-vit-base-patch16"),

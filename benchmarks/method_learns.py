@@ -49,6 +49,7 @@ from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.decoder.mask_decoder import MaskDecoder
 from s4eca.layers.trainable import parameter_groups, trainable_parameters
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.registry import METHODS
 
@@ -128,7 +129,7 @@ class Runner:
         self.model, self.samples = model, samples
         self.cache: FeatureCache | None = None
         if model.uncacheable is None:
-            self.cache = FeatureCache(model.feature_recipe("float32"))
+            self.cache = FeatureCache(feature_recipe(model, "float32"))
             for name, image in samples.images.items():
                 with torch.no_grad():
                     self.cache.put(name, model.encode(model.normalise(image[None])))

@@ -16,7 +16,8 @@ from typing import Any
 
 from s4eca.config import S4ECA_FIELDS, S4ECAConfig
 from s4eca.errors import ConfigError, EncoderError
-from s4eca.protocols import AdapterMethod, TextEncoder, TextSpec, VisionEncoder, VisionSpec
+from s4eca.protocols import AdapterMethod, TextEncoder, VisionEncoder
+from s4eca.records import TextSpec, VisionSpec
 
 
 class Table(MutableMapping[str, str]):

@@ -18,17 +18,8 @@ from s4eca.adapters.settings import check_whole
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.layers.checkpointed import Site
-from s4eca.protocols import (
-    Encoded,
-    TextBatch,
-    TextEncoder,
-    TextSpec,
-    TextTokens,
-    Tokens,
-    VisionEncoder,
-    VisionSpec,
-    Words,
-)
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 from s4eca.registry import method_settings
 
 SCALE = 0.1

@@ -14,7 +14,8 @@ from s4eca.adapters.base import NOTHING_KEPT, Method
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
-from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, Tokens, VisionEncoder, VisionSpec, Words
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, Fused, TextBatch, TextSpec, Tokens, VisionSpec, Words
 
 
 class DecoderOnly(Method):

@@ -23,17 +23,8 @@ from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, resume_vision, walk_text
 from s4eca.config import S4ECAConfig, spread
 from s4eca.layers.attention import Attention
-from s4eca.protocols import (
-    Encoded,
-    Fused,
-    TextBatch,
-    TextEncoder,
-    TextSpec,
-    TextTokens,
-    Tokens,
-    VisionEncoder,
-    VisionSpec,
-)
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, Fused, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec
 from s4eca.registry import method_settings
 
 FACTOR = 0.2

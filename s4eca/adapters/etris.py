@@ -21,16 +21,8 @@ from s4eca.adapters.walk import encode_prefix, resume_vision
 from s4eca.config import S4ECAConfig, spread
 from s4eca.layers.attention import Attention
 from s4eca.layers.resize import regrid
-from s4eca.protocols import (
-    Encoded,
-    Fused,
-    TextBatch,
-    TextEncoder,
-    TextSpec,
-    Tokens,
-    VisionEncoder,
-    VisionSpec,
-)
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, Fused, TextBatch, TextSpec, Tokens, VisionSpec
 from s4eca.registry import method_settings
 
 BRIDGES = 3

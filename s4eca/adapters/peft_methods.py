@@ -22,7 +22,8 @@ from s4eca.adapters.settings import check_whole
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.layers.peft_layers import ADAPTER, exactly, folder_files, inject, layers_of, quiet_peft
-from s4eca.protocols import TextEncoder, TextSpec, VisionEncoder, VisionSpec
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import TextSpec, VisionSpec
 from s4eca.registry import method_settings
 
 LINEAR = ("query", "key", "value", "out", "fc1", "fc2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from s4eca.config import S4ECAConfig, spread
-from s4eca.protocols import VisionSpec
+from s4eca.records import VisionSpec
 
 
 def vision_sites(config: S4ECAConfig, vision: VisionSpec) -> tuple[int, ...]:

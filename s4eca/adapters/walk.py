@@ -14,7 +14,8 @@ from torch import Tensor
 
 from s4eca.adapters.s4eca.visual_adapter import Refined
 from s4eca.layers.resize import regrid
-from s4eca.protocols import Encoded, TextBatch, TextEncoder, TextTokens, Tokens, VisionEncoder, Words
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, TextBatch, TextTokens, Tokens, Words
 
 VisionSite = Callable[[int, Tensor, tuple[int, int], Tensor | None], Refined]
 TextSite = Callable[[int, Tensor, Tensor], Tensor]

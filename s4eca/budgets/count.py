@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from s4eca.config import S4ECAConfig, S4ECASettings, spread
 from s4eca.layers.trainable import trainable_modules
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.records import TextSpec, VisionSpec
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel

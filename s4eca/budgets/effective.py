@@ -23,7 +23,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.encoders.toy import toy_pair
 from s4eca.model.model import S4ECAModel
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.records import TextSpec, VisionSpec
 from s4eca.registry import method_class
 
 LEAST_GRID = 7

@@ -23,7 +23,7 @@ from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.budgets.count import meta_model, specs
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
-from s4eca.protocols import Encoded, Fused, TextBatch, Words
+from s4eca.records import Encoded, Fused, TextBatch, Words
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel

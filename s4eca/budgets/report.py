@@ -17,7 +17,7 @@ from s4eca.budgets.solve import setting
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.layers.trainable import trainable_modules
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.records import TextSpec, VisionSpec
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel

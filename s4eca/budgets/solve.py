@@ -13,7 +13,7 @@ from typing import Any
 from s4eca.budgets.count import count_trainable, specs
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.records import TextSpec, VisionSpec
 from s4eca.registry import method_class, method_settings
 
 STEPS = (16, 8, 4, 2, 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from s4eca.errors import CacheError
 from s4eca.files import write_whole
-from s4eca.protocols import Encoded, Tokens
+from s4eca.records import Encoded, Tokens
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 

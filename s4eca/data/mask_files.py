@@ -20,7 +20,7 @@ from PIL import Image
 from s4eca.data.masks import Mask
 from s4eca.data.pixels import decode_bytes, image_size
 from s4eca.errors import DataError
-from s4eca.protocols import ReaderOption
+from s4eca.records import ReaderOption
 
 BYTE_THRESHOLD = 50  # of the published loaders of RefSegRS
 MASK_OPTIONS = {

@@ -10,7 +10,8 @@ from typing import Any
 from s4eca.data.fields import is_whole, short
 from s4eca.data.layouts.recognise import layout_named, sound_layouts
 from s4eca.errors import DataError
-from s4eca.protocols import DataLayout, ReaderOption
+from s4eca.protocols import DataLayout
+from s4eca.records import ReaderOption
 
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 

@@ -16,7 +16,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.layers.attention import Attention
 from s4eca.layers.coordinates import coordinates
 from s4eca.layers.resize import regrid
-from s4eca.protocols import Fused, TextSpec
+from s4eca.records import Fused, TextSpec
 
 KERNEL = 3
 FOREGROUND_PRIOR = 0.05

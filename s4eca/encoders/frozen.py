@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from s4eca.encoders import behaviour
 from s4eca.errors import EncoderError
-from s4eca.protocols import Guest
+from s4eca.records import Guest
 
 
 class FrozenEncoder(nn.Module):

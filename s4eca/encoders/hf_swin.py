@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from s4eca.encoders.hf_common import part
 from s4eca.encoders.hf_vision import HFVision, VisionForm
-from s4eca.protocols import Tokens
+from s4eca.records import Tokens
 
 
 def _embed(model: Any, pixels: Tensor) -> Tensor:

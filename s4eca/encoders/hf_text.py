@@ -16,7 +16,7 @@ from s4eca.encoders.frozen import parameter_count
 from s4eca.encoders.hf_common import HFEncoder, form_of, part, without_idle_parts
 from s4eca.encoders.reading import transformers_readings
 from s4eca.errors import EncoderError
-from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Words
+from s4eca.records import Reading, TextBatch, TextSpec, TextTokens, Words
 
 EARLIER, KEPT, ALL = "earlier", "kept", "all"
 

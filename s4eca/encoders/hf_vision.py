@@ -15,7 +15,7 @@ from s4eca.encoders import catalog
 from s4eca.encoders.frozen import parameter_count
 from s4eca.encoders.hf_common import HFEncoder, form_of, part, without_idle_parts
 from s4eca.errors import EncoderError
-from s4eca.protocols import Tokens, VisionSpec
+from s4eca.records import Tokens, VisionSpec
 
 
 @dataclass(frozen=True)

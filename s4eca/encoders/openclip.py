@@ -27,7 +27,7 @@ from s4eca.encoders.reading import readings, transformers_readings
 from s4eca.encoders.roles import named_roles
 from s4eca.encoders.split_attention import split_bare
 from s4eca.errors import EncoderError
-from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.records import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
 VISION, TEXT = "openclip_vision", "openclip_text"
 CLIP_MEAN, CLIP_STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD

@@ -36,7 +36,7 @@ from s4eca.layers.peft_layers import (
     settings_json,
     wrapped_layers,
 )
-from s4eca.protocols import Guest
+from s4eca.records import Guest
 
 # Types that leave the encoder's own weights alone and follow from configuration and parameters.
 TYPES = ("LORA", "IA3", "VERA", "LN_TUNING")

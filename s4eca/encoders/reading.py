@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from s4eca.protocols import Reading
+from s4eca.records import Reading
 
 Rows = Sequence[Sequence[int]]
 _SPACES = ("\u2581", "\u0120")  # how SentencePiece and byte-level vocabularies write white space

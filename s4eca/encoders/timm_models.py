@@ -25,7 +25,7 @@ from s4eca.encoders.roles import named_roles
 from s4eca.encoders.split_attention import SplitProjection, biased_beside, split_fused
 from s4eca.encoders.timm_files import Checkpoint
 from s4eca.errors import EncoderError
-from s4eca.protocols import Tokens, VisionSpec
+from s4eca.records import Tokens, VisionSpec
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _ROLES = {

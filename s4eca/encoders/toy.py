@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.roles import named_roles
 from s4eca.errors import EncoderError
-from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.records import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
 PAD, BEGIN, END = 0, 1, 2
 VOCABULARY = 97

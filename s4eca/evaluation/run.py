@@ -19,7 +19,8 @@ from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
-from s4eca.protocols import Encoded, Segmenter
+from s4eca.protocols import Segmenter
+from s4eca.records import Encoded
 
 if TYPE_CHECKING:
     from s4eca.data.sample import Reference, ReferringDataset

@@ -115,6 +115,8 @@ def make_request(
 def _bands(given: Given) -> tuple[int, ...] | dict[str, int] | None:
     if isinstance(given, Mapping):
         return {name: int(band) for name, band in given.items()}
+    if isinstance(given, str):
+        raise ConfigError(f"bands is the text {given!r}; it must be numbers, as (1, 2, 3), or names with numbers.")
     return None if given is None else tuple(int(band) for band in given)
 
 

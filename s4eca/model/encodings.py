@@ -10,10 +10,21 @@ from torch import Tensor
 from s4eca.config import INTERPOLATION
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
-from s4eca.protocols import Encoded
+from s4eca.records import Encoded
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
+
+
+def uncacheable(model: S4ECAModel) -> str | None:
+    """Why features of a model cannot be cached, as the end of a sentence; None where they can."""
+    if model.vision.trains and model.vision.guest:
+        return "the peft adapter inside the vision encoder trains"
+    if model.vision.trains:
+        return f"the method {model.config.method!r} trains inside the vision encoder"
+    if model.bands is not None:
+        return "the map from bands to colours trains in front of the vision encoder (chosen bands can be cached)"
+    return model.method.uncacheable
 
 
 def origin(model: S4ECAModel) -> dict[str, Any]:
@@ -34,7 +45,7 @@ def detail(model: S4ECAModel, pixels: Tensor) -> Tensor | None:
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def recipe(model: S4ECAModel, dtype: str) -> dict[str, Any]:
+def feature_recipe(model: S4ECAModel, dtype: str) -> dict[str, Any]:
     """What cached features of a model depend on, beside the bytes of the image."""
     vision, rounded = model.vision, model.running.encoder_dtype
     return {

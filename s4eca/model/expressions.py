@@ -112,3 +112,13 @@ def warn_of(remarks: Iterable[str], stacklevel: int = 3) -> None:
 def _short(text: str) -> str:
     """The beginning of a text, for messages."""
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def check_pairs(expressions: int, images: int) -> None:
+    """Refuse another number of expressions than of images.
+
+    Raises:
+        ExpressionError: with both numbers.
+    """
+    if expressions != images:
+        raise ExpressionError(f"There are {expressions} expressions for {images} images; each image needs one.")

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
-from s4eca.errors import ConfigError, ExpressionError
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges
 from s4eca.layers.encoder_updates import EncoderUpdates
-from s4eca.model.encodings import detail, fitting, origin, recipe
-from s4eca.model.expressions import check_list, check_reading, warn_of
+from s4eca.model.encodings import detail, fitting, origin, uncacheable
+from s4eca.model.expressions import check_list, check_pairs, check_reading, warn_of
 from s4eca.model.named_adapters import NamedAdapters
-from s4eca.model.pair import load_pair
+from s4eca.model.pair import load_pair, moved
 from s4eca.model.parts import Parts, held
 from s4eca.model.parts import build_trainable as build_trainable
 from s4eca.model.running import Running, apply_running, stepped
 from s4eca.model.sharing import enter
-from s4eca.protocols import AdapterMethod, Encoded, Fused, Prediction, TextBatch
+from s4eca.protocols import AdapterMethod
+from s4eca.records import Encoded, Fused, Prediction, TextBatch
 from s4eca.registry import (
     method_class,
 )
@@ -154,13 +154,7 @@ class S4ECAModel(nn.Module):
     @property
     def uncacheable(self) -> str | None:
         """Why features of this model cannot be cached, as the end of a sentence; None where they can."""
-        if self.vision.trains and self.vision.guest:
-            return "the peft adapter inside the vision encoder trains"
-        if self.vision.trains:
-            return f"the method {self.config.method!r} trains inside the vision encoder"
-        if self.bands is not None:
-            return "the map from bands to colours trains in front of the vision encoder (chosen bands can be cached)"
-        return self.method.uncacheable
+        return uncacheable(self)
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB (B, 3, H, W) in 0..255, or (B, n, H, W) in the units of the config's bands, to normalised pixels.
@@ -230,15 +224,8 @@ class S4ECAModel(nn.Module):
             ExpressionError: as for `tokenize`, and another number of expressions than of images.
         """
         batch = self.tokenize(expressions)
-        if len(batch.ids) != len(pixels):
-            raise ExpressionError(
-                f"There are {len(batch.ids)} expressions for {len(pixels)} images; each image needs one."
-            )
+        check_pairs(len(batch.ids), len(pixels))
         return self.decode(self.encode(pixels), batch).logits
-
-    def feature_recipe(self, dtype: str) -> dict[str, Any]:
-        """What cached features of this model depend on, beside the bytes of the image."""
-        return recipe(self, dtype)
 
     def save_pretrained(
         self, folder: Path | str, card: Any = None, *, dtype: str = "float32", adapter: str | None = None
@@ -291,11 +278,7 @@ class S4ECAModel(nn.Module):
         folder = locate(folder, revision, token)
         model = restore(folder, lambda config, guests: attach(vision, text, config, tokenizer=tokenizer, guests=guests))
         model.eval()
-        try:
-            return model if device is None else model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"device is {device!r}, which cannot be used here: {first}") from error
+        return model if device is None else moved(model, device)
 
 
 def attach(
@@ -319,7 +302,7 @@ def attach(
         running: how the model runs; None runs it plainly.
         tokenizer: that of a text module, unless `text` is the pair of both.
         guests: ``vision`` or ``text`` -> the peft adapter that its encoder is to carry, as an adapter folder notes it
-            (`s4eca.protocols.Guest`); one that carries an adapter already keeps its own.
+            (`s4eca.records.Guest`); one that carries an adapter already keeps its own.
         settings: single settings that override `config`, for instance ``mode="inject"``.
 
     Raises:

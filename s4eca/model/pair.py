@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.model.sharing import check_free
 from s4eca.protocols import TextEncoder, VisionEncoder
 from s4eca.registry import carry, load_text_encoder, load_vision_encoder, wrap_text_encoder, wrap_vision_encoder
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def load_pair(
@@ -44,6 +47,19 @@ def load_pair(
         if encoders[part].guest is None:
             carry(encoders[part], note)
     return (eyes, reader), _place(ready)
+
+
+def moved(model: Module, device: str) -> Module:
+    """The model on a device.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"device is {device!r}, which cannot be used here: {first}") from error
 
 
 def _place(ready: Mapping[str, Any]) -> torch.device | None:

@@ -13,7 +13,7 @@ from s4eca.layers.band_map import build_bands
 from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.running import check_ready
 from s4eca.model.sharing import check_pair
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.records import TextSpec, VisionSpec
 from s4eca.registry import build_method
 
 PARTS = ("adapter", "decoder", "encoder_updates", "scaling", "bands")

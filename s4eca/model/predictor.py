@@ -18,7 +18,7 @@ from s4eca.model.finite import require_finite
 from s4eca.model.images import as_image, check_windows
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
-from s4eca.protocols import Encoded, Prediction
+from s4eca.records import Encoded, Prediction
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOGETHER = 8

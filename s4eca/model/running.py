@@ -18,7 +18,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.encoders.int8 import Int8Linear
 from s4eca.errors import ConfigError
 from s4eca.layers.checkpointed import Site
-from s4eca.protocols import Guest, Tokens, Words
+from s4eca.records import Guest, Tokens, Words
 from s4eca.registry import METHODS, method_class
 
 CHECKPOINTING = ("none", "adapters", "encoders", "all")

@@ -3,7 +3,7 @@
 A method that rewrites encoders (`rewrite`: LoRA and its kin, full fine-tuning) needs a pair of its own, and a pair that
 it has is nobody else's. Adapters of one model are not meant: they know of one another
 (`s4eca.model.named_adapters`). Parameters that train inside an encoder before anything is attached are a guest's
-(`s4eca.protocols.Guest`), or it is refused.
+(`s4eca.records.Guest`), or it is refused.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from s4eca.data.feature_cache import stack
-from s4eca.protocols import Encoded
+from s4eca.records import Encoded
 
 
 @dataclass

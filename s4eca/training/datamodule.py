@@ -21,6 +21,7 @@ from s4eca.data.reader_options import checked_options
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import ConfigError
 from s4eca.evaluation.shuffled import derange
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.expressions import unread, warn_of
 from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
@@ -109,7 +110,7 @@ class ReferringData(LightningDataModule):
             raise ConfigError(f"data.cache is {self.cache_place!r}, but {self.model.uncacheable}; it must be none.")
         if self.cache is None:
             folder = None if self.cache_place == "memory" else Path(self.cache_place)
-            self.cache = FeatureCache(self.model.feature_recipe(self.cache_dtype), folder)
+            self.cache = FeatureCache(feature_recipe(self.model, self.cache_dtype), folder)
         for part in wanted:
             # The identity always: it is what a sample falls back to when no symmetry keeps its expression true.
             drawn = (Symmetry.IDENTITY, *(self.symmetries if part == "train" else ()))

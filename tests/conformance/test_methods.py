@@ -12,6 +12,7 @@ from s4eca.budgets.count import count_model, count_trainable
 from s4eca.data.feature_cache import FeatureCache, stack
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.layers.trainable import parameter_groups, trainable_parameters
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.model import S4ECAModel
 from s4eca.registry import METHODS
 
@@ -107,7 +108,7 @@ def test_features_are_cached_or_refused(model, method) -> None:
         assert repr(method) in model.uncacheable
         return
     assert model.uncacheable is None
-    cache = FeatureCache(model.feature_recipe("float32"))
+    cache = FeatureCache(feature_recipe(model, "float32"))
     with torch.no_grad():
         encoded = model.encode(pixels(model, batch=1))
         cache.put("image", encoded)

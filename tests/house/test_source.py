@@ -33,7 +33,7 @@ def _definitions(file: Path) -> Iterator[Definition]:
 
 @pytest.mark.parametrize("file", FILES, ids=_name)
 def test_file_fits_the_eye(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) < LONGEST_FILE
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
 
 
 @pytest.mark.parametrize("file", FILES, ids=_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import re
@@ -22,6 +23,14 @@ SCRIPTS = [
     for _, body in FENCE.findall(text)
     for line in body.splitlines()
     if line.startswith("python ")
+]
+# Whole command lines in fences, continued lines joined.
+FENCED = [
+    (name, line.strip())
+    for name, text in PAGES.items()
+    for _, body in FENCE.findall(text)
+    for line in body.replace("\\\n", " ").splitlines()
+    if line.strip().startswith("s4eca ")
 ]
 # Commands named between backticks in the running text; NAME, FOLDER and their like stand for something.
 COMMANDS = sorted({found for text in PAGES.values() for found in re.findall(r"`(s4eca [a-z]+[^`\n]*)`", text)})
@@ -56,13 +65,36 @@ def test_scripts_take_these_options(line: str) -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_are_known(line: str) -> None:
-    from s4eca.cli.main import VERBS
+    from s4eca.cli.main import VERBS, Parser
 
     verb, *words = shlex.split(line)[1:]
     assert verb in VERBS
     if verb not in ("fit", "validate", "test"):
-        source = Path(str(importlib.import_module(VERBS[verb][0]).__file__)).read_text(encoding="utf-8")
-        assert all(f'"{word}"' in source for word in words if word.startswith("--")), line
+        parser = Parser(prog=f"s4eca {verb}")
+        importlib.import_module(VERBS[verb][0]).add_arguments(parser)
+        known = options(parser)
+        assert all(word.partition("=")[0] in known for word in words if word.startswith("--")), line
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """Every option of a parser and of the parsers of its actions."""
+    found = {word for action in parser._actions for word in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {word for inner in action.choices.values() for word in options(inner)}
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), FENCED)
+def test_whole_command_lines_parse(page: str, line: str) -> None:
+    from s4eca.cli.main import VERBS, Parser
+
+    verb, *words = shlex.split(line, comments=True)[1:]
+    if verb in ("fit", "validate", "test"):
+        return
+    parser = Parser(prog=f"s4eca {verb}")
+    importlib.import_module(VERBS[verb][0]).add_arguments(parser)
+    parser.parse_args(words)
 
 
 @pytest.mark.parametrize("page", PAGES)

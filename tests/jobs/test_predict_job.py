@@ -19,7 +19,7 @@ import shapely
 from job_inputs import Place
 from PIL import Image
 
-PROMPTS = ("the red roof", "all the storage tanks left of the road")
+PROMPTS = ("the red roof", "tank left of it")
 
 
 def read(path: Path) -> Any:

@@ -14,7 +14,8 @@ from s4eca.adapters.s4eca.visual_adapter import Refined, VisualAdapter
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, walk_text, walk_vision
 from s4eca.config import MODES, S4ECAConfig, S4ECASettings, spread
-from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, VisionEncoder, VisionSpec, Words
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, Fused, TextBatch, TextSpec, VisionSpec, Words
 
 
 class S4ECAAdapter(Method):

@@ -19,7 +19,7 @@ from s4eca.data.pixels import link_text
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
 from s4eca.files import sha256_of
-from s4eca.protocols import ReaderOption
+from s4eca.records import ReaderOption
 
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg")
 _IMAGES = ("images", "img_rgb")

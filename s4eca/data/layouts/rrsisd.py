@@ -19,7 +19,7 @@ from s4eca.data.pixels import image_size
 from s4eca.data.run_lengths import RunLengths
 from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
-from s4eca.protocols import ReaderOption
+from s4eca.records import ReaderOption
 
 Record = dict[str, Any]
 

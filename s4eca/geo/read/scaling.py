@@ -116,6 +116,8 @@ def check_range(given: Sequence[float]) -> tuple[float, float]:
     Raises:
         ConfigError: they are not.
     """
+    if isinstance(given, str):
+        raise ConfigError(f"scale is the text {given!r}; it must be two rising numbers, for instance (0, 3000).")
     values = [float(v) for v in given]
     if len(values) != 2 or not all(np.isfinite(values)) or values[0] >= values[1]:
         raise ConfigError(f"scale is {values}; it must be two rising numbers, the values shown as black and white.")

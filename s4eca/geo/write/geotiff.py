@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from s4eca.errors import RasterError
 from s4eca.geo.write.outputs import Staged, cannot_write
-from s4eca.protocols import RasterLayout
+from s4eca.records import RasterLayout
 
 TILE = 512
 NAMESPACE = "S4ECA"

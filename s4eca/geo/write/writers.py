@@ -16,7 +16,8 @@ from s4eca.geo.result import PromptResult, SceneResult
 from s4eca.geo.write.geopackage import PolygonSink
 from s4eca.geo.write.polygons import Tracer
 from s4eca.geo.write.style import MASK_COLOURS, StyleSink
-from s4eca.protocols import RasterLayout, RasterSink
+from s4eca.protocols import RasterSink
+from s4eca.records import RasterLayout
 from s4eca.registry import SINKS
 
 NODATA = 255

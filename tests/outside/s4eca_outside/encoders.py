@@ -11,7 +11,7 @@ from torchvision.models import VisionTransformer
 from s4eca.encoders.frozen import FrozenEncoder, parameter_count
 from s4eca.encoders.roles import named_roles
 from s4eca.errors import EncoderError
-from s4eca.protocols import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
+from s4eca.records import Reading, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec, Words
 
 PAD, END, LONGEST, WIDTH = 256, 257, 64, 32
 

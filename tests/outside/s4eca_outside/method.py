@@ -13,7 +13,8 @@ from s4eca.adapters.base import NO_SITES
 from s4eca.adapters.decoder_only import DecoderOnly
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
-from s4eca.protocols import Encoded, Fused, TextBatch, TextEncoder, TextSpec, VisionEncoder, VisionSpec
+from s4eca.protocols import TextEncoder, VisionEncoder
+from s4eca.records import Encoded, Fused, TextBatch, TextSpec, VisionSpec
 from s4eca.registry import method_settings
 
 

@@ -10,7 +10,7 @@ from s4eca.adapters.s4eca.text_proxies import TextAdapter
 from s4eca.adapters.s4eca.visual_adapter import VisualAdapter
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.frozen import parameter_count
-from s4eca.protocols import TextSpec, VisionSpec
+from s4eca.records import TextSpec, VisionSpec
 
 KERNELS = [((3, 1), (5, 1), (5, 3)), ((3, 1),), ((3, 1), (7, 2))]
 

@@ -11,7 +11,7 @@ from s4eca.adapters.walk import walk_text
 from s4eca.encoders.frozen import fingerprint
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.model.model import S4ECAModel
-from s4eca.protocols import TextBatch, Tokens
+from s4eca.records import TextBatch, Tokens
 
 MODES = [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 3}]
 SEEING = [(vision, "bert") for vision in VISION]

@@ -9,7 +9,7 @@ from method import SAID, backward, pixels
 from s4eca.adapters.walk import walk_text
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.encoders.toy import toy_pair
-from s4eca.protocols import Tokens
+from s4eca.records import Tokens
 
 MODES = [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 3}]
 PAIRS = ["toy", "dinov2 bert", "dinov2-registers clip-text", "dinov2-registers bert"]

@@ -12,7 +12,7 @@ from method import SAID, backward, dead_slices, pixels, update
 import s4eca
 from s4eca.adapters.walk import walk_text
 from s4eca.encoders.frozen import fingerprint
-from s4eca.protocols import TextBatch, Tokens
+from s4eca.records import TextBatch, Tokens
 
 MODES = [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 3}]
 NAMES = ("openclip", "openclip-custom", "timm-vit-avg", "timm-dinov2-reg4", "timm-dinov3", "timm-swin", "timm-swinv2")

@@ -8,7 +8,7 @@ from method import SAID, pixels, update
 
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.encoders.toy import toy_pair
-from s4eca.protocols import TextBatch
+from s4eca.records import TextBatch
 
 PAIRS = ["toy", "dinov2 bert", "dinov2 clip-text"]
 

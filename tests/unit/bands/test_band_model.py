@@ -14,6 +14,7 @@ from s4eca.budgets.report import budget
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import AdapterFolderError, DataError
 from s4eca.layers.trainable import parameter_groups, trainable_state
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.model import S4ECAModel
 from s4eca.model.predictor import Predictor
 from s4eca.saved.folder import CONFIG
@@ -71,8 +72,8 @@ def test_chosen_bands_add_nothing_and_can_be_cached(toy_model):
     model = toy_model(**settings(chosen=["nir", "red", "green"]))
     assert model.bands is None and model.uncacheable is None
     assert set(trainable_state(model)) == set(trainable_state(toy_model()))
-    recipes = [toy_model(**settings(chosen=c)).feature_recipe("float32") for c in (FOUR[:3], FOUR[1:])]
-    assert recipes[0] != recipes[1] != toy_model().feature_recipe("float32")
+    recipes = [feature_recipe(toy_model(**settings(chosen=c)), "float32") for c in (FOUR[:3], FOUR[1:])]
+    assert recipes[0] != recipes[1] != feature_recipe(toy_model(), "float32")
 
 
 @pytest.mark.parametrize("names", [FOUR, SENTINEL, ("pan",)], ids=len)

@@ -10,7 +10,7 @@ from s4eca.budgets.report import budget
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.toy import toy_pair
 from s4eca.errors import ConfigError
-from s4eca.protocols import TextBatch
+from s4eca.records import TextBatch
 
 SAID = ["the red roof", "field", "a ship left of the long pier"]
 SMALL = {"ladder": 8}

@@ -29,6 +29,7 @@ from s4eca.cli.main import main
 from s4eca.encoders.hf import load_text, load_vision
 from s4eca.errors import AdapterFolderError, ConfigError, EncoderError, S4ECAError
 from s4eca.layers.trainable import trainable_parameters
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
 
@@ -114,9 +115,10 @@ def test_what_is_frozen_in_it_stays_frozen(settings, source):
     wrapped = get_peft_model(Dinov2Model.from_pretrained(source("dinov2")), CONFIGS["lora"](inference_mode=True))
     model = s4eca.attach(wrapped, config=settings())
     assert not model.vision.trains and model.uncacheable is None
-    recipe = model.feature_recipe("float32")
+    recipe = feature_recipe(model, "float32")
     stir(model.vision)
-    assert model.feature_recipe("float32")["weights"] == recipe["weights"] and model.feature_recipe("float32") != recipe
+    again = feature_recipe(model, "float32")
+    assert again["weights"] == recipe["weights"] and again != recipe
 
 
 def test_an_adapter_inside_without_a_peft_model_around_it(settings, source):

@@ -10,7 +10,7 @@ import torch
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.mask_decoder import MaskDecoder, _pooled
 from s4eca.encoders.frozen import parameter_count
-from s4eca.protocols import Fused, TextSpec, Words
+from s4eca.records import Fused, TextSpec, Words
 
 TEXT = TextSpec("t", "toy", 12, 3, 24, 1)
 L, K, R = 5, 3, 8

@@ -19,6 +19,7 @@ from s4eca.encoders.behaviour import digest
 from s4eca.encoders.openclip import wrap_text, wrap_vision
 from s4eca.encoders.timm_models import wrap_vision as wrap_timm
 from s4eca.errors import AdapterFolderError, CacheError
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.model import S4ECAModel
 from s4eca.registry import load_text_encoder, load_vision_encoder
 
@@ -127,14 +128,14 @@ def test_timm_models_of_other_heads_or_activation_behave_otherwise(more):
 def test_a_feature_cache_of_another_activation_is_refused(quick, hub, tmp_path):
     plain, fast = (attach(vision=source, text=str(hub("bert")), **SIZES) for source in quick)
     assert plain.vision.fingerprint == fast.vision.fingerprint
-    FeatureCache(plain.feature_recipe("float32"), tmp_path / "cache")
+    FeatureCache(feature_recipe(plain, "float32"), tmp_path / "cache")
     with pytest.raises(CacheError, match="was made with behaviour = "):
-        FeatureCache(fast.feature_recipe("float32"), tmp_path / "cache")
+        FeatureCache(feature_recipe(fast, "float32"), tmp_path / "cache")
 
 
 def test_a_feature_cache_of_an_earlier_version_still_serves(quick, hub, tmp_path):
     model = attach(vision=quick[0], text=str(hub("bert")), **SIZES)
-    recipe = model.feature_recipe("float32")
+    recipe = feature_recipe(model, "float32")
     FeatureCache({key: value for key, value in recipe.items() if key != "behaviour"}, tmp_path / "cache")
     FeatureCache(recipe, tmp_path / "cache")
 

@@ -90,7 +90,7 @@ def test_an_image_smaller_than_a_window_is_padded(hub, name):
 
 def test_extras_follow_from_the_grid(vision):
     """Feature cache and side walks hand over tokens that know their grid and nothing else."""
-    from s4eca.protocols import Tokens
+    from s4eca.records import Tokens
 
     size = 4 * max(vision.spec.strides)
     for index, tokens in enumerate(walk(vision, picture(size, 2 * size))[:-1]):

@@ -10,7 +10,7 @@ from tiny_hub import SIGLIP_TEXT, TEXT
 from s4eca.encoders import openclip
 from s4eca.encoders.hf import load_text
 from s4eca.encoders.toy import toy_pair
-from s4eca.protocols import Reading
+from s4eca.records import Reading
 
 SHIP = "\U0001f6a2"
 PIECES = ["the", "red", "roof", "left", "of", "a", "zebra", "Roof", SHIP, "\u0448\u0438\u043f", "x" * 12]

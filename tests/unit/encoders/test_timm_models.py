@@ -13,7 +13,7 @@ from torch import nn
 from s4eca.encoders import catalog, meta
 from s4eca.encoders import timm_models as home
 from s4eca.errors import EncoderError
-from s4eca.protocols import Tokens
+from s4eca.records import Tokens
 from s4eca.registry import load_vision_encoder
 
 ROWS = [entry for entry in catalog.ENTRIES if catalog.FAMILIES[entry.family].library == "timm"]

@@ -15,7 +15,7 @@ import torch
 
 from s4eca.evaluation.protocols import PROTOCOLS
 from s4eca.evaluation.warps import truth_in
-from s4eca.protocols import Prediction
+from s4eca.records import Prediction
 
 
 @dataclass(frozen=True)

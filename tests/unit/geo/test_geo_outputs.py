@@ -17,7 +17,7 @@ from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.source import Scene
 from s4eca.geo.write.geotiff import GeoTiffSink
 from s4eca.geo.write.style import qml
-from s4eca.protocols import RasterLayout
+from s4eca.records import RasterLayout
 
 CUSTOM = CRS.from_proj4("+proj=laea +lat_0=41 +lon_0=12 +x_0=7 +y_0=9 +ellps=bessel +units=m +no_defs")
 

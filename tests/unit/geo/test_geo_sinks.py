@@ -18,7 +18,8 @@ import rasterio
 from s4eca.errors import RasterError
 from s4eca.geo.read.source import Scene
 from s4eca.geo.write.geotiff import GeoTiffSink
-from s4eca.protocols import RasterLayout, RasterSink, RasterSource
+from s4eca.protocols import RasterSink, RasterSource
+from s4eca.records import RasterLayout
 from s4eca.registry import SINKS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rasters.md").read_text(encoding="utf-8")

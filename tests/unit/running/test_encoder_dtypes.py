@@ -15,6 +15,7 @@ from s4eca.data.feature_cache import FeatureCache
 from s4eca.encoders.int8 import Int8Linear
 from s4eca.errors import CacheError, ConfigError
 from s4eca.layers.trainable import trainable_parameters
+from s4eca.model.encodings import feature_recipe
 from s4eca.model.predictor import Predictor
 from s4eca.model.running import Running, refusal
 
@@ -90,7 +91,7 @@ def test_the_saved_folder_is_the_same(run, make, tmp_path):
 
 
 def test_a_cache_of_one_type_is_not_taken_for_another(run, make, tmp_path):
-    plain, rounded = make().feature_recipe("float32"), make(run=run).feature_recipe("float32")
+    plain, rounded = feature_recipe(make(), "float32"), feature_recipe(make(run=run), "float32")
     assert "encoder_dtype" not in plain and rounded == {**plain, "encoder_dtype": run.encoder_dtype}
     FeatureCache(plain, tmp_path / "plain")
     FeatureCache(plain, tmp_path / "plain")

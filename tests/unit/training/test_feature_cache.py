@@ -11,6 +11,7 @@ from s4eca.data.feature_cache import FeatureCache, entry_name, stack
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.errors import CacheError
 from s4eca.layers.trainable import trainable_parameters
+from s4eca.model.encodings import feature_recipe
 
 SAID = ["the red roof", "a ship left of the pier", "field", "the small tank in the upper half"]
 MODES = [
@@ -49,7 +50,7 @@ def train(model, encode, steps=20):
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_float32_losses_equal_those_without_a_cache(settings, place, toy_model, tmp_path):
     plain, cached = toy_model(**settings), toy_model(**settings)
-    cache = FeatureCache(cached.feature_recipe("float32"), tmp_path / "cache" if place == "disk" else None)
+    cache = FeatureCache(feature_recipe(cached, "float32"), tmp_path / "cache" if place == "disk" else None)
     for i in range(4):
         cache.put(str(i), one(cached, i))
     prefix = cached.vision.spec.prefix_tokens
@@ -63,7 +64,7 @@ def test_float32_losses_equal_those_without_a_cache(settings, place, toy_model, 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_stays_near(dtype, toy_model):
     model = toy_model()
-    cache = FeatureCache(model.feature_recipe(dtype))
+    cache = FeatureCache(feature_recipe(model, dtype))
     encoded = one(model, 0)
     cache.put("x", encoded)
     back = stack([cache.get("x")], 1)
@@ -90,31 +91,31 @@ CHANGES = {
 
 @pytest.mark.parametrize("key", CHANGES)
 def test_another_recipe_is_refused_by_the_name_of_what_differs(key, toy_model, tmp_path):
-    recipe = toy_model().feature_recipe("float32")
+    recipe = feature_recipe(toy_model(), "float32")
     FeatureCache(recipe, tmp_path)
     with pytest.raises(CacheError, match=rf"made with {key} = .*, now it is"):
         FeatureCache({**recipe, key: CHANGES[key]}, tmp_path)
 
 
 def test_every_key_of_the_recipe_is_compared(toy_model):
-    assert set(toy_model().feature_recipe("float32")) == set(CHANGES)
+    assert set(feature_recipe(toy_model(), "float32")) == set(CHANGES)
 
 
 def test_the_recipe_follows_the_encoder_and_the_settings(toy_model):
     from s4eca.encoders.toy import toy_pair
 
-    base = toy_model().feature_recipe("float16")
-    assert toy_model(pair=toy_pair(6, 3, seed=1)).feature_recipe("float16")["weights"] != base["weights"]
-    assert toy_model(image_size=64).feature_recipe("float16")["image_size"] == 64
-    assert toy_model(mode="late-inject", late_blocks=2).feature_recipe("float16")["late_blocks"] == 2
-    assert toy_model(seed=5, proxies=2, width=4).feature_recipe("float16") == base, "what trains is no part of it"
+    base = feature_recipe(toy_model(), "float16")
+    assert feature_recipe(toy_model(pair=toy_pair(6, 3, seed=1)), "float16")["weights"] != base["weights"]
+    assert feature_recipe(toy_model(image_size=64), "float16")["image_size"] == 64
+    assert feature_recipe(toy_model(mode="late-inject", late_blocks=2), "float16")["late_blocks"] == 2
+    assert feature_recipe(toy_model(seed=5, proxies=2, width=4), "float16") == base, "what trains is no part of it"
 
 
 def test_a_cache_with_more_sites_and_detail_serves(toy_model, tmp_path):
     more, less = toy_model(vision_sites=6, decoder_detail=4), toy_model(vision_sites=3)
-    wide = FeatureCache(more.feature_recipe("float32"), tmp_path)
+    wide = FeatureCache(feature_recipe(more, "float32"), tmp_path)
     wide.put("x", one(more, 0))
-    narrow = FeatureCache(less.feature_recipe("float32"), tmp_path)
+    narrow = FeatureCache(feature_recipe(less, "float32"), tmp_path)
     kept = narrow.get("x")
     assert set(kept) == {"grid", "site.1", "site.3", "site.5"}
     wanted = one(less, 0)
@@ -124,29 +125,29 @@ def test_a_cache_with_more_sites_and_detail_serves(toy_model, tmp_path):
 def test_a_folder_that_is_no_cache_is_refused(toy_model, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"x")
     with pytest.raises(CacheError, match="not empty and has no cache.json"):
-        FeatureCache(toy_model().feature_recipe("float32"), tmp_path)
+        FeatureCache(feature_recipe(toy_model(), "float32"), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_a_place_that_is_a_file_is_refused(toy_model, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(CacheError, match="cannot be made"):
-        FeatureCache(toy_model().feature_recipe("float32"), tmp_path / "file")
+        FeatureCache(feature_recipe(toy_model(), "float32"), tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1, 2]", b"\xff\xfe"])
 def test_a_damaged_note_is_refused(content, toy_model, tmp_path):
     (tmp_path / "cache.json").write_bytes(content)
     with pytest.raises(CacheError, match="cache.json"):
-        FeatureCache(toy_model().feature_recipe("float32"), tmp_path)
+        FeatureCache(feature_recipe(toy_model(), "float32"), tmp_path)
 
 
 def test_a_damaged_or_missing_entry_is_named(toy_model, tmp_path):
     model = toy_model()
     for folder in (None, tmp_path):
         with pytest.raises(CacheError, match="nothing"):
-            FeatureCache(model.feature_recipe("float32"), folder).get("nothing")
-    cache = FeatureCache(model.feature_recipe("float32"), tmp_path)
+            FeatureCache(feature_recipe(model, "float32"), folder).get("nothing")
+    cache = FeatureCache(feature_recipe(model, "float32"), tmp_path)
     cache.put("x", one(model, 0))
     path = tmp_path / "x.safetensors"
     path.write_bytes(path.read_bytes()[:-50])
@@ -156,14 +157,14 @@ def test_a_damaged_or_missing_entry_is_named(toy_model, tmp_path):
 
 def test_an_unknown_dtype_is_refused(toy_model):
     with pytest.raises(CacheError, match="dtype is 'int8'; it must be one of float16"):
-        FeatureCache(toy_model().feature_recipe("int8"))
+        FeatureCache(feature_recipe(toy_model(), "int8"))
 
 
 def test_nothing_half_written_is_left(toy_model, tmp_path, monkeypatch):
     import os
 
     model = toy_model()
-    cache = FeatureCache(model.feature_recipe("float32"), tmp_path)
+    cache = FeatureCache(feature_recipe(model, "float32"), tmp_path)
     monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(CacheError, match="cannot write .*x.safetensors: No space left on device"):
         cache.put("x", one(model, 0))
@@ -178,7 +179,7 @@ def test_entries_are_named_by_image_bytes_and_turn():
 
 def test_grids_of_one_batch_must_agree(toy_model):
     model = toy_model()
-    cache = FeatureCache(model.feature_recipe("float32"))
+    cache = FeatureCache(feature_recipe(model, "float32"))
     cache.put("a", one(model, 0))
     cache.put("b", model.encode(torch.zeros(1, 3, 32, 40)))
     with pytest.raises(CacheError, match="different patch grids"):
@@ -187,5 +188,5 @@ def test_grids_of_one_batch_must_agree(toy_model):
 
 def test_the_note_says_what_the_features_are(toy_model, tmp_path):
     model = toy_model()
-    FeatureCache(model.feature_recipe("float16"), tmp_path)
-    assert json.loads((tmp_path / "cache.json").read_text()) == model.feature_recipe("float16")
+    FeatureCache(feature_recipe(model, "float16"), tmp_path)
+    assert json.loads((tmp_path / "cache.json").read_text()) == feature_recipe(model, "float16")
