@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,14 @@ from s4eca.protocols import RasterSink, RasterSource
 from s4eca.records import RasterLayout
 from s4eca.registry import SINKS
 
-PAGE = (Path(__file__).parents[3] / "docs" / "rasters.md").read_text(encoding="utf-8")
-SINK = PAGE.split("```python\n")[1].split("```")[0]
-ENTRY = tomllib.loads(PAGE.split("```toml\n")[1].split("```")[0])["project"]["entry-points"]
+# The example of docs/extending.md, under a module name of its own.
+SINK = (Path(__file__).parents[2] / "outside" / "s4eca_outside" / "sink.py").read_text(encoding="utf-8")
+ENTRY = {"s4eca.raster_sinks": {".npy": "npy_sink:ArraySink"}}
 
 
 @pytest.fixture
 def package(tmp_path):
-    """A folder for PYTHONPATH with the package of docs/rasters.md installed, which brings the ending .npy."""
+    """A folder for PYTHONPATH with the package of docs/extending.md installed, which brings the ending .npy."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "npy_sink.py").write_text(SINK)

@@ -1,9 +1,8 @@
-"""A layout of another package, by its entry point, in fit, evaluate and data check: docs/data.md's example."""
+"""A layout of another package, by its entry point, in fit, evaluate and data check: docs/extending.md's example."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from s4eca.data.open import open_dataset
 from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
 
-PAGE = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+CODE = (Path(__file__).parents[2] / "outside" / "s4eca_outside" / "layout.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -26,11 +25,9 @@ def installed(tmp_path, monkeypatch):
     site = tmp_path / "site"
     (site / "table_layout-1.0.dist-info").mkdir(parents=True)
     (site / "table_layout-1.0.dist-info" / "METADATA").write_text("Name: table-layout\nVersion: 1.0\n")
-    group, row = re.search(r'entry-points\."([\w.]+)"\]\n(.*?)\n```', PAGE, re.DOTALL).groups()
-    rows = row.replace('"', "") + "\nlost = table_layout:NoSuchThing\nhalf = table_layout:Path\n"
-    (site / "table_layout-1.0.dist-info" / "entry_points.txt").write_text(f"[{group}]\n{rows}")
-    code = re.search(r"```python\n(from pathlib.*?)```", PAGE, re.DOTALL).group(1)
-    (site / "table_layout.py").write_text(code)
+    rows = "table = table_layout:TableLayout\nlost = table_layout:NoSuchThing\nhalf = table_layout:Path\n"
+    (site / "table_layout-1.0.dist-info" / "entry_points.txt").write_text(f"[s4eca.layouts]\n{rows}")
+    (site / "table_layout.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(site))
     LAYOUTS.__dict__.pop("_installed", None)
     yield
