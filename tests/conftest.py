@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sizes import SMALL
 
 sys.path.insert(0, str(Path(__file__).parent))  # tiny_hub.py lies beside this file, whatever the import mode
 
@@ -17,15 +18,7 @@ TOY = {
     "vision": "toy:vision",
     "text": "toy:text",
     "image_size": 32,
-    "text_length": 16,
-    "width": 8,
-    "proxies": 4,
-    "vision_sites": 3,
-    "text_sites": 2,
-    "decoder_width": 16,
-    "decoder_ffn": 16,
-    "decoder_heads": 2,
-    "decoder_layers": 1,
+    **SMALL,
 }
 EXPRESSIONS = ["the red roof", "a ship left of the pier in the upper half", "field"]
 

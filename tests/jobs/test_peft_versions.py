@@ -20,19 +20,19 @@ OLDEST = "0.18.0"
 # Both scripts run in a process of their own: a version of a library cannot be changed in one that has imported it.
 WRITE = """
 import sys, torch, s4eca, peft
-from peft_tools import CONFIGS, SMALL, features, stir
+from peft_tools import CONFIGS, SIZES, features, stir
 from transformers import Dinov2Model
 base, text, place = sys.argv[1:]
 torch.manual_seed(0)
 for method in ("lora", "dora", "ia3", "vera", "ln"):
-    model = s4eca.attach(base, text, method=method, **SMALL)
+    model = s4eca.attach(base, text, method=method, config=s4eca.S4ECAConfig.from_dict(SIZES))
     stir(model.encoder_updates)
     torch.save(features(model.vision), model.save_pretrained(f"{place}/{method}") / "features.pt")
 for kind, make in CONFIGS.items():
     plain = peft.get_peft_model(Dinov2Model.from_pretrained(base), make())
     stir(plain)
     plain.save_pretrained(f"{place}/plain-{kind}")
-    model = s4eca.attach(plain, text, **SMALL)
+    model = s4eca.attach(plain, text, config=s4eca.S4ECAConfig.from_dict(SIZES))
     torch.save(features(model.vision), model.save_pretrained(f"{place}/beside-{kind}") / "features.pt")
 """
 READ = """
@@ -64,7 +64,7 @@ def oldest() -> str:
 
 def python(*words: object, before: str = "") -> subprocess.CompletedProcess[str]:
     """Run Python with a folder in front of everything that is installed."""
-    paths = [before, str(ROOT), str(ROOT / "tests" / "unit" / "baselines")]
+    paths = [before, str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "unit" / "baselines")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return subprocess.run(
         [sys.executable, *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True, check=False

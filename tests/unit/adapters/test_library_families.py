@@ -8,6 +8,7 @@ import tiny_openclip
 import tiny_timm
 import torch
 from method import SAID, backward, dead_slices, pixels, update
+from sizes import SMALL
 
 import s4eca
 from s4eca.adapters.walk import walk_text
@@ -16,17 +17,6 @@ from s4eca.records import TextBatch, Tokens
 
 MODES = [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 3}]
 NAMES = ("openclip", "openclip-custom", "timm-vit-avg", "timm-dinov2-reg4", "timm-dinov3", "timm-swin", "timm-swinv2")
-SMALL = {
-    "text_length": 16,
-    "width": 8,
-    "proxies": 4,
-    "vision_sites": 3,
-    "text_sites": 2,
-    "decoder_width": 16,
-    "decoder_ffn": 16,
-    "decoder_heads": 2,
-    "decoder_layers": 1,
-}
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,12 @@ def source(hub):
 @pytest.fixture
 def settings(source):
     """Makes a small configuration on two tiny checkpoints."""
-    from peft_tools import SMALL
+    from peft_tools import SIZES
 
     from s4eca.config import S4ECAConfig
 
     def make(vision="dinov2", text="bert", **more):
-        base = S4ECAConfig.from_dict({**SMALL, "vision": source(vision), "text": source(text)})
+        base = S4ECAConfig.from_dict({**SIZES, "vision": source(vision), "text": source(text)})
         return S4ECAConfig.from_dict(base.changed(more))
 
     return make

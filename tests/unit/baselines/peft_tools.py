@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import torch
 from peft import IA3Config, LNTuningConfig, LoraConfig, VeraConfig
+from sizes import SMALL
 
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.layers.trainable import trainable_parameters
 
 SAID = ["the red roof", "a ship left of it", "roof"]
-SMALL = {
-    "image_size": 28,
-    "text_length": 16,
-    "width": 8,
-    "proxies": 4,
-    "vision_sites": 3,
-    "text_sites": 2,
-    "decoder_width": 16,
-    "decoder_ffn": 16,
-    "decoder_heads": 2,
-    "decoder_layers": 1,
-}
+SIZES = {**SMALL, "image_size": 28}
 CONFIGS = {
     "lora": lambda **more: LoraConfig(r=3, target_modules=["q_proj", "v_proj"], lora_alpha=7, **more),
     "dora": lambda **more: LoraConfig(r=3, target_modules=["q_proj", "fc1"], use_dora=True, lora_alpha=7, **more),

@@ -11,6 +11,7 @@ import pytest
 import tiny_openclip
 import tiny_timm
 import torch
+from sizes import SMALL
 
 from s4eca import attach
 from s4eca.data.feature_cache import FeatureCache
@@ -25,14 +26,7 @@ from s4eca.registry import load_text_encoder, load_vision_encoder
 
 SIZES = {
     "image_size": 28,
-    "width": 8,
-    "proxies": 4,
-    "vision_sites": 3,
-    "text_sites": 2,
-    "decoder_width": 16,
-    "decoder_ffn": 16,
-    "decoder_heads": 2,
-    "decoder_layers": 1,
+    **SMALL,
 }
 
 

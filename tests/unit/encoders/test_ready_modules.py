@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from sizes import SMALL
 from tiny_hub import TEXT, VISION
 
 from s4eca import attach
@@ -18,14 +19,7 @@ from s4eca.registry import load_vision_encoder, wrap_text_encoder, wrap_vision_e
 
 SIZES = {
     "image_size": 28,
-    "width": 8,
-    "proxies": 4,
-    "vision_sites": 3,
-    "text_sites": 2,
-    "decoder_width": 16,
-    "decoder_ffn": 16,
-    "decoder_heads": 2,
-    "decoder_layers": 1,
+    **SMALL,
 }
 
 

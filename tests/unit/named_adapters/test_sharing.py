@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from sizes import SMALL
 
 from s4eca import S4ECAConfig, attach
 from s4eca.encoders.toy import toy_pair
@@ -15,14 +16,7 @@ from s4eca.layers.trainable import trainable_parameters
 SIZES = S4ECAConfig.from_dict(
     {
         "image_size": 28,
-        "width": 8,
-        "proxies": 4,
-        "vision_sites": 3,
-        "text_sites": 2,
-        "decoder_width": 16,
-        "decoder_ffn": 16,
-        "decoder_heads": 2,
-        "decoder_layers": 1,
+        **SMALL,
     }
 )
 REWRITING = ("lora", "ln", "full")

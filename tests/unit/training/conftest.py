@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sizes import SMALL
 
 SPLITS = {"train": (0, 4), "val": (10, 4), "test": (20, 1)}
 
@@ -43,15 +44,7 @@ def settings(hub: Any, root: Path, **changes: Any) -> dict[str, Any]:
                 "vision": str(hub("dinov2")),
                 "text": str(hub("bert")),
                 "image_size": 28,
-                "text_length": 16,
-                "width": 8,
-                "proxies": 4,
-                "vision_sites": 3,
-                "text_sites": 2,
-                "decoder_width": 16,
-                "decoder_ffn": 16,
-                "decoder_heads": 2,
-                "decoder_layers": 1,
+                **SMALL,
             },
             "optim": {"lr_adapter": 3e-3, "lr_decoder": 3e-3, "warmup": 4, "average": 0.8},
         },

@@ -1,0 +1,18 @@
+"""Settings of a small model: three vision sites, two text sites, a decoder of one layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# `image_size` is the test's own: what its vision encoder takes.
+SMALL: dict[str, Any] = {
+    "text_length": 16,
+    "width": 8,
+    "proxies": 4,
+    "vision_sites": 3,
+    "text_sites": 2,
+    "decoder_width": 16,
+    "decoder_ffn": 16,
+    "decoder_heads": 2,
+    "decoder_layers": 1,
+}
