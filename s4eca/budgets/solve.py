@@ -108,6 +108,8 @@ def solve_width(
     """
     if not 0.0 < target < 1.0:
         raise ConfigError(f"target is {target}; it is a share of the frozen encoders and must lie between 0 and 1.")
+    if not _by_width(config):
+        raise ConfigError(f"The method {config.method!r} has no width to solve for; leave out the target.")
     vision, text = specs(config, vision_spec, text_spec)
     backbone = vision.parameters + text.parameters
 
@@ -115,8 +117,6 @@ def solve_width(
     def ratio(width: int) -> float:
         return count_trainable(config.replace(width=width), vision, text)[0] / backbone
 
-    if ratio(64) <= ratio(1):
-        raise ConfigError(f"The method {config.method!r} has no width to solve for; leave out the target.")
     if ratio(1) > target + TOLERANCE:
         raise ConfigError(f"target is {target}; already the width 1 takes {ratio(1):.4%} of the frozen encoders.")
     below = _last_not_above(ratio, target, 1, "width")

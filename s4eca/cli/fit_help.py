@@ -22,6 +22,8 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "data": ("the data set", "training/datamodule.py", "ReferringData"),
     "run": ("where results go and what the adapter folder says", "training/lightning_cli.py", "RunConfig"),
 }
+# Class -> the one of the same file whose settings, with their defaults, are fields of it too.
+WITHIN = {"S4ECAConfig": "S4ECASettings"}
 # The part of Lightning's trainer that is asked for often: name -> its default, where we set no other, and what it is.
 TRAINER: dict[str, tuple[object, str]] = {
     "max_epochs": (None, "epochs; null is 1000, or no limit where max_steps is given"),
@@ -92,7 +94,9 @@ def settings(file: str, name: str) -> list[Setting]:
         names = [argument.arg for argument in takes.args.args[1:]]
         missing = [None] * (len(names) - len(takes.args.defaults))
         pairs = list(zip(names, [*missing, *takes.args.defaults], strict=True))
-    return [Setting(field, None if value is None else _plain(value), said.get(field, "")) for field, value in pairs]
+    found_here = [Setting(n, None if value is None else _plain(value), said.get(n, "")) for n, value in pairs]
+    inner = {setting.name: setting for setting in settings(file, WITHIN[name])} if name in WITHIN else {}
+    return [inner.get(setting.name, setting) for setting in found_here]
 
 
 def trainer_settings() -> list[Setting]:

@@ -76,20 +76,27 @@ def parameter_groups(
     """
     method: AdapterMethod = model.adapter
     lr_encoders = method.ENCODERS_RATE if lr_encoders is None else lr_encoders
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for name, parameter in trainable_parameters(model).items():
-        part = name.partition(".")[0]
-        own = part in ("adapter", "encoder_updates")
-        decays = method.decays(name, parameter) if own else part == "decoder" and parameter.ndim >= 2
-        groups.setdefault((part, decays), []).append(parameter)
+    parameters = trainable_parameters(model)
     encoders = lr_adapter if lr_encoders is None else lr_encoders
     rates = {"bands": lr_adapter, "encoder_updates": encoders, "adapter": lr_adapter, "decoder": lr_decoder}
     return [
         {
             "name": f"{part}{'' if decays else '-no-decay'}",
-            "params": parameters,
+            "params": [parameters[name] for name in names],
             "lr": rates[part],
             "weight_decay": weight_decay if decays else 0.0,
         }
-        for (part, decays), parameters in groups.items()
+        for (part, decays), names in grouped_names(model).items()
     ]
+
+
+def grouped_names(model: Any) -> dict[tuple[str, bool], list[str]]:
+    """(part, whether it decays) -> names of its trainable tensors, in the order of `parameter_groups`."""
+    method: AdapterMethod = model.adapter
+    groups: dict[tuple[str, bool], list[str]] = {}
+    for name, parameter in trainable_parameters(model).items():
+        part = name.partition(".")[0]
+        own = part in ("adapter", "encoder_updates")
+        decays = method.decays(name, parameter) if own else part == "decoder" and parameter.ndim >= 2
+        groups.setdefault((part, decays), []).append(name)
+    return groups

@@ -18,6 +18,7 @@ from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.running import Running
 from s4eca.training.batch import Batch
 from s4eca.training.ending import validate_at_the_end
+from s4eca.training.former_optimiser import regroup
 from s4eca.training.optim import OptimConfig, build_optimiser
 
 PLAIN = Running()
@@ -131,6 +132,7 @@ class S4ECAModule(LightningModule):
             first = sorted(expected ^ found_names)[0]
             word = "lacks" if first in expected else "has an unknown tensor"
             raise AdapterFolderError(f"The checkpoint {word} {first}; it was made with another configuration.")
+        regroup(checkpoint, self.model)
 
     def _check_settings(self, saved: dict[str, Any], noted: dict[str, str]) -> None:
         """Refuse other settings; those that a version did not have yet stand at their defaults in its checkpoints."""

@@ -117,9 +117,9 @@ def test_another_method_in_the_same_place_leaves_no_plain_folder(settings, tmp_p
 
 @pytest.mark.parametrize("fails_at", [1, 4, 7])
 def test_a_full_disk_leaves_no_part_of_a_folder(fails_at, settings, tmp_path, monkeypatch):
-    from s4eca.saved import folder as adapter_folder
+    from s4eca import files
 
-    model, calls, real = s4eca.attach(config=settings(method="lora")), [], adapter_folder.os.fsync
+    model, calls, real = s4eca.attach(config=settings(method="lora")), [], files.os.fsync
 
     def fsync(number):
         calls.append(number)
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_no_part_of_a_folder(fails_at, settings, tmp_path, mo
             raise OSError(28, "No space left on device")
         real(number)
 
-    monkeypatch.setattr(adapter_folder.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "fsync", fsync)
     with pytest.raises(AdapterFolderError, match="No space left on device"):
         model.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -37,7 +37,7 @@ def test_rows_meet_their_targets_and_say_their_settings() -> None:
     assert all(abs(row.share - row.target) < 0.001 for row in found if row.target)
     assert found[4].adapters == found[4].dead == 0 and found[4].setting == {}
     text = markdown(found)
-    assert "| s4eca | r 86 | 1,079,260 | 2.4187% |" in text and "| decoder-only | natural size | 0 |" in text
+    assert "| s4eca | width 86 | 1,079,260 | 2.4187% |" in text and "| decoder-only | natural size | 0 |" in text
     assert "(44,621,952 frozen parameters)" in text
 
 

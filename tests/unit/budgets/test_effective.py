@@ -91,9 +91,10 @@ class WithDeadParts(S4ECAAdapter):
         super().__init__(config, vision, text)  # type: ignore[arg-type]
         self.unused = nn.Linear(3, 2)
         self.saddle_gate = nn.Parameter(torch.zeros(()))
-        self.saddle = nn.Parameter(torch.zeros(config.proxies, config.width))
-        self.half_read = nn.Parameter(torch.ones(2, config.width))
-        self.key_bias = nn.Parameter(torch.zeros(config.width))
+        own = config.s4eca_settings()
+        self.saddle = nn.Parameter(torch.zeros(own.proxies, own.width))
+        self.half_read = nn.Parameter(torch.ones(2, own.width))
+        self.key_bias = nn.Parameter(torch.zeros(own.width))
 
     def read_text(self, text: object, batch: object) -> tuple[object, Tensor]:  # type: ignore[override]
         """Proxies plus a doubly zero product, a half-used table, and an attention with a bias on the keys."""

@@ -157,7 +157,7 @@ def test_solved_width_is_near_its_target(target: float) -> None:
     [
         (0.0, S4ECAConfig(), "must lie between 0 and 1"),
         (2.4, S4ECAConfig(), "must lie between 0 and 1"),
-        (0.024, S4ECAConfig(method="decoder-only"), "no width to solve for"),
+        (0.024, S4ECAConfig(method="decoder-only"), "has no width to solve for"),
     ],
 )
 def test_impossible_targets_are_refused(target: float, config: S4ECAConfig, part: str) -> None:

@@ -85,3 +85,49 @@ def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = "--layout rrsisd --scenes 8 --seed 5 --size 96"
     assert main(["data", "render", str(root), *words.split()]) == 0
     return root
+
+
+def test_each_tensor_gets_the_optimisers_state_that_it_had(toy_model) -> None:
+    """LoRA's B no longer decays, so that its optimiser has a group more; the state of 0.1 is dealt out by names."""
+    from s4eca.layers.trainable import trainable_parameters
+    from s4eca.training.former_optimiser import regroup
+    from s4eca.training.optim import OptimConfig, build_optimiser
+
+    model = toy_model(method="lora", options={"rank": 2})
+    named = trainable_parameters(model)
+    then = {"towers": [], "decoder": [], "decoder-no-decay": []}
+    for name, parameter in named.items():
+        part = "towers" if name.startswith("encoder_updates") else "decoder"
+        then[part if parameter.ndim >= 2 else f"{part}-no-decay"].append(name)
+    order = [name for names in then.values() for name in names]
+    assert len(order) == len(named)
+    marks = {name: float(number) for number, name in enumerate(order)}
+    numbers = iter(range(len(order)))
+    checkpoint = {
+        "optimizer_states": [
+            {
+                "state": {
+                    i: {"step": torch.tensor(3.0), "exp_avg": torch.full_like(named[name], marks[name]),
+                        "exp_avg_sq": torch.zeros_like(named[name])}
+                    for i, name in enumerate(order)
+                },
+                "param_groups": [
+                    {"name": part, "lr": 1e-3, "initial_lr": 1e-3, "weight_decay": 0.01, "betas": (0.9, 0.999),
+                     "params": [next(numbers) for _ in names]}
+                    for part, names in then.items()
+                ],
+            }
+        ],
+        "lr_schedulers": [{"base_lrs": [1.0, 2.0, 2.0], "_last_lr": [1.0, 2.0, 2.0], "lr_lambdas": [None] * 3}],
+    }  # fmt: skip
+    regroup(checkpoint, model)
+    optimiser, _ = build_optimiser(model, OptimConfig(), total=10)
+    optimiser.load_state_dict(checkpoint["optimizer_states"][0])
+    for name, parameter in named.items():
+        assert (optimiser.state[parameter]["exp_avg"] == marks[name]).all(), name
+    groups = {group["name"]: group["weight_decay"] for group in optimiser.param_groups}
+    assert groups["encoder_updates"] == 0.01 and groups["encoder_updates-no-decay"] == 0.0
+    assert checkpoint["lr_schedulers"][0]["base_lrs"] == [1.0, 1.0, 2.0, 2.0]
+    again = {key: list(value) for key, value in checkpoint.items()}
+    regroup(checkpoint, model)
+    assert {key: list(value) for key, value in checkpoint.items()} == again, "today's groups are left as they are"

@@ -45,7 +45,8 @@ def test_rounded_encoders_train_and_cache(kind, line, tmp_path, capsys):
         ({"checkpointing": "encoders"}, "the method 'decoder-only' cannot have: no block of the encoders keeps"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(running, said, line, tmp_path, capfd):
-    assert line("fit", tmp_path / "run", model__running=running, model__config__method="decoder-only") == 2
+def test_what_cannot_be_is_one_sentence(running, said, line, hub, tmp_path, capfd):
+    bare = {"vision": str(hub("dinov2")), "text": str(hub("bert")), "method": "decoder-only", "image_size": 28}
+    assert line("fit", tmp_path / "run", model__running=running, model__config=bare) == 2
     found = capfd.readouterr().err
     assert said in found and found.strip().count("\n") == 0 and "Traceback" not in found

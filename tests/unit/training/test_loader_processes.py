@@ -18,7 +18,10 @@ from s4eca.training.datamodule import ReferringData
 def loader(dataset, toy_model):
     made = ReferringData(str(dataset("rrsisd")), "rrsisd", batch_size=3, absent_share=0.15, symmetries=["FLIP_LR"])
     module = SimpleNamespace(model=toy_model())
-    made.trainer = SimpleNamespace(lightning_module=module, strategy=SimpleNamespace(root_device="cpu"))
+    strategy = SimpleNamespace(root_device="cpu")
+    made.trainer = SimpleNamespace(
+        lightning_module=module, strategy=strategy, limit_val_batches=1.0, world_size=1, global_rank=0
+    )
     made.setup("fit")
     return made.train_dataloader()
 

@@ -16,6 +16,7 @@ class Holder(torch.nn.Module):
         super().__init__()
         self.adapter = torch.nn.Linear(1, 1, bias=False)
         self.decoder = torch.nn.Linear(1, 1, bias=False)
+        self.bands = self.encoder_updates = None
         self.set(value)
 
     @torch.no_grad()

@@ -66,7 +66,7 @@ def test_every_verb_knows_it(table, line, tmp_path, capsys):
     data = {"root": str(table), "layout": "table", "batch_size": 4, "reader": {"separator": ";"}, "absent_share": 0}
     assert line("fit", out, data=data, trainer__max_epochs=1) == 0
     capsys.readouterr()
-    words = ["evaluate", str(out / "adapter"), "--data", str(table), "--layout", "table", "--split", "val"]
+    words = ["evaluate", "--adapter", str(out / "adapter"), "--data", str(table), "--layout", "table", "--split", "val"]
     assert main([*words, "--reader", "separator=;", "--protocol", "native"]) == 0
     assert "split val: 2 references" in capsys.readouterr().out
     assert main([*words, "--reader", "separator=;", "--reader", "bands=a"]) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import pickle
 import re
 
 import numpy as np
@@ -15,7 +14,6 @@ from lightning.fabric.utilities.data import _set_sampler_epoch
 from PIL import Image
 from torch.utils.data import DataLoader, DistributedSampler
 
-from s4eca.training.dataset import Recent
 from s4eca.training.samplers import DrawSampler, ScoringSampler
 
 
@@ -53,16 +51,6 @@ def test_the_epoch_reaches_the_sampler_and_nothing_is_put_around_it():
         _set_sampler_epoch(loader, epoch)
         orders.append([index for index, _, _ in sampler])
     assert orders[0] == orders[2] != orders[1]
-
-
-def test_what_is_kept_of_masks_is_bounded_and_goes_to_other_processes():
-    made = []
-    recent = Recent(made.append, 2)
-    for number in (1, 2, 1, 3, 1, 2):
-        recent(number)
-    assert made == [1, 2, 3, 2] and len(recent.kept) == 2
-    again = pickle.loads(pickle.dumps(Recent(abs, 2)))
-    assert again(-3) == 3 and Recent(abs, 2).__getstate__()["kept"] == {}
 
 
 @pytest.fixture(scope="module")
