@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from s4eca.config import S4ECAConfig
-    from s4eca.data.sample import ReferringDataset
-    from s4eca.geo.read.source import SceneFacts
-    from s4eca.geo.windows import Box
     from s4eca.records import (
+        Box,
         Encoded,
         Fused,
         Guest,
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
         RasterLayout,
         ReaderOption,
         Reading,
+        SceneFacts,
         TextBatch,
         TextSpec,
         TextTokens,
@@ -276,8 +275,8 @@ class DataLayout(Protocol):
         """Names of the splits that are there; raises `DataError` for a folder that is damaged or of another layout."""
         ...
 
-    def open(self, root: Path, split: str, **options: Any) -> ReferringDataset:
-        """One split; raises `DataError` for whatever cannot be read, naming file or field, value and what is right."""
+    def open(self, root: Path, split: str, **options: Any) -> Any:
+        """One split, as a `s4eca.data.sample.ReferringDataset`; raises `DataError` for whatever cannot be read."""
         ...
 
 

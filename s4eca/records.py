@@ -7,7 +7,9 @@ Blocks are counted from 0; "after block i" means the hidden states that block i 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -283,3 +285,91 @@ class RasterLayout:
     band_tags: tuple[Mapping[str, str], ...] = ()
     colours: Mapping[int, tuple[int, int, int, int]] | None = None
     area_or_point: str | None = None
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of whole pixels: first row, first column, height, width."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class RasterName:
+    """What a raster is called.
+
+    Attributes:
+        text: as the user gave it.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def short(self) -> str:
+        """The last part, for remarks and for the records of outputs; never the query of an address."""
+        text = self.text.partition("?")[0] if "://" in self.text else self.text
+        return Path(text).name or self.text
+
+    @property
+    def is_file(self) -> bool:
+        """Whether something of that name lies in the file system."""
+        return os.path.exists(self.text)
+
+    @property
+    def for_gdal(self) -> str | Path:
+        """What to open: a path stays one whatever characters it holds, an archive is spelt as GDAL spells it."""
+        if self.is_file:  # of a relative path, what stands before a colon would be taken for a scheme
+            return Path(os.path.abspath(self.text) if ":" in self.text else self.text)
+        if self.text.startswith("zip://") and "!" in self.text:
+            archive, _, inside = self.text.removeprefix("zip://").partition("!")
+            return f"/vsizip/{archive}/{inside.lstrip('/')}"
+        return self.text
+
+
+@dataclass(frozen=True)
+class SceneFacts:
+    """What is known of a scene without reading pixels.
+
+    Attributes:
+        name: what it is called.
+        files: the files it is read from.
+        height, width: size in pixels.
+        count: bands in the file.
+        dtype: numpy name of the one type that the used bands are read in.
+        bands: the bands shown to the model, counted from 1: as red, green and blue, or as the adapter names them.
+        alpha: bands believed as transparency, counted from 1.
+        crs: the CRS object, or None.
+        transform: affine transform, pixel to CRS.
+        area_or_point: the file's AREA_OR_POINT tag, or None.
+        pixel_size: metres (down, across) of the middle pixel, or None where metres are not known.
+        notes: what a user should know about how the file was understood.
+        names: what each of `bands` is to the model.
+        turned_over: whether rows, and columns, are shown to the model in reverse, so that north is up.
+    """
+
+    name: RasterName
+    files: tuple[str, ...]
+    height: int
+    width: int
+    count: int
+    dtype: str
+    bands: tuple[int, ...]
+    alpha: tuple[int, ...]
+    crs: Any
+    transform: Any
+    area_or_point: str | None
+    pixel_size: tuple[float, float] | None
+    notes: tuple[str, ...]
+    names: tuple[str, ...] = ("red", "green", "blue")
+    turned_over: tuple[bool, bool] = (False, False)
+
+    @property
+    def gsd(self) -> float | None:
+        """Metres a pixel covers on the ground, the mean of both directions."""
+        return None if self.pixel_size is None else sum(self.pixel_size) / 2.0

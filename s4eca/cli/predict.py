@@ -15,9 +15,9 @@ from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, 
 from s4eca.errors import ConfigError, ExpressionWarning
 
 if TYPE_CHECKING:
-    from s4eca.geo.read.source import SceneFacts
     from s4eca.geo.request import Request
     from s4eca.geo.result import SceneResult
+    from s4eca.records import SceneFacts
 
 DESCRIPTION = """\
 Look for what a text describes in a raster and write a mask on the raster's own grid.

@@ -36,7 +36,7 @@ def open_dataset(
             published = " and ".join(found.title for _, found in sound_layouts() if found.published)
             raise DataError(f"expect_published was asked of a {layout} data set; only {published} are published.")
         options["expect_published"] = True
-    dataset = reader.open(Path(root), split, **options)
+    dataset: ReferringDataset = reader.open(Path(root), split, **options)
     _require_foreground(dataset)
     return dataset
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from s4eca.geo.read.resample import across, down, span
 from s4eca.geo.read.scaling import Scaling
-from s4eca.geo.windows import Box, Plan
+from s4eca.geo.windows import Plan
+from s4eca.records import Box
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource

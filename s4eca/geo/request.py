@@ -14,9 +14,10 @@ from s4eca.geo.read.band_names import Declared, Given
 from s4eca.geo.read.nodata import check_nodata
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import check_range
-from s4eca.geo.read.source import Scene, SceneFacts
+from s4eca.geo.read.source import Scene
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
+from s4eca.records import SceneFacts
 from s4eca.registry import SINKS
 
 SMALLEST_WINDOW = 8

@@ -22,10 +22,11 @@ from s4eca.geo.read.band_names import Given
 from s4eca.geo.read.look import Look
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import Scaling, declared_scaling, find_scaling, remarks
-from s4eca.geo.read.source import Scene, SceneFacts
+from s4eca.geo.read.source import Scene
 from s4eca.geo.request import Request, declare, make_request, open_scene
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.writers import Writers
+from s4eca.records import SceneFacts
 
 if TYPE_CHECKING:
     from s4eca.geo.result import SceneResult

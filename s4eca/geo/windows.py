@@ -10,16 +10,6 @@ from dataclasses import dataclass
 from s4eca.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of whole pixels: first row, first column, height, width."""
-
-    row: int
-    col: int
-    height: int
-    width: int
-
-
 def starts(length: int, window: int, overlap: float) -> tuple[int, ...]:
     """First pixels of the windows along one axis.
 

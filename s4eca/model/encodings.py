@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,13 +10,11 @@ from torch import Tensor
 from s4eca.config import INTERPOLATION
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
+from s4eca.model.holder import Holder
 from s4eca.records import Encoded
 
-if TYPE_CHECKING:
-    from s4eca.model.model import S4ECAModel
 
-
-def uncacheable(model: S4ECAModel) -> str | None:
+def uncacheable(model: Holder) -> str | None:
     """Why features of a model cannot be cached, as the end of a sentence; None where they can."""
     if model.vision.trains and model.vision.guest:
         return "the peft adapter inside the vision encoder trains"
@@ -27,17 +25,17 @@ def uncacheable(model: S4ECAModel) -> str | None:
     return model.method.uncacheable
 
 
-def origin(model: S4ECAModel) -> dict[str, Any]:
+def origin(model: Holder) -> dict[str, Any]:
     """What an encoding by the active adapter depends on beside the image, the sites and the pair."""
     return {
         "image_size": model.config.image_size,
         "late_blocks": model.method.late_blocks,
         "bands": model.config.band_settings(),
-        "adapter": model.active if model.uncacheable else None,
+        "adapter": model.active if uncacheable(model) else None,
     }
 
 
-def detail(model: S4ECAModel, pixels: Tensor) -> Tensor | None:
+def detail(model: Holder, pixels: Tensor) -> Tensor | None:
     """The image (B, 3, 8h, 8w) for a decoder that draws fine edges; None where it does not."""
     if not model.config.decoder_detail:
         return None
@@ -45,7 +43,7 @@ def detail(model: S4ECAModel, pixels: Tensor) -> Tensor | None:
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def feature_recipe(model: S4ECAModel, dtype: str) -> dict[str, Any]:
+def feature_recipe(model: Holder, dtype: str) -> dict[str, Any]:
     """What cached features of a model depend on, beside the bytes of the image."""
     vision, rounded = model.vision, model.running.encoder_dtype
     return {
@@ -67,7 +65,7 @@ def feature_recipe(model: S4ECAModel, dtype: str) -> dict[str, Any]:
     }
 
 
-def fitting(model: S4ECAModel, encoded: Encoded) -> Encoded:
+def fitting(model: Holder, encoded: Encoded) -> Encoded:
     """The part of an encoding that the active adapter reads.
 
     Raises:
@@ -83,7 +81,7 @@ def fitting(model: S4ECAModel, encoded: Encoded) -> Encoded:
     return _of_sites(encoded, model)
 
 
-def _of_sites(encoded: Encoded, model: S4ECAModel) -> Encoded:
+def _of_sites(encoded: Encoded, model: Holder) -> Encoded:
     """The blocks of an encoding that the active adapter reads."""
     frozen = model.vision.spec.blocks - model.method.late_blocks
     reads = [site for site in model.method.sites if site < frozen]

@@ -12,22 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from s4eca.adapters.decoder_only import DecoderOnly
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
+from s4eca.model.holder import Holder
 from s4eca.model.parts import Parts, held
 from s4eca.model.running import check, set_sites
 from s4eca.protocols import AdapterMethod
 from s4eca.registry import method_class
 from s4eca.saved.folder import restore
 from s4eca.saved.locate import locate
-
-if TYPE_CHECKING:
-    from s4eca.model.model import S4ECAModel
 
 DEFAULT = "default"
 
@@ -47,7 +45,7 @@ class NamedAdapters:
         names: all names in the order they came.
     """
 
-    def __init__(self, model: S4ECAModel) -> None:
+    def __init__(self, model: Holder) -> None:
         self._model = model
         self.active = DEFAULT
         self.names = [DEFAULT]
@@ -108,7 +106,7 @@ class NamedAdapters:
         model.adapter.activate(model.vision, model.text)
 
     @contextmanager
-    def using(self, name: str | None) -> Iterator[S4ECAModel]:
+    def using(self, name: str | None) -> Iterator[Any]:
         """Inside, `name` is active; afterwards the one from before. None changes nothing."""
         before = self.active
         if name is not None:
@@ -120,7 +118,7 @@ class NamedAdapters:
                 self.switch(before)
 
     @contextmanager
-    def disabled(self) -> Iterator[S4ECAModel]:
+    def disabled(self) -> Iterator[Any]:
         """Inside, the frozen pair speaks alone; see `S4ECAModel.disabled`."""
         model = self._model
         if not model.adapter.SEPARABLE:

@@ -14,8 +14,8 @@ from rasterio.enums import ColorInterp
 
 from s4eca.errors import RasterError
 from s4eca.geo.read.band_names import Declared, Given, colours_given, find_bands
-from s4eca.geo.read.opening import RasterName
 from s4eca.layers.colours import COLOURS
+from s4eca.records import RasterName
 
 FLAGS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 NAMELESS = re.compile(r"(band|layer|channel)?[\s_#-]*\d*", re.IGNORECASE)  # a description that describes nothing

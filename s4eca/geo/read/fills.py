@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.geo.read.nodata import spelt
-from s4eca.geo.read.opening import RasterName
-from s4eca.geo.windows import Box
+from s4eca.records import Box, RasterName
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.geo.read.fills import Fill, corner_colours, find_fills
-from s4eca.geo.windows import Box
+from s4eca.records import Box
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource

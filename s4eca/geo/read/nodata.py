@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.errors import ConfigError, RasterError
-from s4eca.geo.read.opening import RasterName
+from s4eca.records import RasterName
 
 
 def check_nodata(given: float | Sequence[float] | None) -> tuple[float, ...]:

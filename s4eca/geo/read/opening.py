@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,44 +16,10 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from s4eca.errors import RasterError
+from s4eca.records import RasterName
 
 CACHE_BYTES = 64 * 2**20
 PATIENCE = "30"  # seconds to wait for the first word of a server
-
-
-@dataclass(frozen=True)
-class RasterName:
-    """What a raster is called.
-
-    Attributes:
-        text: as the user gave it.
-    """
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def short(self) -> str:
-        """The last part, for remarks and for the records of outputs; never the query of an address."""
-        text = self.text.partition("?")[0] if "://" in self.text else self.text
-        return Path(text).name or self.text
-
-    @property
-    def is_file(self) -> bool:
-        """Whether something of that name lies in the file system."""
-        return os.path.exists(self.text)
-
-    @property
-    def for_gdal(self) -> str | Path:
-        """What to open: a path stays one whatever characters it holds, an archive is spelt as GDAL spells it."""
-        if self.is_file:  # of a relative path, what stands before a colon would be taken for a scheme
-            return Path(os.path.abspath(self.text) if ":" in self.text else self.text)
-        if self.text.startswith("zip://") and "!" in self.text:
-            archive, _, inside = self.text.removeprefix("zip://").partition("!")
-            return f"/vsizip/{archive}/{inside.lstrip('/')}"
-        return self.text
 
 
 def gdal_env(cache: int = CACHE_BYTES) -> rasterio.Env:

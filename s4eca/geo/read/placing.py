@@ -7,7 +7,7 @@ from typing import Any
 
 from s4eca.errors import RasterError
 from s4eca.geo.ground import Ground
-from s4eca.geo.read.opening import RasterName
+from s4eca.records import RasterName
 
 PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # formats that nobody expects to be georeferenced
 

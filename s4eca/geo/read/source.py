@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,55 +23,12 @@ from s4eca.geo.ground import Ground
 from s4eca.geo.read.band_names import Declared, Given
 from s4eca.geo.read.choice import Bands, choose
 from s4eca.geo.read.nodata import holds, nodata_values
-from s4eca.geo.read.opening import CACHE_BYTES, RasterName, not_read, number_type, open_raster
+from s4eca.geo.read.opening import CACHE_BYTES, not_read, number_type, open_raster
 from s4eca.geo.read.placing import check_place, turned_over
 from s4eca.geo.read.units import Units
-from s4eca.geo.windows import Box
+from s4eca.records import Box, RasterName, SceneFacts
 
 LONGEST_CACHE = 2**30
-
-
-@dataclass(frozen=True)
-class SceneFacts:
-    """What is known of a scene without reading pixels.
-
-    Attributes:
-        name: what it is called.
-        files: the files it is read from.
-        height, width: size in pixels.
-        count: bands in the file.
-        dtype: numpy name of the one type that the used bands are read in.
-        bands: the bands shown to the model, counted from 1: as red, green and blue, or as the adapter names them.
-        alpha: bands believed as transparency, counted from 1.
-        crs: the CRS object, or None.
-        transform: affine transform, pixel to CRS.
-        area_or_point: the file's AREA_OR_POINT tag, or None.
-        pixel_size: metres (down, across) of the middle pixel, or None where metres are not known.
-        notes: what a user should know about how the file was understood.
-        names: what each of `bands` is to the model.
-        turned_over: whether rows, and columns, are shown to the model in reverse, so that north is up.
-    """
-
-    name: RasterName
-    files: tuple[str, ...]
-    height: int
-    width: int
-    count: int
-    dtype: str
-    bands: tuple[int, ...]
-    alpha: tuple[int, ...]
-    crs: Any
-    transform: Any
-    area_or_point: str | None
-    pixel_size: tuple[float, float] | None
-    notes: tuple[str, ...]
-    names: tuple[str, ...] = ("red", "green", "blue")
-    turned_over: tuple[bool, bool] = (False, False)
-
-    @property
-    def gsd(self) -> float | None:
-        """Metres a pixel covers on the ground, the mean of both directions."""
-        return None if self.pixel_size is None else sum(self.pixel_size) / 2.0
 
 
 class Scene:

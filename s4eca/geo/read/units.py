@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.geo.read.opening import RasterName
+from s4eca.records import RasterName
 
 
 @dataclass(frozen=True)

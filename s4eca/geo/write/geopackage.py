@@ -18,9 +18,9 @@ from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureErr
 
 from s4eca.errors import RasterError
 from s4eca.geo.ground import Ground, oriented
-from s4eca.geo.read.source import SceneFacts
 from s4eca.geo.write.outputs import Staged, cannot_write
 from s4eca.geo.write.polygons import Found
+from s4eca.records import SceneFacts
 
 LAYER = "found"
 BATCH = 10_000  # appending is dear, so features are written many at a time,

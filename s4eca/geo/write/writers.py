@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.geo.read.source import SceneFacts
 from s4eca.geo.request import Request
 from s4eca.geo.result import PromptResult, SceneResult
 from s4eca.geo.write.geopackage import PolygonSink
 from s4eca.geo.write.polygons import Tracer
 from s4eca.geo.write.style import MASK_COLOURS, StyleSink
 from s4eca.protocols import RasterSink
-from s4eca.records import RasterLayout
+from s4eca.records import RasterLayout, SceneFacts
 from s4eca.registry import SINKS
 
 NODATA = 255

@@ -13,7 +13,7 @@ import rasterio
 from virtual import plain, vrt
 
 from s4eca.errors import RasterError
-from s4eca.geo.read.opening import RasterName
+from s4eca.records import RasterName
 
 # ---- names that GDAL knows ----
 

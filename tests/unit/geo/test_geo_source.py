@@ -13,9 +13,9 @@ from rasterio.windows import Window
 
 from s4eca.errors import RasterError
 from s4eca.geo.read.choice import Bands, choose
-from s4eca.geo.read.opening import RasterName, gdal_env
+from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.source import Scene
-from s4eca.geo.windows import Box
+from s4eca.records import Box, RasterName
 
 RED, GREEN, BLUE, ALPHA, GREY, NONE = (
     ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha, ColorInterp.gray, ColorInterp.undefined,

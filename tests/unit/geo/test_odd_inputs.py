@@ -12,7 +12,7 @@ from s4eca.errors import RasterError
 from s4eca.geo.read.band_names import Declared
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.source import Scene
-from s4eca.geo.windows import Box
+from s4eca.records import Box
 
 
 def whole(path, **options):
