@@ -163,6 +163,6 @@ def _images(content: Record, asked: Asked) -> list[tuple[Record, Any, tuple[int,
         found.append((image, path, size))
     for annotation in content["annotations"]:
         if annotation.get("image_id") not in ids:
-            said = short(annotation.get("image_id"))
-            raise DataError(f"{asked.source}: an annotation has image_id {said}, which is none of the images.")
+            other = short(annotation.get("image_id"))
+            raise DataError(f"{asked.source}: an annotation has image_id {other}, which is none of the images.")
     return found
