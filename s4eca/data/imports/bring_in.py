@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +68,7 @@ def bring_in(form: str, sources: Mapping[str, Path], asked: Asked, out: Path) ->
             if target.exists():
                 raise DataError(f"{image.path} would be {name}, and so would another; names differ within a split.")
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(image.path, target)
+            _copy(image.path, target)
             height, width = image.size
             annotations.images.append(AnnotatedImage(name, height, width, split, image.instances))
         annotations.write(folder)
@@ -78,3 +77,17 @@ def bring_in(form: str, sources: Mapping[str, Path], asked: Asked, out: Path) ->
     if bare:
         report.notes.append(f"{bare} images have no annotation; they are in instances.json and have no expression.")
     return report
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy an image.
+
+    Raises:
+        DataError: it cannot be read.
+        OSError: it cannot be written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    target.write_bytes(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from s4eca.data.imports.found import Asked, Found, pieces, size_of
+from s4eca.data.imports.found import Asked, Found, pieces, reading, size_of
 from s4eca.data.instances import Instance
 from s4eca.data.mask_files import read_values
 from s4eca.errors import DataError
@@ -22,7 +22,7 @@ def read_class_pngs(asked: Asked) -> list[Found]:
     if not files:
         raise DataError(f"{asked.source} has no .png or .tif files; class maps are one for each image.")
     found = []
-    for file in files:
+    for file in reading(files, asked):
         path = asked.image_of(file)
         size, values = size_of(path), read_values(file, as_stored=True)
         if values.shape != size:

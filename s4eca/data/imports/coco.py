@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from s4eca.data.fields import check_id, check_text, checked_side, is_whole, short
-from s4eca.data.imports.found import Asked, Found, size_of, touches_edge
+from s4eca.data.imports.found import Asked, Found, reading, size_of, touches_edge
 from s4eca.data.instances import Instance
 from s4eca.data.pixels import read_rgb
 from s4eca.data.run_lengths import RunLengths
@@ -33,7 +33,7 @@ def read_coco(asked: Asked) -> list[Found]:
             raise DataError(f"{where} has no segmentation; boxes alone make no masks.")
         by_image[annotation["image_id"]].append(annotation)
     found = []
-    for image, path, size in _images(content, asked):
+    for image, path, size in reading(_images(content, asked), asked):
         instances = []
         for annotation in by_image[image["id"]]:
             where = f"{asked.source}: annotation id {annotation['id']}"
@@ -67,7 +67,7 @@ def read_panoptic(asked: Asked) -> list[Found]:
             raise DataError(f"{asked.source}: annotation {number} has no list segments_info; is it a panoptic file?")
         by_image[annotation.get("image_id")] = annotation
     found = []
-    for image, path, size in _images(content, asked):
+    for image, path, size in reading(_images(content, asked), asked):
         annotation = by_image.get(image["id"], {"segments_info": []})
         segments = annotation["segments_info"]
         instances = _segments(annotation, size, asked, names) if segments else []

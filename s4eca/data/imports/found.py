@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
 from s4eca.data.band_files import bands_size
 from s4eca.data.instances import Instance
 from s4eca.data.masks import Mask
 from s4eca.errors import DataError
 
+Row = TypeVar("Row")
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
 
 
@@ -123,3 +126,8 @@ def pieces(mask: Mask) -> list[tuple[Mask, bool]]:
 def touches_edge(mask: Mask) -> bool:
     """Whether a mask reaches the edge of its image, and so may go on beyond."""
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def reading(rows: Sequence[Row], asked: Asked) -> Iterable[Row]:
+    """What is to be read of a split, with a progress bar where it lasts."""
+    return tqdm(rows, desc=f"reading {asked.split}", unit="image", delay=2, leave=False, disable=None)

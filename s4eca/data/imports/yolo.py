@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s4eca.data.imports.found import Asked, Found, size_of, touches_edge
+from s4eca.data.imports.found import Asked, Found, reading, size_of, touches_edge
 from s4eca.data.instances import Instance
 from s4eca.data.run_lengths import RunLengths
 from s4eca.errors import DataError
@@ -24,7 +24,7 @@ def read_yolo(asked: Asked) -> list[Found]:
     if not files:
         raise DataError(f"{asked.source} has no .txt files; YOLO labels are a text file for each image.")
     found = []
-    for labels in files:
+    for labels in reading(files, asked):
         path = asked.image_of(labels)
         size = size_of(path)
         found.append(Found(path, path.name, size, _instances(labels, size, asked)))

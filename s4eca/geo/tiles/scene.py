@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NodataShadowWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
@@ -215,20 +216,28 @@ class TileScene:
         if nodata is not None:
             values = values.copy()
             values[:, ~valid] = nodata
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as tile:
-            if self._dtype == np.uint8 and len(flags) > 1:
-                tile.colorinterp = flags
-            if flags[0] == ColorInterp.palette:
-                tile.write_colormap(1, file.colormap(self.bands[0]))
-            tile.descriptions = self._names
-            tile.scales = [file.scales[band - 1] for band in self.bands]
-            tile.offsets = [file.offsets[band - 1] for band in self.bands]
-            tile.units = [file.units[band - 1] or "" for band in self.bands]
-            kept = {key: value for key, value in file.tags().items() if key == "AREA_OR_POINT"}
-            tile.update_tags(**kept)
-            tile.write(values)
-            if nodata is None and not valid.all():
-                tile.write_mask(valid)
+        # Written in memory first: GDAL does not say in every case that a disk is full, Python does.
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
+            with memory.open(**profile) as tile:
+                self._fill(tile, values, valid, flags)
+            path.write_bytes(memory.read())
+
+    def _fill(self, tile: Any, values: NDArray[Any], valid: NDArray[np.bool_], flags: list[ColorInterp]) -> None:
+        """What a tile says of its bands, and their values."""
+        file = self._file
+        if self._dtype == np.uint8 and len(flags) > 1:
+            tile.colorinterp = flags
+        if flags[0] == ColorInterp.palette:
+            tile.write_colormap(1, file.colormap(self.bands[0]))
+        tile.descriptions = self._names
+        tile.scales = [file.scales[band - 1] for band in self.bands]
+        tile.offsets = [file.offsets[band - 1] for band in self.bands]
+        tile.units = [file.units[band - 1] or "" for band in self.bands]
+        kept = {key: value for key, value in file.tags().items() if key == "AREA_OR_POINT"}
+        tile.update_tags(**kept)
+        tile.write(values)
+        if tile.nodata is None and not valid.all():
+            tile.write_mask(valid)
 
     @property
     def plain(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Polygons:
     categories: NDArray[Any]
     fids: NDArray[Any]
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def tree(self) -> Any:
+        """Finds outlines by their boxes."""
+        return shapely.STRtree(self.outlines)
 
 
 def read_polygons(labels: Labels) -> Polygons:
@@ -184,44 +190,46 @@ class ScenePolygons:
 
     def __init__(self, polygons: Polygons, scene: TileScene) -> None:
         self.notes: list[str] = []
-        moved = self._projected(polygons, scene)
+        near, moved = self._projected(polygons, scene)
         a, b, c, d, e, f = tuple(~scene.transform)[:6]
-        pixels = shapely.affinity.affine_transform
-        frame = shapely.box(0, 0, scene.width, scene.height)
-        shapes = [pixels(shape, (a, b, d, e, c, f)) for shape in moved]
-        inside = np.flatnonzero(shapely.intersects(np.asarray(shapes, dtype=object), frame))
-        self._outlines = np.asarray([shapes[number] for number in inside], dtype=object)
-        self._categories, self._fids = polygons.categories[inside], polygons.fids[inside]
+
+        def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            x, y = points.T
+            return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+        shapes = shapely.transform(moved, pixels)
+        inside = np.flatnonzero(shapely.intersects(shapes, shapely.box(0, 0, scene.width, scene.height)))
+        self._outlines = shapes[inside]
+        self._categories, self._fids = polygons.categories[near[inside]], polygons.fids[near[inside]]
         self._tree = shapely.STRtree(self._outlines)
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._outlines)
 
-    def _projected(self, polygons: Polygons, scene: TileScene) -> Sequence[Any]:
-        """The outlines in the scene's coordinates; what cannot be there becomes empty."""
+    def _projected(self, polygons: Polygons, scene: TileScene) -> tuple[NDArray[np.intp], NDArray[Any]]:
+        """Which polygons may lie in the scene, and their outlines in its coordinates, empty where they have none."""
+        every = np.arange(len(polygons.outlines))
         if scene.crs is None:
             self.notes.append(
                 f"{scene.name.short} has no CRS: coordinates of {polygons.path.name} are taken as those of the file."
             )
-            return list(polygons.outlines)
+            return every, polygons.outlines
         if polygons.crs is None:
             raise DataError(
                 f"{polygons.path} does not say its CRS, so it cannot be laid over {scene.name}; give it one, for "
                 "instance with 'ogr2ogr -a_srs EPSG:32633'."
             )
         there = CRS.from_wkt(scene.crs.to_wkt())
-        if there == polygons.crs:
-            return list(polygons.outlines)
         move = Transformer.from_crs(polygons.crs, there, always_xy=True)
         west, south, east, north = self._window(move, scene)
-        tree = shapely.STRtree(polygons.outlines)
-        near = set(tree.query(shapely.box(west, south, east, north)).tolist())
+        near = every
+        if np.isfinite(west):
+            near = np.sort(polygons.tree.query(shapely.box(west, south, east, north)))
+        if there == polygons.crs:
+            return near, polygons.outlines[near]
         edge = LONG_EDGE * max((east - west) / scene.width, (north - south) / scene.height)
-        empty = shapely.Polygon()
-        return [
-            _moved(shape, move, edge) if number in near else empty for number, shape in enumerate(polygons.outlines)
-        ]
+        return near, np.asarray([_moved(shape, move, edge) for shape in polygons.outlines[near]], dtype=object)
 
     @staticmethod
     def _window(move: Transformer, scene: TileScene) -> tuple[float, float, float, float]:
