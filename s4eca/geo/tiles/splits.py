@@ -20,6 +20,8 @@ from pyproj.exceptions import ProjError
 from s4eca.errors import ConfigError, RasterError
 
 EQUAL_AREA = CRS.from_epsg(6933)
+Block = tuple[int, int, int]  # number of a world, column and row of its grid
+MANY = 48  # blocks from which on they are scattered
 CLOSE = 1e-6  # of a tile: what floating point makes of tiles that lie exactly one tile apart
 
 
@@ -86,20 +88,17 @@ def share_out(boxes: NDArray[np.float64], worlds: Sequence[int], sharing: Sharin
     if len(names) == 1:
         return [names[0]] * len(boxes)
     blocks = _blocks(boxes, worlds, sharing.block)
-    members: dict[tuple[int, ...], list[int]] = {}
+    members: dict[Block, list[int]] = {}
     for number, block in enumerate(blocks):
         members.setdefault(block, []).append(number)
-    order = np.random.default_rng(sharing.seed).permutation(len(members))
-    keys = sorted(members)
-    total = sum(sharing.splits.values())
-    missing = {name: len(boxes) * sharing.splits[name] / total for name in names}
-    found: list[str | None] = [None] * len(boxes)
-    for place in order:
-        name = max(names, key=lambda one: missing[one])
-        missing[name] -= len(members[keys[place]])
-        for number in members[keys[place]]:
-            found[number] = name
-    found = _with_gaps(boxes, worlds, found, sharing)
+    sizes = {block: len(inside) for block, inside in members.items()}
+    many = len(members) >= MANY
+    ways = [_dealt(sizes, sharing)] if many else [_swept(sizes, sharing, row) for row in _rows(sizes)]
+    dealt: list[list[str | None]] = []
+    for way in ways:
+        wanted: list[str | None] = [way[block] for block in blocks]
+        dealt.append(_with_gaps(boxes, worlds, wanted, sharing))
+    found = _one_of_the_best(dealt, sharing)
     for name in names:
         if name not in found:
             raise ConfigError(
@@ -110,7 +109,62 @@ def share_out(boxes: NDArray[np.float64], worlds: Sequence[int], sharing: Sharin
     return found
 
 
-def _blocks(boxes: NDArray[np.float64], worlds: Sequence[int], block: int) -> list[tuple[int, ...]]:
+def _quotas(sizes: Mapping[Block, int], sharing: Sharing) -> dict[str, float]:
+    total = sum(sharing.splits.values())
+    return {name: sum(sizes.values()) * share / total for name, share in sharing.splits.items()}
+
+
+def _dealt(sizes: Mapping[Block, int], sharing: Sharing) -> dict[Block, str]:
+    """Block -> split, scattered over the ground: by chance, each to the split that lacks most."""
+    keys, missing = sorted(sizes), _quotas(sizes, sharing)
+    found: dict[Block, str] = {}
+    for place in np.random.default_rng(sharing.seed).permutation(len(keys)):
+        name = max(missing, key=lambda one: missing[one])
+        missing[name] -= sizes[keys[place]]
+        found[keys[place]] = name
+    return found
+
+
+def _rows(sizes: Mapping[Block, int]) -> list[list[list[Block]]]:
+    """Blocks in rows, in each of eight ways: one after the other or whole lines, from each of four sides."""
+    found = []
+    for across, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        lines: dict[tuple[int, int], list[Block]] = {}
+        for block in sorted(sizes):
+            lines.setdefault((block[0], sign * block[1 + across]), []).append(block)
+        whole = [lines[place] for place in sorted(lines)]
+        found += [whole, [[block] for line in whole for block in line]]
+    return found
+
+
+def _swept(sizes: Mapping[Block, int], sharing: Sharing, row: Sequence[Sequence[Block]]) -> dict[Block, str]:
+    """Block -> split, for few blocks: parts of a row, which leaves little ground between splits."""
+    quotas = _quotas(sizes, sharing)
+    # The largest stands in the middle: what is left out between splits is its ground, of which it has enough.
+    largest, *others = sorted(quotas, key=lambda one: -quotas[one])
+    names = [*others[::2], largest, *others[1::2]]
+    ends = np.cumsum([quotas[name] for name in names])
+    found: dict[Block, str] = {}
+    done = 0.0
+    for line in row:
+        count = sum(sizes[block] for block in line)
+        place = int(np.searchsorted(ends, done + count / 2, side="right"))
+        found.update(dict.fromkeys(line, names[min(place, len(names) - 1)]))
+        done += count
+    return found
+
+
+def _one_of_the_best(ways: Sequence[list[str | None]], sharing: Sharing) -> list[str | None]:
+    """Of several ways to share out one, by chance, in which no split lacks much of what it should have."""
+    total = sum(sharing.splits.values())
+    scores = np.array([
+        min(way.count(name) * total / (len(way) * share) for name, share in sharing.splits.items()) for way in ways
+    ])  # fmt: skip
+    good = np.flatnonzero(scores >= 0.9 * scores.max())
+    return ways[int(np.random.default_rng(sharing.seed).choice(good))]
+
+
+def _blocks(boxes: NDArray[np.float64], worlds: Sequence[int], block: int) -> list[Block]:
     """Per tile the block that its middle lies in; blocks are squares of a grid over the whole system."""
     sides = block * np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=0), 1e-12)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -71,6 +71,15 @@ def test_shares_are_met_where_there_is_room():
     assert counts["train"] > counts["val"] > 0.12 * kept and counts["test"] > 0.12 * kept
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_little_ground_is_lost_where_there_is_little(seed):
+    grid = np.asarray([(x, y, x + 1, y + 1) for x in range(7) for y in range(5)], float)
+    splits = share_out(grid, [0] * len(grid), Sharing({"train": 0.7, "val": 0.15, "test": 0.15}, 1, seed))
+    counts = Counter(split for split in splits if split)
+    assert counts["train"] >= 12 and min(counts["val"], counts["test"]) >= 5
+    assert gaps(grid, splits) >= 1
+
+
 def test_scenes_without_a_common_place_do_not_meet():
     boxes = np.asarray([(0, 0, 1, 1), (0, 0, 1, 1)], float)
     splits = share_out(boxes, [1, 2], Sharing({"train": 0.5, "val": 0.5}, 1, 0))

@@ -185,6 +185,33 @@ def test_a_coarser_pixel_is_the_mean_of_those_with_data(raster, polygons, tmp_pa
     assert annotation["bbox"] == [4.0, 4.0, 16.0, 8.0]
 
 
+def test_pixels_of_a_scene_in_degrees_become_square_on_the_ground(raster, polygons, tmp_path):
+    # At 60 degrees north a degree of longitude is half as long as one of latitude.
+    grid = Affine(1e-5, 0, 15.0, 0, -1e-5, 60.0)
+    columns = np.arange(128, dtype=np.float32)[None, None].repeat(64, 1)
+    scene = raster(columns, crs="EPSG:4326", transform=grid)
+    labels = polygons([("a", shapely.box(32, 16, 96, 48))], grid, crs="EPSG:4326")
+    cut(scene, vectors(labels), tmp_path / "o", size=256, gsd=1.114)
+    (path,) = (tmp_path / "o" / "train").iterdir()
+    with rasterio.open(path) as tile:
+        assert tile.width == pytest.approx(64, abs=1) and tile.height == pytest.approx(64, abs=1)
+        assert np.abs(tile.read(1)[10, :60] - (2 * np.arange(60) + 0.5)).max() < 1.2
+    (annotation,) = content(tmp_path / "o")["annotations"]
+    assert annotation["bbox"] == pytest.approx([16, 16, 32, 32], abs=1)
+
+
+def test_a_finer_pixel_keeps_to_its_place(raster, polygons, tmp_path):
+    ramp = np.arange(32, dtype=np.uint16)[None, None].repeat(32, 1) * 100
+    scene = raster(ramp)
+    report = cut(scene, vectors(polygons([("a", shapely.box(8, 8, 24, 24))], GRID)), tmp_path / "o", size=256, gsd=0.1)
+    assert any("show nothing more" in note for note in report.notes)
+    (path,) = (tmp_path / "o" / "train").iterdir()
+    with rasterio.open(path) as tile:
+        middle = tile.read(1)[80, 10:140]
+        there = (np.arange(10, 140) + 0.5) * tile.transform.a / 0.5 - 0.5
+        assert np.abs(middle - 100 * there).max() <= 1.5
+
+
 @pytest.mark.parametrize("grid", [Affine(0.5, 0, 5e5, 0, 0.5, 5e6), Affine(-0.5, 0, 5e5, 0, -0.5, 5e6)])
 def test_tiles_of_a_scene_stored_another_way_round_are_north_up(raster, polygons, rgb, tmp_path, grid):
     scene = raster(rgb(40, 48), transform=grid)
