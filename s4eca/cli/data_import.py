@@ -31,6 +31,7 @@ def add(tasks: Any) -> None:
     bring.add_argument("--images", type=Path, required=True, metavar="DIR", help="the images, or a folder a split")
     bring.add_argument("--masks", type=Path, metavar="DIR", help="PNG files of the panoptic form")
     bring.add_argument("--legend", type=Path, metavar="CSV", help="columns value and name, for yolo and classes")
+    bring.add_argument("--exhaustive", action="store_true", help="every object of every class is annotated")
     bring.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder to make")
     bring.add_argument("--json", action="store_true", help="print JSON on stdout in place of the report")
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     names = read_legend(args.legend) if args.legend else {}
     try:
-        report = bring_in(args.form, sources, Asked(args.images, args.masks, names), args.out)
+        report = bring_in(args.form, sources, Asked(args.images, args.masks, names, args.exhaustive), args.out)
     except OSError as error:
         raise ConfigError(f"--out is {args.out}, which cannot be written: {error.strerror or error}.") from error
     for note in report.notes:

@@ -46,12 +46,14 @@ def require_new_folder(path: Path) -> None:
     """Refuse an output folder before the work begins.
 
     Raises:
-        ConfigError: it is a file or holds anything, or cannot be made.
+        ConfigError: it is a file or holds anything, or the folder that is to hold it is missing or closed.
     """
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out is {path}, which is a file; name a new folder.")
     if path.is_dir() and any(path.iterdir()):
         raise ConfigError(f"--out is {path}, which is not empty; name a new folder.")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ConfigError(f"--out is {path}, which cannot be written below {above}; name a folder elsewhere.")
+    above = path.absolute().parent
+    if not above.is_dir():
+        raise ConfigError(f"--out is {path}, but there is no folder {above}; make it first.")
+    if not os.access(above, os.W_OK):
+        raise ConfigError(f"--out is {path}, which cannot be written in {above}; name a folder elsewhere.")

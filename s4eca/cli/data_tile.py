@@ -35,6 +35,7 @@ def add(tasks: Any) -> None:
     what.add_argument("--class-column", metavar="NAME", help="column that names each polygon's class")
     what.add_argument("--classes", type=Path, nargs="+", metavar="TIF", help="class maps: one band of whole numbers")
     what.add_argument("--legend", type=Path, metavar="CSV", help="columns value and name; an empty name is no class")
+    what.add_argument("--exhaustive", action="store_true", help="every object of every class is annotated")
     cut = tile.add_argument_group("tiles")
     cut.add_argument("--size", type=int, default=512, metavar="PX", help="side of a tile (default: 512)")
     cut.add_argument("--overlap", type=float, default=0.0, metavar="SHARE", help="that the next tile covers again (0)")
@@ -93,6 +94,7 @@ def _request(args: argparse.Namespace) -> TileRequest:
         alpha=not args.no_alpha, nodata=() if args.nodata is None else (args.nodata,),
         allow_ungeoreferenced=args.allow_ungeoreferenced, splits=read_splits(args.splits) if args.splits else SPLITS,
         block=args.block, seed=args.seed, least_valid=args.least_valid, keep_empty=args.keep_empty,
+        exhaustive=args.exhaustive,
     )  # fmt: skip
 
 

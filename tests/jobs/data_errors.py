@@ -197,6 +197,7 @@ TILE: dict[str, tuple[Make, list[str]]] = {
     "tile: out holds something": (lambda p: tile(p, "--out", full(p)), ["--out", "full", "not empty"]),
     "tile: out is a file": (lambda p: tile(p, "--out", full(p) / "file"), ["--out", "is a file"]),
     "tile: out below a file": (lambda p: tile(p, "--out", full(p) / "file" / "x"), ["--out", "file"]),
+    "tile: no folder for out": (lambda p: tile(p, "--out", p.tmp / "none" / "tiles"), ["--out", "none", "no folder"]),
     "tile: out where nobody may write": (lambda p: tile(p, "--out", "/proc/tiles"), ["--out", "/proc/tiles"]),
 }  # fmt: skip
 

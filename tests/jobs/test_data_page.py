@@ -102,6 +102,7 @@ def test_every_command_of_the_page_runs(s4eca: Any, place: Path) -> None:
         for split in splits:
             assert len(open_dataset(out, "jsonl", split)) > 0
         table = json.loads((out / "instances.json").read_text())
+        assert table["info"]["exhaustive"] is ("--exhaustive" in words)
         keys = PAGE[PAGE.index("| `images` |") : PAGE.index("| `categories` |")]
         for key in (*table["images"][0], *table["annotations"][0]):
             assert f"`{key}`" in keys, f"docs/data.md does not name {key}"

@@ -45,13 +45,16 @@ def bring_in(form: str, sources: Mapping[str, Path], asked: Asked, out: Path) ->
         form: a row of `FORMS`.
         sources: split -> annotations of it: a COCO file, or a folder of label files.
         asked: where images and the rest lie; its `split` and `source` are set from `sources`.
-        out: folder to make.
+        out: folder to make, in one that is there; it appears whole or not at all.
 
     Raises:
         DataError: a file is missing or damaged, an annotation cannot be used, or a split has none.
         OSError: the file system refuses.
     """
-    annotations = Annotations({"made_by": f"s4eca {__version__} data import", "form": form, "splits": list(sources)})
+    annotations = Annotations({
+        "made_by": f"s4eca {__version__} data import", "form": form, "splits": list(sources),
+        "exhaustive": asked.exhaustive,
+    })  # fmt: skip
     rows: list[tuple[str, Found]] = []
     for split, source in sources.items():
         if not source.exists():
@@ -60,7 +63,6 @@ def bring_in(form: str, sources: Mapping[str, Path], asked: Asked, out: Path) ->
         if not any(image.instances for image in found):
             raise DataError(f"{source} annotates nothing, so the split {split!r} would be empty.")
         rows += [(split, image) for image in found]
-    out.parent.mkdir(parents=True, exist_ok=True)
     with staged(out) as folder:
         for split, image in tqdm(rows, desc="copying", unit="image", delay=2, leave=False, disable=None):
             name = f"{split}/{image.name}"

@@ -27,6 +27,7 @@ class Asked:
         images: folder of the images; a folder in it of the split's name is looked into first.
         masks: folder of panoptic PNGs, or None.
         names: number of a class -> its name, None for a number that is no class.
+        exhaustive: whether every object of every class is annotated, as the user says.
         split: the split that is read.
         source: its annotations.
     """
@@ -34,6 +35,7 @@ class Asked:
     images: Path
     masks: Path | None = None
     names: Mapping[int, str | None] = field(default_factory=dict)
+    exhaustive: bool = False
     split: str = ""
     source: Path = Path()
 

@@ -65,7 +65,7 @@ def cut_tiles(scenes: Sequence[str], labels: Labels, request: TileRequest, out: 
         scenes: files, or other names that GDAL knows.
         labels: polygons or class maps.
         request: how to cut.
-        out: folder to make; it appears whole or not at all.
+        out: folder to make, in one that is there; it appears whole or not at all.
 
     Raises:
         S4ECAError: a scene or label cannot be read, a split gets no tile, or nothing is annotated.
@@ -90,7 +90,6 @@ def cut_tiles(scenes: Sequence[str], labels: Labels, request: TileRequest, out: 
             raise DataError(f"No tile of {', '.join(scenes)} has anything annotated in it.")
         splits = _shared(tiles, opened, request)
         report.left_out["between two splits"] += splits.count(None)
-        out.parent.mkdir(parents=True, exist_ok=True)
         with staged(out) as folder:
             folder.mkdir()
             annotations = _write(folder, tiles, splits, opened, source, request, report)
@@ -218,7 +217,8 @@ def _info(request: TileRequest, report: TileReport) -> dict[str, Any]:
     return {
         "made_by": f"s4eca {__version__} data tile", "size": request.size, "overlap": request.overlap,
         "gsd": request.gsd, "splits": dict(request.splits), "block": request.block, "seed": request.seed,
-        "least_valid": request.least_valid, "bands": list(report.bands), "notes": report.notes,
+        "least_valid": request.least_valid, "exhaustive": request.exhaustive,
+        "bands": list(report.bands), "notes": report.notes,
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class TileRequest:
         seed: decides which block goes where.
         least_valid: share of a tile's pixels that must hold data (and a class, with class maps).
         keep_empty: keep tiles without any instance.
+        exhaustive: whether every object of every class is annotated, as the user says.
     """
 
     size: int = 512
@@ -43,6 +44,7 @@ class TileRequest:
     seed: int = 0
     least_valid: float = 0.5
     keep_empty: bool = False
+    exhaustive: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
