@@ -1,7 +1,10 @@
-"""Check a data folder, or render one.
+"""Check a data folder, look at it, cut one from scenes, bring one in from elsewhere, or render one.
 
 For instance:
     s4eca data check DIR --layout jsonl
+    s4eca data show DIR --layout jsonl --out sheet.png
+    s4eca data tile scene.tif --vectors labels.gpkg --class-column name --out tiles
+    s4eca data import coco train=instances_train.json --images photos --out mine
     s4eca data render drawn --layout rrsisd --scenes 12
 """
 
@@ -13,10 +16,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4eca.cli import data_import, data_show, data_tile
+from s4eca.cli.data_options import add_folder, reader_of, splits_asked
 from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from s4eca.data.duplicates import Look
     from s4eca.data.sample import ReferringDataset
 
 CHECK = """\
@@ -31,20 +39,16 @@ Draw scenes with true expressions and exact masks, for tests and trials.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca data``."""
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|render")
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|show|tile|import|render")
     what = "read a data folder, look at every file, say what is unusual"
     check = tasks.add_parser("check", help=what, description=CHECK)
-    check.add_argument("folder", type=Path, metavar="DIR", help="data folder (or a .jsonl file)")
-    check.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how it is laid out")
-    check.add_argument("--split", help="one split only (default: all it has)")
-    check.add_argument(
-        "--reader", action="append", default=[], metavar="NAME=VALUE",
-        help="option of the layout's reader, may be given several times (docs/data.md lists them)",
-    )
-    check.add_argument("--bands", metavar="RED,NIR,...", help="names of the images' bands (default: 8-bit RGB)")
+    add_folder(check)
     check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
     check.add_argument("--json", action="store_true", help="print JSON on stdout in place of the report")
+    data_show.add(tasks)
+    data_tile.add(tasks)
+    data_import.add(tasks)
     render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks", description=RENDER)
     render.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     render.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how to lay it out")
@@ -59,33 +63,55 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         S4ECAError: a file of the data set is missing, damaged or in another layout, or an output cannot be written.
     """
-    return _check(args) if args.task == "check" else _render(args)
+    return TASKS[args.task](args)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from s4eca.data.audit import audit
-    from s4eca.data.open import open_dataset, splits_of
-    from s4eca.data.reader_options import checked_options, from_words
+    from tqdm import tqdm
 
-    bands = tuple(name.strip() for name in args.bands.split(",")) if args.bands else ()
-    reader = checked_options(args.layout, from_words(args.reader), bands)
-    splits = (args.split,) if args.split else splits_of(args.folder, args.layout, **reader)
+    from s4eca.data.audit import audit
+    from s4eca.data.open import open_dataset
+
+    reader = reader_of(args)
     report: dict[str, Any] = {"folder": str(args.folder), "layout": args.layout, "splits": {}}
     faults: list[str] = []
-    for split in splits:
+    looks: dict[str, list[Look]] = {}
+    for split in splits_asked(args, reader):
         dataset = open_dataset(args.folder, args.layout, split, expect_published=args.expect_published, **reader)
         row = _describe(dataset)
         if not args.lists_only:
-            looked = audit(dataset)
+            with tqdm(total=row["images"], desc=split, unit="image", delay=2, leave=False, disable=None) as bar:
+                looked = audit(dataset, lambda: _step(bar))
             row["findings"].extend(text for text in looked.findings if text not in row["findings"])
             row["faults"] = looked.faults
             faults.extend(looked.faults)
+            looks[split] = looked.looks
         report["splits"][split] = row
+    report["across"] = _across(looks)
     print(json.dumps(report, indent=2) if args.json else _table(report))
     if faults:
         more = "" if len(faults) == 1 else f" {len(faults)} files in all cannot be used."
         raise DataError(faults[0] + more)
     return 0
+
+
+def _step(bar: tqdm[Any]) -> None:
+    bar.update()
+
+
+def _across(looks: dict[str, list[Look]]) -> list[str]:
+    """What is in two splits, in sentences: scores of the one say little then."""
+    from s4eca.data.duplicates import same_pictures
+
+    pairs = same_pictures(list(looks.values()))
+    split_of = {look.path: split for split, found in looks.items() for look in found}
+    said = []
+    for equal, how in ((True, "with the same pixels"), (False, "as another file of the same picture")):
+        names = [f"{split_of[a]}: {a.name} = {split_of[b]}: {b.name}" for a, b, same in pairs if same is equal]
+        if names:
+            some = ", ".join(names[:5]) + ("" if len(names) <= 5 else f" and {len(names) - 5} more")
+            said.append(f"{len(names)} images are in two splits, {how} ({some}).")
+    return said
 
 
 def _describe(dataset: ReferringDataset) -> dict[str, Any]:
@@ -111,6 +137,8 @@ def _table(report: dict[str, Any]) -> str:
                 lines.append(f"  {title}: " + ", ".join(f"{name} {count}" for name, count in row[title].items()))
         lines += [f"  note: {text}" for text in row["findings"]]
         lines += [f"  FAULT: {text}" for text in row["faults"]]
+    if report["across"]:
+        lines += ["", "across splits:", *(f"  note: {text}" for text in report["across"])]
     return "\n".join(lines)
 
 
@@ -135,3 +163,8 @@ def _render(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+TASKS = {
+    "check": _check, "show": data_show.run, "tile": data_tile.run, "import": data_import.run, "render": _render,
+}  # fmt: skip

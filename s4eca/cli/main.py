@@ -27,7 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("s4eca.cli.evaluate", "score a saved adapter on a data folder, under every scoring protocol"),
     "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
-    "data": ("s4eca.cli.data", "check a data folder, or render one"),
+    "data": ("s4eca.cli.data", "check, show, cut, bring in or render a data folder"),
 }
 EXAMPLES = """\
 for instance, with files of your own in place of scene.tif, DATA and the folder of an adapter:

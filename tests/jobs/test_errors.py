@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_errors import DATA
 from job_inputs import Place, cut
 
 Make = Callable[[Place], list[Any]]
@@ -384,7 +385,7 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     ),
 }  # fmt: skip
 
-TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS}
+TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS, **DATA}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -403,7 +404,7 @@ def test_refused_in_one_sentence(s4eca: Any, place: Place, name: str) -> None:
 
 
 def test_the_rows_are_not_lost() -> None:
-    assert len(TABLE) == len(FILES) + len(FIELDS) + len(ASKED) + len(OUTPUTS) >= 90
+    assert len(TABLE) == len(FILES) + len(FIELDS) + len(ASKED) + len(OUTPUTS) + len(DATA) >= 150
 
 
 def test_nothing_is_left_in_a_folder_that_takes_no_files(s4eca: Any, place: Place) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_errors import bring, coco, tile
 from job_inputs import Place
 
 DRIVER = """
@@ -46,6 +47,9 @@ def test_every_verb_that_writes(place: Place) -> None:
         "polygons": (30_000, place.predict(scene, *more, "--polygons", place.tmp / "p.gpkg")),
         "evaluate": (500, place.evaluate(data, "jsonl", "--out", place.tmp / "scores.json")),
         "convert": (2_000, ["adapter", "convert", place.adapter, place.tmp / "made"]),
+        "tile": (2_000, tile(place, "--size", "100", scene=scene)),
+        "import": (80, bring(place, "coco", coco(place))),
+        "show": (500, ["data", "show", data, "--layout", "jsonl", "--out", place.tmp / "sheet.png"]),
         "render": (5_000, ["data", "render", place.tmp / "drawn", "--layout", "rrsisd", "--scenes", "3"]),
     }
     before = place.listing()

@@ -11,6 +11,7 @@ rle        these    COCO run lengths ``{"size": [height, width], "counts": ...}`
 kind       no       what singles the target out, for the table per kind
 class      no       class of the target, for the table per class
 id         no       name of the reference, a text or a whole number; the line number where it is left out
+place      no       where the image lies, ``{"crs": text or null, "transform": [a, b, c, d, e, f]}``; not used here
 ========== ======== =====================================================================================
 
 A target that is not there has a mask without foreground. Mask and image have one height and width.
@@ -42,7 +43,7 @@ from s4eca.errors import DataError
 from s4eca.records import ReaderOption
 
 NEEDED = ("image", "expression", "split")
-KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id")
+KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id", "place")
 
 
 class JSONLines:
@@ -191,6 +192,9 @@ def _check_keys(record: Any, where: str) -> None:
             check_text(record[key], f"{where}: {key}")
     if "id" in record:
         check_id(record["id"], f"{where}: id")
+    place = record.get("place")
+    if place is not None and not isinstance(place, dict):
+        raise DataError(f"{where}: place is {short(place)}; it must be an object with crs and transform.")
     if ("mask" in record) == ("rle" in record):
         raise DataError(f"{where} needs exactly one of mask and rle.")
 

@@ -91,7 +91,7 @@ class Scene:
         self._mixed = len({file.dtypes[band - 1] for band in self._unique}) > 1
         self._alpha = choice.alpha
         self._palette = self._colours() if given is None and declared is None else None
-        self._masked = [band for band in self._unique if _has_own_mask(file.mask_flag_enums[band - 1])]
+        self._masked = [band for band in self._unique if has_own_mask(file.mask_flag_enums[band - 1])]
         self._units = Units.of(file, self._unique) if declared is not None else Units()
         notes += self._units.notes(name, choice.used, () if declared is None else declared.names)
         over, remarks = turned_over(name, file)
@@ -215,6 +215,6 @@ class Scene:
         return valid
 
 
-def _has_own_mask(flags: Sequence[MaskFlags]) -> bool:
+def has_own_mask(flags: Sequence[MaskFlags]) -> bool:
     """Whether a band has nodata or a mask beside it; alpha is read by itself, and may be data."""
     return MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags
