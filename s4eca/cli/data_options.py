@@ -31,7 +31,7 @@ def reader_of(args: argparse.Namespace) -> dict[str, Any]:
     """
     from s4eca.data.reader_options import checked_options, from_words
 
-    bands = tuple(name.strip() for name in args.bands.split(",")) if args.bands else ()
+    bands = tuple(name.strip() for name in args.bands.split(",")) if args.bands is not None else ()
     return checked_options(args.layout, from_words(args.reader), bands)
 
 
@@ -39,7 +39,7 @@ def splits_asked(args: argparse.Namespace, reader: dict[str, Any]) -> tuple[str,
     """The split that was named, or all that the folder has."""
     from s4eca.data.open import splits_of
 
-    return (args.split,) if args.split else splits_of(args.folder, args.layout, **reader)
+    return (args.split,) if args.split is not None else splits_of(args.folder, args.layout, **reader)
 
 
 def require_new_folder(path: Path) -> None:

@@ -47,12 +47,32 @@ class UsageError(S4ECAError):
     """The command line does not fit the verb."""
 
 
+class Once(argparse.Action):
+    """Stores the value of an option that has one; given again it is refused, since one of the two would be lost."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Keep the value.
+
+        Raises:
+            argparse.ArgumentError: the option was given before on this line.
+        """
+        seen: set[str] = namespace.__dict__.setdefault("_seen", set())
+        if option is not None and self.dest in seen:
+            raise argparse.ArgumentError(self, "given twice; give it once")
+        seen.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are sentences like all others, and whose help keeps its examples' lines."""
 
     def __init__(self, **settings: Any) -> None:
         plain = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
         super().__init__(**{**plain, **settings})
+        for name in (None, "store"):
+            self.register("action", name, Once)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the whole usage.

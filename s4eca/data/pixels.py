@@ -98,6 +98,8 @@ def _facts(path: Path) -> ImageFacts:
         facts = image_facts(path)
     except (HeaderFault, OSError) as error:
         raise _fault(path, error) from error
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is no name of a file: {error}.") from error
     if facts is None:
         raise _fault(path, UnidentifiedImageError())
     return facts

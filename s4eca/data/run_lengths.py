@@ -65,7 +65,10 @@ def _checked(rle: Any, origin: str) -> dict[str, Any]:
             runs = count_runs(counts)
         except (ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{origin}: counts cannot be read as run lengths: {error}.") from error
-    if any(n < 0 for n in runs) or sum(runs) != height * width:
+    short_run = next(((number, n) for number, n in enumerate(runs, start=1) if n < 0), None)
+    if short_run is not None:
+        raise DataError(f"{origin}: run {short_run[0]} is {short_run[1]}; a run is a whole number of at least 0.")
+    if sum(runs) != height * width:
         raise DataError(f"{origin}: the runs add up to {sum(runs)} pixels, but its size is {height} x {width}.")
     if isinstance(counts, list | tuple):
         return dict(coco.frPyObjects({"size": [height, width], "counts": runs}, height, width))

@@ -107,9 +107,21 @@ def check_memory(request: Request, scene: RasterSource, grid: Grid, plan: Plan, 
         wide += f" ({plan.padded_width} at the size the model works at)"
     raise RasterError(
         f"A row of windows over {wide} and {len(request.expressions)} prompts needs {_size(needed.total)}, most of it "
-        f"for {most} ({_size(size)}), more than the {_size(limit)} allowed; use fewer prompts at once, leave out "
-        "--scores or --polygons, or cut the scene into columns."
+        f"for {most} ({_size(size)}), more than the {_size(limit)} allowed; {_advice(request, most)}."
     )
+
+
+def _advice(request: Request, most: str) -> str:
+    """What makes the largest part smaller, of what is asked for."""
+    if most == "a batch":
+        ways = ["take a smaller --batch-size"] if request.batch_size > 1 else []
+        ways += ["take a smaller --window"] if request.window is not None else []
+    else:
+        outputs = (("--scores", request.scores), ("--polygons", request.polygons))
+        ways = ["use fewer prompts at once"] if len(request.expressions) > 1 else []
+        ways += [f"leave out {name}" for name, path in outputs if path is not None and most == "writing"]
+        ways += ["cut the scene into columns"]
+    return ", or ".join(ways or ["cut the scene into columns"])
 
 
 def _size(count: int) -> str:

@@ -22,7 +22,10 @@ def check_list(expressions: Any) -> list[str]:
     if isinstance(expressions, bytes | Mapping | Set) or not isinstance(expressions, Iterable):
         kind = type(expressions).__name__
         raise ExpressionError(f"The expressions are of type {kind}; they must be a list of texts.")
-    said = list(expressions)
+    try:
+        said = list(expressions)
+    except TypeError as error:  # an array without axes calls itself iterable
+        raise ExpressionError(f"The expressions are {expressions!r:.60}; they must be a list of texts.") from error
     if not said:
         raise ExpressionError("The list of expressions is empty; give at least one thing to look for.")
     for number, expression in enumerate(said, start=1):

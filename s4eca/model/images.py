@@ -59,6 +59,9 @@ def check_windows(windows: NDArray[Any], bands: tuple[str, ...]) -> None:
     Raises:
         DataError: another shape, type or range.
     """
+    if not isinstance(windows, np.ndarray):
+        kind = type(windows).__name__
+        raise DataError(f"The windows are a {kind}; they must be an array (count, height, width, {_last(bands)}.")
     if windows.ndim == 4 and bands:
         check_count(windows.shape[3], bands)
     if windows.ndim != 4 or windows.shape[3] != (len(bands) or 3) or 0 in windows.shape:

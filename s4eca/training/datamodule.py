@@ -70,6 +70,11 @@ class ReferringData(LightningDataModule):
         shuffle_expressions: int | None = None,
     ) -> None:
         super().__init__()
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("mask_size", mask_size, 0)):
+            if value < least:
+                raise ConfigError(f"data.{name} is {value}; it must be at least {least}.")
+        if not 0.0 <= absent_share <= 0.5:
+            raise ConfigError(f"data.absent_share is {absent_share}; it must be from 0 to 0.5.")
         self.root, self.layout = Path(root), layout
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.names = {"train": train_split, "val": val_split, "test": test_split}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -38,6 +39,8 @@ TRAINER_DEFAULTS = {
 }
 # Types that training computes in, as Lightning calls them; weights and optimiser stay in float32 in all of them.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# What Lightning takes for a checkpoint beside a path.
+CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -116,6 +119,9 @@ class S4ECACLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot be before any weight is loaded."""
         _check_precision(self._get(self.config, "trainer").get("precision"))
+        given = self._get(self.config, "ckpt_path")
+        if given and given not in CHECKPOINT_WORDS and not Path(given).exists():
+            raise ConfigError(f"ckpt_path is {given}, which does not exist; name a checkpoint of an earlier run.")
         if self.line[0] == "fit" and not self._get(self.config, "ckpt_path"):
             _check_fresh(Path(self._get(self.config, "run").out))
 
@@ -143,7 +149,11 @@ class S4ECACLI(LightningCLI):
             own.append(RunBar())
         # Else the record of the configuration would land in the folder that the command is run from.
         root = settings.get("default_root_dir") or run.out
-        trainer = super().instantiate_trainer(**kwargs, default_root_dir=root, callbacks=given + own)
+        try:
+            trainer = super().instantiate_trainer(**kwargs, default_root_dir=root, callbacks=given + own)
+        except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+            first = " ".join(str(error).split(". ")[0].split()).rstrip(".")
+            raise ConfigError(f"Lightning's trainer refuses its settings: {first}") from error
         _check_precision(trainer.precision)
         return trainer
 

@@ -159,8 +159,10 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text (byte {error.start + 1} is none); save it as UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     records = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -233,9 +235,11 @@ def _reference(
 def _file(path: Path, record: dict[str, Any], key: str, where: str) -> Path:
     file = path.parent / str(record[key])
     try:
-        there = file.is_file()
+        there, folder = file.is_file(), file.is_dir()
     except OSError as error:  # for instance a name longer than the file system takes
         raise DataError(f"{where}: the {key} {short(record[key])} cannot be looked up: {error.strerror}.") from error
+    if folder:
+        raise DataError(f"{where}: the {key} {file} is a folder; it must be a file.")
     if not there:
         raise DataError(f"{where}: the {key} {file} does not exist.")
     return file

@@ -89,9 +89,9 @@ def _check_annotation(annotation: Record, where: str) -> None:
     for key in ("image_id", "category_id", "categories_id"):
         if annotation.get(key) is not None:
             check_id(annotation[key], f"{where}: {key}")
-    if "bbox" in annotation:
+    if annotation.get("bbox") not in (None, []):
         check_numbers(annotation["bbox"], 4, f"{where}: bbox", _BOX)
-    if "area" in annotation and not is_finite(annotation["area"]):
+    if annotation.get("area") is not None and not is_finite(annotation["area"]):
         raise DataError(f"{where}: area is {short(annotation['area'])}; it must be a finite number, or be left out.")
 
 

@@ -16,9 +16,9 @@ from rasterio.warp import reproject
 
 from s4eca.data.instances import Instance
 from s4eca.errors import DataError, RasterError
-from s4eca.geo.read.opening import RasterName, not_read, open_raster
+from s4eca.geo.read.opening import not_read, open_raster
 from s4eca.geo.tiles.scene import TileScene
-from s4eca.geo.windows import Box
+from s4eca.records import Box, RasterName
 
 UNKNOWN = -(2**31)  # on our grid, a pixel of which no map says anything
 

@@ -24,7 +24,8 @@ from s4eca.geo.tiles.request import Labels, TileRequest
 from s4eca.geo.tiles.scene import TileScene, placed
 from s4eca.geo.tiles.splits import Sharing, footprints, share_out
 from s4eca.geo.tiles.vectors import ScenePolygons, read_polygons
-from s4eca.geo.windows import Box, starts
+from s4eca.geo.windows import starts
+from s4eca.records import Box
 
 LEAST_NEW = 0.125  # of a tile: a rim of the scene that is narrower gets no tile of its own
 

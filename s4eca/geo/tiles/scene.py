@@ -21,11 +21,11 @@ from s4eca.errors import RasterError
 from s4eca.geo.ground import Ground
 from s4eca.geo.read.choice import Bands
 from s4eca.geo.read.nodata import holds, nodata_values
-from s4eca.geo.read.opening import RasterName, not_read, number_type, open_raster
+from s4eca.geo.read.opening import not_read, number_type, open_raster
 from s4eca.geo.read.placing import check_place, turned_over
 from s4eca.geo.read.source import has_own_mask
 from s4eca.geo.tiles.request import TileRequest
-from s4eca.geo.windows import Box
+from s4eca.records import Box, RasterName
 
 PLANE = CRS.from_epsg(3857)  # stands in where there is no CRS: both sides are on one plane, and nothing is projected
 MARGIN = 2  # source pixels read beyond a tile that is resampled

@@ -23,7 +23,7 @@ from s4eca.data.instances import Instance
 from s4eca.errors import DataError
 from s4eca.geo.tiles.request import Labels
 from s4eca.geo.tiles.scene import TileScene
-from s4eca.geo.windows import Box
+from s4eca.records import Box
 
 LONG_EDGE = 64  # pixels: longer edges get more vertices before they are projected
 NAMED = 10  # features named in a remark

@@ -59,7 +59,7 @@ def test_several_run_lengths_are_a_union_even_where_they_overlap() -> None:
     [
         ({"size": [4, 4], "counts": [3, 5]}, "add up to 8"),
         ({"size": [4, 4], "counts": [3, 20]}, "add up to 23"),
-        ({"size": [4, 4], "counts": [20, -4]}, "add up to 16"),
+        ({"size": [4, 4], "counts": [20, -4]}, "run 2 is -4; a run is a whole number of at least 0"),
         ({"size": [4], "counts": [16]}, r"\[height, width\]"),
         ({"size": [0, 4], "counts": []}, r"\[height, width\]"),
         ({"size": [4, 4], "counts": "~~"}, "counts cannot be read"),

@@ -67,6 +67,9 @@ def line(hub, dataset, tmp_path_factory):
     """Run one verb of the command line in an empty folder with a configuration; gives the exit code."""
     from s4eca.cli.main import main
 
+    for name in ("dinov2", "bert"):
+        hub(name)  # writing them shows bars, which are none of a run's
+
     def run(verb: str, out: Path, *more: str, **changes: Any) -> int:
         place = tmp_path_factory.mktemp("cwd")
         config = tmp_path_factory.mktemp("config") / "tiny.yaml"

@@ -54,3 +54,27 @@ def test_the_packaged_configurations_are_read_wherever_one_stands(capfd, tmp_pat
     monkeypatch.chdir(tmp_path)
     assert main(["fit", "-c", "vhr10_ref.yaml", "--data.root", "elsewhere"]) == 2
     assert "elsewhere" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"data__batch_size": 0}, "data.batch_size is 0; it must be at least 1"),
+        ({"data__workers": -1}, "data.workers is -1; it must be at least 0"),
+        ({"data__absent_share": 2}, "data.absent_share is 2"),
+        ({"trainer__devices": 0}, "Lightning's trainer refuses its settings"),
+        ({"trainer__strategy": "nope"}, "invalid strategy name"),
+        ({"trainer__max_epochs": -5}, "must be a non-negative integer"),
+    ],
+)
+def test_a_refused_run_leaves_nothing(changes, part, line, tmp_path, capfd):
+    assert line("fit", tmp_path / "run", **changes) == 2
+    said = capfd.readouterr().err
+    assert part in said and "Traceback" not in said and said.strip().count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_is_not_there_is_named(line, tmp_path, capfd):
+    assert line("fit", tmp_path / "run", "--ckpt_path", "nope.ckpt") == 2
+    assert "ckpt_path is nope.ckpt, which does not exist" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
