@@ -8,24 +8,24 @@ is believed is above 0, every value is finite, and it does not hold what the use
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NodataShadowWarning, RasterioError
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from s4eca.geo.ground import Ground
 from s4eca.geo.read.band_names import Declared, Given
 from s4eca.geo.read.choice import Bands, choose
-from s4eca.geo.read.nodata import holds, nodata_values
+from s4eca.geo.read.nodata import nodata_values
 from s4eca.geo.read.opening import CACHE_BYTES, not_read, number_type, open_raster
 from s4eca.geo.read.placing import check_place, turned_over
 from s4eca.geo.read.units import Units
+from s4eca.geo.read.validity import Validity, with_own_masks
 from s4eca.records import Box, RasterName, SceneFacts
 
 LONGEST_CACHE = 2**30
@@ -61,7 +61,9 @@ class Scene:
         self._file = open_raster(self._name)
         try:
             self.facts = self._understand(bands, allow_ungeoreferenced, declared, alpha)
-            self._nodata = nodata_values(self._name, nodata, self._order, self._dtype)
+            masked = with_own_masks(self._file, self._unique)
+            values = nodata_values(self._name, nodata, self._order, self._dtype)
+            self._validity = Validity(self._alpha, masked, values)
         except BaseException:
             self._file.close()
             raise
@@ -91,7 +93,6 @@ class Scene:
         self._mixed = len({file.dtypes[band - 1] for band in self._unique}) > 1
         self._alpha = choice.alpha
         self._palette = self._colours() if given is None and declared is None else None
-        self._masked = [band for band in self._unique if has_own_mask(file.mask_flag_enums[band - 1])]
         self._units = Units.of(file, self._unique) if declared is not None else Units()
         notes += self._units.notes(name, choice.used, () if declared is None else declared.names)
         over, remarks = turned_over(name, file)
@@ -179,7 +180,7 @@ class Scene:
         window = Window(box.col, box.row, box.width, box.height)
         try:
             values = self._bands(window)
-            return values, self._valid(values, window)
+            return values, self._validity.of(self._file, values, window)
         except RasterioError as error:
             raise not_read(self._name, box.row, box.row + box.height - 1, error) from error
 
@@ -198,23 +199,3 @@ class Scene:
             values: NDArray[Any] = self._file.read(self._unique, window=window, out_dtype=self._dtype)
             return values
         return np.stack([self._file.read(band, window=window).astype(self._dtype) for band in self._unique])
-
-    def _valid(self, values: NDArray[Any], window: Window) -> NDArray[np.bool_]:
-        """(h, w) validity of values just read."""
-        valid = np.ones(values.shape[1:], bool)
-        if self._dtype.kind == "f":
-            valid &= np.isfinite(values).all(axis=0)
-        if self._nodata is not None:
-            valid &= ~holds(values, self._nodata)
-        for band in self._alpha:
-            valid &= self._file.read(band, window=window) > 0
-        if self._masked:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NodataShadowWarning)  # alpha was read above, by itself
-                valid &= (self._file.read_masks(self._masked, window=window) > 0).all(axis=0)
-        return valid
-
-
-def has_own_mask(flags: Sequence[MaskFlags]) -> bool:
-    """Whether a band has nodata or a mask beside it; alpha is read by itself, and may be data."""
-    return MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NodataShadowWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.warp import reproject
 from rasterio.windows import Window
@@ -20,10 +19,10 @@ from rasterio.windows import Window
 from s4eca.errors import RasterError
 from s4eca.geo.ground import Ground
 from s4eca.geo.read.choice import Bands
-from s4eca.geo.read.nodata import holds, nodata_values
+from s4eca.geo.read.nodata import nodata_values
 from s4eca.geo.read.opening import not_read, number_type, open_raster
 from s4eca.geo.read.placing import check_place, turned_over
-from s4eca.geo.read.source import has_own_mask
+from s4eca.geo.read.validity import Validity, with_own_masks
 from s4eca.geo.tiles.request import TileRequest
 from s4eca.records import Box, RasterName
 
@@ -81,10 +80,10 @@ class TileScene:
             raise RasterError(f"{self.name} has no band but alpha; with --no-alpha it is data.")
         self.bands = tuple(band for band, _ in chosen)
         self._names = _each_its_own([name or said.text(band) or None for band, name in chosen])
-        self._alpha = tuple(band for band in believed if band not in self.bands)
         self._dtype = number_type(self.name, file, list(self.bands))
-        self._masked = [band for band in self.bands if has_own_mask(file.mask_flag_enums[band - 1])]
-        self._nodata = nodata_values(self.name, request.nodata, range(len(self.bands)), self._dtype)
+        alpha = [band for band in believed if band not in self.bands]
+        nodata = nodata_values(self.name, request.nodata, range(len(self.bands)), self._dtype)
+        self._validity = Validity(alpha, with_own_masks(file, self.bands), nodata)
         over, _ = turned_over(self.name, file)
         if any(over):
             self.notes.append(f"{self.name.short} is not stored north up; its tiles are.")
@@ -172,25 +171,11 @@ class TileScene:
         window = Window(col, row, box.width, box.height)
         try:
             values = np.stack([self._file.read(band, window=window).astype(self._dtype) for band in self.bands])
-            valid = self._valid(values, window)
+            valid = self._validity.of(self._file, values, window)
         except RasterioError as error:
             raise not_read(self.name, row, row + box.height - 1, error) from error
         down, across = (slice(None, None, -1 if over else 1) for over in self._over)
         return np.ascontiguousarray(values[:, down, across]), np.ascontiguousarray(valid[down, across])
-
-    def _valid(self, values: NDArray[Any], window: Window) -> NDArray[np.bool_]:
-        valid = np.ones(values.shape[1:], bool)
-        if self._dtype.kind == "f":
-            valid &= np.isfinite(values).all(axis=0)
-        if self._nodata is not None:
-            valid &= ~holds(values, self._nodata)
-        for band in self._alpha:
-            valid &= self._file.read(band, window=window) > 0
-        if self._masked:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NodataShadowWarning)  # alpha was read above, by itself
-                valid &= (self._file.read_masks(self._masked, window=window) > 0).all(axis=0)
-        return valid
 
     def declared_nodata(self) -> float | None:
         """The one nodata value that the file declares for all its kept bands, or None."""
