@@ -1,7 +1,8 @@
-"""Check a data folder, or render one.
+"""Check a data folder, describe one, or render one.
 
 For instance:
     s4eca data check DIR --layout jsonl
+    s4eca data describe DIR --layout rrsisd --out described
     s4eca data render drawn --layout rrsisd --scenes 12
 """
 
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4eca.cli import describe
 from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
 
@@ -31,7 +33,7 @@ Draw scenes with true expressions and exact masks, for tests and trials.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca data``."""
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|render")
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|describe|render")
     what = "read a data folder, look at every file, say what is unusual"
     check = tasks.add_parser("check", help=what, description=CHECK)
     check.add_argument("folder", type=Path, metavar="DIR", help="data folder (or a .jsonl file)")
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
     check.add_argument("--json", action="store_true", help="print JSON on stdout in place of the report")
+    describe.add_task(tasks)
     render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks", description=RENDER)
     render.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     render.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how to lay it out")
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         S4ECAError: a file of the data set is missing, damaged or in another layout, or an output cannot be written.
     """
+    if args.task == "describe":
+        return describe.run(args)
     return _check(args) if args.task == "check" else _render(args)
 
 

@@ -1,0 +1,57 @@
+"""The colours that pixels plainly have."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MOST = 4096  # pixels looked at; shares do not need more
+
+# Hue in degrees from .. to; what lies between two colours is neither.
+_HUES = {
+    "red": (-14.0, 11.0),
+    "orange": (16.0, 38.0),
+    "yellow": (46.0, 66.0),
+    "green": (78.0, 165.0),
+    "cyan": (174.0, 196.0),
+    "blue": (204.0, 252.0),
+    "purple": (262.0, 322.0),
+}
+
+
+def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, float]:
+    """Share of pixels of each colour of `s4eca.language.vocabulary.COLOURS`; those of no plain colour are in none.
+
+    Args:
+        pixels: (n, 3) RGB.
+    """
+    if not len(pixels):
+        return {}
+    step = -(-len(pixels) // _MOST)
+    values = pixels[::step].astype(np.float32) / 255.0
+    high, low = values.max(axis=1), values.min(axis=1)
+    spread = high - low
+    strong = spread / np.maximum(high, 1e-6)
+    masks: dict[str, NDArray[np.bool_]] = {
+        "black": high < 0.2,
+        "white": (low > 0.76) & (spread < 0.1),
+        "gray": (strong < 0.12) & (high > 0.28) & (high < 0.7),
+    }
+    coloured = (strong > 0.28) & (high > 0.25)
+    hue = _hue(values, high, spread)
+    for name, (start, end) in _HUES.items():
+        masks[name] = coloured & ((hue - start) % 360.0 <= end - start)
+    masks["brown"] = masks["orange"] & (high < 0.5)
+    masks["orange"] = masks["orange"] & (high > 0.62) & (strong > 0.4)
+    shares = {name: float(mask.mean()) for name, mask in masks.items()}
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def _hue(values: NDArray[np.float32], high: NDArray[np.float32], spread: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Degrees round the colour wheel, red at 0; anything for greys."""
+    red, green, blue = values.T
+    width = np.maximum(spread, 1e-6)
+    by_red, by_green, by_blue = (green - blue) / width % 6.0, (blue - red) / width + 2.0, (red - green) / width + 4.0
+    sixths = np.where(high == red, by_red, np.where(high == green, by_green, by_blue))
+    degrees: NDArray[np.float32] = (60.0 * sixths).astype(np.float32)
+    return degrees
