@@ -18,7 +18,7 @@ class Margins:
         extreme: share of the side by which the leftmost is ahead of the next, by centre and by edge.
         size: factor between the areas of the largest (or smallest) and the next.
         size_plain: the same where it is only called large or small.
-        colour: share of its pixels that have the colour; others have at most a quarter of that.
+        colour: share of its pixels that plainly have the colour; of others at most a quarter of that perhaps have it.
         direction: share of the side between the centres of target and landmark.
         nearest: factor between the distances of the nearest and the next.
         near: share of the diagonal up to which a thing is next to another; from three times that on it is not.

@@ -65,7 +65,7 @@ def _ranked(category: str, count: int) -> Iterator[Phrase]:
 
 
 def _coloured(category: str, group: tuple[Instance, ...]) -> Iterator[Phrase]:
-    seen = {colour for thing in group for colour, share in (thing.colours or {}).items() if share > 0}
+    seen = {colour for thing in group for colour, share in (thing.colours or {}).items() if share[0] > 0}
     for colour in COLOURS:
         if colour in seen:
             tree = Phrase(category, colours=(colour,))

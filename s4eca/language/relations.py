@@ -71,9 +71,7 @@ def _beside(thing: Instance, mark: Instance, direction: Direction, scene: Scene,
     return min(found)
 
 
-def _nearest(
-    group: Sequence[Instance], mark: Instance, scene: Scene, margins: Margins
-) -> dict[int, float] | None:
+def _nearest(group: Sequence[Instance], mark: Instance, scene: Scene, margins: Margins) -> dict[int, float] | None:
     """One thing is nearest by its outline, clearly, and by its centre too."""
     if len(group) < 2:
         return None

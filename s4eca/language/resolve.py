@@ -149,8 +149,9 @@ class _Resolver:
     def colour(self, thing: Instance, colour: str, said: int) -> float:
         if thing.colours is None or said > 1:
             raise _Ambiguous("colours are not known")
-        share = thing.colours.get(colour, 0.0)
-        return graded(share, self.margins.colour, self.margins.colour / 4)
+        plain, perhaps = thing.colours.get(colour, (0.0, 0.0))
+        yes, no = self.margins.colour, self.margins.colour / 4
+        return agreed(graded(plain, yes, no), graded(perhaps, yes, no))
 
     def place(self, thing: Instance, place: Direction) -> float:
         across, down = thing.centre[0] / self.scene.width, thing.centre[1] / self.scene.height
@@ -205,4 +206,3 @@ class _Resolver:
         if clear < 1:
             raise _Ambiguous("not outermost by its margin")
         return [first], clear
-

@@ -24,7 +24,8 @@ class Instance:
         halves: shares 0..1 of its pixels that lie in the left and in the top half of the picture.
         outline: (n, 2) x, y of pixels on its outline.
         cut: whether it goes on outside the picture, so that its size is not known.
-        colours: colour of `s4eca.language.vocabulary.COLOURS` -> share 0..1 of its pixels; None where nobody looked.
+        colours: colour of `s4eca.language.vocabulary.COLOURS` -> shares 0..1 of its pixels that have it plainly and
+            perhaps; None where nobody looked.
     """
 
     id: int
@@ -35,7 +36,7 @@ class Instance:
     halves: tuple[float, float]
     outline: NDArray[np.float64]
     cut: bool = False
-    colours: Mapping[str, float] | None = None
+    colours: Mapping[str, tuple[float, float]] | None = None
 
     @property
     def middle(self) -> tuple[float, float]:
@@ -88,7 +89,7 @@ def measured(
     category: str,
     *,
     cut: bool = False,
-    colours: Mapping[str, float] | None = None,
+    colours: Mapping[str, tuple[float, float]] | None = None,
 ) -> Instance | None:
     """An instance from its mask (H, W) bool; None where the mask is empty.
 
@@ -129,4 +130,3 @@ def _outline(part: NDArray[np.bool_]) -> NDArray[np.float64]:
     kept = np.unique(np.linspace(0, len(xs) - 1, min(len(xs), _OUTLINE)).round().astype(np.int64))
     # In reading order neighbours on a line follow one another, so thinning leaves both ends of every stretch of rows.
     return np.stack([xs[kept] + 0.5, ys[kept] + 0.5], axis=1)
-

@@ -114,9 +114,7 @@ def _splits_of_refs(path: Path) -> dict[Any, str]:
     return found
 
 
-def _collected(
-    content: Record, path: Path, folder: Path, splits: Mapping[Any, str], wanted: str | None
-) -> Annotated:
+def _collected(content: Record, path: Path, folder: Path, splits: Mapping[Any, str], wanted: str | None) -> Annotated:
     categories = {record["id"]: str(record["name"]) for record in content["categories"]}
     of_image: dict[Any, list[Record]] = defaultdict(list)
     for annotation in content["annotations"]:

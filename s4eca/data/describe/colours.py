@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 _MOST = 4096  # pixels looked at; shares do not need more
 
-# Hue in degrees from .. to; what lies between two colours is neither.
+# Hue in degrees, from .. to; what lies between two colours is plainly neither, and perhaps both.
 _HUES = {
     "red": (-14.0, 11.0),
     "orange": (16.0, 38.0),
@@ -17,10 +17,21 @@ _HUES = {
     "blue": (204.0, 252.0),
     "purple": (262.0, 322.0),
 }
+_BETWEEN = {
+    "red": (-42.0, 18.0),
+    "orange": (9.0, 50.0),
+    "yellow": (36.0, 82.0),
+    "green": (62.0, 178.0),
+    "cyan": (160.0, 210.0),
+    "blue": (192.0, 266.0),
+    "purple": (248.0, 348.0),
+}
 
 
-def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """Share of pixels of each colour of `s4eca.language.vocabulary.COLOURS`; those of no plain colour are in none.
+def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
+    """Shares 0..1 of pixels that have a colour of `s4eca.language.vocabulary.COLOURS`: plainly, and perhaps.
+
+    The two differ by what a viewer could call otherwise. Colours that no pixel perhaps has are left out.
 
     Args:
         pixels: (n, 3) RGB.
@@ -32,19 +43,31 @@ def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, float]:
     high, low = values.max(axis=1), values.min(axis=1)
     spread = high - low
     strong = spread / np.maximum(high, 1e-6)
-    masks: dict[str, NDArray[np.bool_]] = {
+    hue = _hue(values, high, spread)
+    plain: dict[str, NDArray[np.bool_]] = {
         "black": high < 0.2,
         "white": (low > 0.76) & (spread < 0.1),
         "gray": (strong < 0.12) & (high > 0.28) & (high < 0.7),
+        **_in_hues(hue, _HUES, (strong > 0.28) & (high > 0.25)),
     }
-    coloured = (strong > 0.28) & (high > 0.25)
-    hue = _hue(values, high, spread)
-    for name, (start, end) in _HUES.items():
-        masks[name] = coloured & ((hue - start) % 360.0 <= end - start)
-    masks["brown"] = masks["orange"] & (high < 0.5)
-    masks["orange"] = masks["orange"] & (high > 0.62) & (strong > 0.4)
-    shares = {name: float(mask.mean()) for name, mask in masks.items()}
-    return {name: share for name, share in shares.items() if share > 0}
+    plain["brown"] = plain["orange"] & (high < 0.5)
+    plain["orange"] &= (high > 0.62) & (strong > 0.4)
+    perhaps: dict[str, NDArray[np.bool_]] = {
+        "black": high < 0.34,
+        "white": (low > 0.55) & (spread < 0.25),
+        "gray": (strong < 0.28) & (high > 0.16) & (high < 0.88),
+        **_in_hues(hue, _BETWEEN, (strong > 0.12) & (high > 0.14)),
+    }
+    perhaps["brown"] = perhaps["orange"] & (high < 0.68)
+    perhaps["orange"] &= high > 0.48
+    shares = {name: (float(plain[name].mean()), float(mask.mean())) for name, mask in perhaps.items()}
+    return {name: share for name, share in shares.items() if share[1] > 0}
+
+
+def _in_hues(
+    hue: NDArray[np.float32], ranges: dict[str, tuple[float, float]], coloured: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    return {name: coloured & ((hue - start) % 360.0 <= end - start) for name, (start, end) in ranges.items()}
 
 
 def _hue(values: NDArray[np.float32], high: NDArray[np.float32], spread: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -100,7 +100,7 @@ def scene_of(picture: Picture, classes: Mapping[str, str], pixels: NDArray[np.ui
         picture: the picture.
         classes: class as spelt in the file -> as spoken.
         pixels: (H, W, 3) RGB, for colours; None leaves them unknown.
-        least: things of fewer pixels have no colours.
+        least: of things of fewer pixels the colour is not known.
     """
     things = []
     for thing in picture.things:
@@ -108,7 +108,7 @@ def scene_of(picture: Picture, classes: Mapping[str, str], pixels: NDArray[np.ui
         shares = None
         if pixels is not None:
             inside = pixels[mask]
-            shares = colour_shares(inside) if len(inside) >= least else {}
+            shares = colour_shares(inside) if len(inside) >= least else None
         found = measured(mask, thing.id, classes[thing.category], cut=thing.cut, colours=shares)
         if found is not None:
             things.append(found)
