@@ -8,7 +8,7 @@ from itertools import combinations
 
 from s4eca.language.scene import Instance, Scene
 from s4eca.language.tree import Degree, Phrase, Relation, Size, opposite
-from s4eca.language.vocabulary import AXES, COLOURS, CORNERS, MIDDLE, NUMBERS, SIZES
+from s4eca.language.vocabulary import AXES, COLOURS, CORNERS, MIDDLE, NUMBERS, SIZES, is_counted
 
 PLACES = (*AXES, *CORNERS, MIDDLE)
 MOST_COUNTED = max(NUMBERS.values())
@@ -32,14 +32,14 @@ def _plain(category: str, count: int) -> Iterator[Phrase]:
         yield Phrase(category)
         return
     yield Phrase(category, None)
-    if count <= MOST_COUNTED:
+    if count <= MOST_COUNTED and is_counted(category):
         yield Phrase(category, count)
 
 
 def _numbered(tree: Phrase, count: int) -> Iterator[Phrase]:
     """A tree for one thing, for all, and for every number of things below `count`."""
     yield tree
-    if count > 1:
+    if count > 1 and is_counted(tree.category):
         yield replace(tree, count=None)
         for number in range(2, min(count, MOST_COUNTED) + 1):
             yield replace(tree, count=number)
@@ -104,6 +104,7 @@ def contrasts(tree: Phrase) -> tuple[Phrase, ...]:
         found.append(replace(tree, relation=turned))
     if tree.colours:
         found.extend(replace(tree, colours=(colour,)) for colour in COLOURS if colour not in tree.colours)
-    if tree.kind in ("unique", "count") and tree.count is not None and tree.count < MOST_COUNTED:
-        found.append(replace(tree, count=tree.count + 1))
+    alone = tree.kind in ("unique", "count") and tree.count is not None and tree.count < MOST_COUNTED
+    if alone and is_counted(tree.category):
+        found.append(replace(tree, count=(tree.count or 0) + 1))
     return tuple(found)

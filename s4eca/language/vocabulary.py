@@ -83,6 +83,11 @@ def plural(noun: str) -> str:
     return head + blank + said
 
 
+def is_counted(noun: str) -> bool:
+    """Whether English has a plural of a noun: tanks, but no waters."""
+    return plural(noun) != noun
+
+
 def number_word(number: int) -> str:
     """A number as it stands in an expression: a word up to twelve, digits above."""
     return next((word for word, value in NUMBERS.items() if value == number), str(number))
