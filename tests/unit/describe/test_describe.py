@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -292,3 +293,16 @@ def test_the_verb_prints_what_it_made(folder, tmp_path, capsys):
     note = json.loads((again / "description.json").read_text())
     assert note["margins"]["size"] == 3 and note["kinds"] == ["size", "unique"] and note["seed"] == 2
     assert os.getcwd() == before
+
+
+def test_the_page_shows_what_is_printed(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    commands, printed = next(
+        (command.splitlines(), shown)
+        for command, shown in re.findall(r"```sh\n([^`]*?)```\n\n```\n(.*?)```", page, flags=re.DOTALL)
+        if "data describe" in command
+    )
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert main(command.split()[1:]) == 0
+    assert capsys.readouterr().out == printed
