@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4eca.cli import describe
+from s4eca.cli import data_describe
 from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
     check.add_argument("--json", action="store_true", help="print JSON on stdout in place of the report")
-    describe.add_task(tasks)
+    data_describe.add(tasks)
     render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks", description=RENDER)
     render.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     render.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how to lay it out")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         S4ECAError: a file of the data set is missing, damaged or in another layout, or an output cannot be written.
     """
     if args.task == "describe":
-        return describe.run(args)
+        return data_describe.run(args)
     return _check(args) if args.task == "check" else _render(args)
 
 

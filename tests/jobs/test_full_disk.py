@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 from job_inputs import Place
 
+from s4eca.data.rendered.scenes import render_scene
+from s4eca.data.rendered.write import write_layout
+
 DRIVER = """
     import contextlib, io, json, logging, resource, signal, sys
     from s4eca.cli.main import main
@@ -48,6 +51,9 @@ def test_every_verb_that_writes(place: Place) -> None:
         "convert": (2_000, ["adapter", "convert", place.adapter, place.tmp / "made"]),
         "render": (5_000, ["data", "render", place.tmp / "drawn", "--layout", "rrsisd", "--scenes", "3"]),
     }
+    labelled = place.tmp / "labelled"
+    write_layout(labelled, "jsonl", {"test": [render_scene(seed, (96, 96)) for seed in (1, 2)]})
+    table["describe"] = (500, ["data", "describe", labelled, "--layout", "jsonl", "--out", place.tmp / "described"])
     before = place.listing()
     lines = json.dumps([(limit, [str(word) for word in line]) for limit, line in table.values()])
     done = subprocess.run(

@@ -30,7 +30,18 @@ class Thing:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with all its things, and the classes of which several stand under one annotation."""
+    """An image with all its things.
+
+    Attributes:
+        id: its id in the annotations.
+        file: where it is.
+        name: its name in the annotations.
+        split: its split.
+        size: (height, width) in pixels.
+        things: all that is annotated one by one.
+        crowds: classes of which several things stand under one annotation.
+        place: where it lies on the ground, as the annotations say it, or None.
+    """
 
     id: int | str
     file: Path
@@ -39,6 +50,7 @@ class Picture:
     size: tuple[int, int]
     things: tuple[Thing, ...]
     crowds: frozenset[str]
+    place: Any = None
 
 
 @dataclass(frozen=True)
@@ -164,4 +176,4 @@ def _picture(
     if not file.is_file():
         raise DataError(f"{file} does not exist; {where} names it.")
     size, found = (height, width), tuple(things.values())
-    return Picture(image["id"], file, image["file_name"], split, size, found, frozenset(crowds))
+    return Picture(image["id"], file, image["file_name"], split, size, found, frozenset(crowds), image.get("place"))

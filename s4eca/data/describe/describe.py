@@ -7,7 +7,7 @@ import os
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from pycocotools import mask as coco
 from tqdm import tqdm
 
 from s4eca._version import __version__
+from s4eca.data.band_files import bands_size
 from s4eca.data.describe.annotations import Annotated, Picture
 from s4eca.data.describe.colours import colour_shares
-from s4eca.data.pixels import image_size, read_rgb
+from s4eca.data.pixels import read_rgb
 from s4eca.errors import DataError
 from s4eca.files import staged
 from s4eca.language.generate import Expression, Wishes, generate
@@ -39,6 +40,7 @@ class Described:
         kinds: kind -> lines.
         splits: split -> lines.
         pairs: contrast pairs.
+        colours: whether colours were looked at, or not asked for.
     """
 
     images: int = 0
@@ -47,10 +49,17 @@ class Described:
     kinds: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
+    colours: bool = True
 
 
 def describe(
-    annotated: Annotated, out: Path, wishes: Wishes, *, copy_images: bool = False, progress: bool = True
+    annotated: Annotated,
+    out: Path,
+    wishes: Wishes,
+    *,
+    copy_images: bool = False,
+    bands: Sequence[str] = (),
+    progress: bool = True,
 ) -> Described:
     """Write a data folder with expressions about annotated pictures: ``references.jsonl`` and ``description.json``.
 
@@ -59,6 +68,7 @@ def describe(
         out: folder to make; refused if it holds anything.
         wishes: what is generated.
         copy_images: put the images into the folder; else lines name them where they are, relative to the folder.
+        bands: names of the bands of the images, if they are no 8-bit pictures; then nothing is said of colours.
         progress: show a bar on stderr where it lasts.
 
     Raises:
@@ -67,7 +77,7 @@ def describe(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"--out {out} exists and is not an empty folder; expressions are written to a new one.")
-    done = Described()
+    done = Described(colours=not bands or "colour" not in wishes.kinds)
     lexicon = Lexicon.of(annotated.classes.values())
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +88,7 @@ def describe(
                 off = None if progress else True
                 bar = tqdm(annotated.pictures, desc="describing", delay=2, leave=False, disable=off)
                 for number, picture in enumerate(bar, start=1):
-                    said = generate(_scene(picture, annotated.classes, wishes), lexicon, wishes, _key(picture))
+                    said = generate(_scene(picture, annotated.classes, wishes, bands), lexicon, wishes, _key(picture))
                     _count(done, picture, said)
                     if said:
                         image = _image(picture, number, folder, final, copy_images)
@@ -115,9 +125,9 @@ def scene_of(picture: Picture, classes: Mapping[str, str], pixels: NDArray[np.ui
     return Scene(*picture.size, tuple(things), frozenset(classes[name] for name in picture.crowds))
 
 
-def _scene(picture: Picture, classes: Mapping[str, str], wishes: Wishes) -> Scene:
-    pixels = read_rgb(picture.file) if "colour" in wishes.kinds else None
-    actual = image_size(picture.file) if pixels is None else (pixels.shape[0], pixels.shape[1])
+def _scene(picture: Picture, classes: Mapping[str, str], wishes: Wishes, bands: Sequence[str] = ()) -> Scene:
+    pixels = read_rgb(picture.file) if "colour" in wishes.kinds and not bands else None
+    actual = bands_size(picture.file) if pixels is None else (pixels.shape[0], pixels.shape[1])
     if actual != picture.size:
         (height, width), (h, w) = picture.size, actual
         raise DataError(f"{picture.file} is {h} x {w}, but instances.json says {height} x {width}.")
@@ -165,6 +175,8 @@ def _records(
             "rle": encoded[expression.ids], "kind": expression.kind, "class": spelt[expression.tree.category],
             "targets": list(expression.ids), "margin": expression.margin,
         }  # fmt: skip
+        if picture.place is not None:
+            record["place"] = picture.place
         if expression.pair is not None:
             record["pair"] = f"{picture.id}-{expression.pair}"
         yield record

@@ -157,6 +157,30 @@ def test_described_as_a_tile_set_is_read_again(folder, tmp_path):
     assert not any("largest" in text or "smallest" in text for text in found)
 
 
+def test_tiles_of_many_bands_keep_their_place_and_have_no_colours(tmp_path, capsys):
+    root = tmp_path / "tiles"
+    (root / "train").mkdir(parents=True)
+    np.save(root / "train" / "a.npy", np.zeros((60, 80, 4), np.uint16))
+    place = {"crs": "EPSG:32633", "transform": [1.0, 0.0, 500_000.0, 0.0, -1.0, 4_600_000.0]}
+    mask = np.zeros((60, 80), bool)
+    mask[10:40, 5:25] = True
+    content = {
+        "info": {},
+        "images": [{"id": 1, "file_name": "train/a.npy", "height": 60, "width": 80, "split": "train", "place": place}],
+        "categories": [{"id": 1, "name": "pond"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "category": "pond", "iscrowd": 0, "cut": False,
+                         "visible": None, "segmentation": run_lengths(mask)}],
+    }  # fmt: skip
+    (root / "instances.json").write_text(json.dumps(content))
+    bands = ["--reader", "bands=red,green,blue,nir", "--reader", "exhaustive=yes"]
+    out = tmp_path / "out"
+    assert main(["data", "describe", str(root), "--layout", "jsonl", "--out", str(out), *bands]) == 0
+    assert "colours were not looked at" in capsys.readouterr().out
+    assert {json.dumps(line["place"]) for line in lines(out)} == {json.dumps(place)}
+    train = open_dataset(out, "jsonl", "train", bands=("red", "green", "blue", "nir"))
+    assert train.image(train.references[0]).shape == (60, 80, 4)
+
+
 def edited(folder, tmp_path, change):
     """A copy of the rendered folder whose instances.json was changed."""
     import shutil

@@ -1,4 +1,4 @@
-"""The task `describe` of ``s4eca data``: referring expressions from instance annotations."""
+"""``s4eca data describe``: referring expressions from instance annotations."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ the next, size_plain=2 where it is called large or small; colour=0.6 share of it
 near=0.03 of the diagonal; smallest=100 pixels of a thing that is asked about"""
 
 
-def add_task(tasks: argparse._SubParsersAction[Any]) -> None:
-    """Describe the command line of ``s4eca data describe``."""
+def add(tasks: Any) -> None:
+    """Describe the command line."""
     parser = tasks.add_parser(
         "describe", help="make referring expressions from instance annotations", description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     reader = checked_options(args.layout, from_words(args.reader))
     annotated = read_annotated(args.folder, args.layout, args.split, reader)
-    done = describe(annotated, args.out, wishes, copy_images=args.copy_images)
+    bands = tuple(reader.get("bands", ()))
+    done = describe(annotated, args.out, wishes, copy_images=args.copy_images, bands=bands)
     if args.json:
         print(json.dumps(_facts(args.out, done, annotated.without_split), indent=2))
     else:
@@ -111,7 +112,7 @@ def _facts(out: Path, done: Described, without_split: int) -> dict[str, Any]:
     return {
         "folder": str(out), "images": done.images, "expressions": done.expressions, "contrast_pairs": done.pairs,
         "splits": dict(done.splits), "kinds": dict(sorted(done.kinds.items())), "silent_images": done.silent,
-        "images_without_split": without_split,
+        "images_without_split": without_split, "colours": done.colours,
     }  # fmt: skip
 
 
@@ -125,6 +126,8 @@ def _report(out: Path, done: Described, without_split: int) -> str:
     if done.silent:
         shown = ", ".join(done.silent[:3]) + (", ..." if len(done.silent) > 3 else "")
         lines.append(f"  note: {len(done.silent)} images have no unambiguous expression ({shown}).")
+    if not done.colours:
+        lines.append("  note: colours were not looked at, for the images have declared bands.")
     if without_split:
         lines.append(f"  note: {without_split} images belong to no split and were left out.")
     return "\n".join(lines)
