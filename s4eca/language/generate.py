@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -149,10 +149,15 @@ class _Writer:
         """A contrast of a tree: one with a target if there is one, else sometimes one that nothing fits."""
         clear = [(turned, resolve(turned, self.scene, self.wishes.margins)) for turned in contrasts(tree)]
         found = [pair for pair in clear if pair[1].status == "found" and pair[0].kind in self.wishes.kinds]
-        none = [pair for pair in clear if pair[1].status == "none"]
+        none = [pair for pair in clear if pair[1].status == "none" and self.nothing_fits(pair[0])]
         wanted = self.generator.random() < self.wishes.contrasts
         pool = found or (none if wanted else [])
         return pool[int(self.generator.integers(len(pool)))] if pool else None
+
+    def nothing_fits(self, tree: Phrase) -> bool:
+        """Whether not one thing fits, where another number than that of the things is not the point."""
+        one = tree if tree.kind == "count" else replace(tree, count=1)
+        return resolve(one, self.scene, self.wishes.margins).status == "none"
 
     def add(self, text: str, tree: Phrase, found: Resolution) -> int | None:
         """The number of a text, which is added if it is new; None where it reads otherwise, or is one too many."""

@@ -12,6 +12,7 @@ from s4eca.language.vocabulary import AXES, COLOURS, CORNERS, MIDDLE, NUMBERS, S
 
 PLACES = (*AXES, *CORNERS, MIDDLE)
 MOST_COUNTED = max(NUMBERS.values())
+MOST_DENIED = 4  # one more than so many is said not to be there; of more, one is easily overlooked by who labels
 _SIZE_WORDS = {word for words in SIZES.values() for word in words}
 
 
@@ -104,7 +105,7 @@ def contrasts(tree: Phrase) -> tuple[Phrase, ...]:
         found.append(replace(tree, relation=turned))
     if tree.colours:
         found.extend(replace(tree, colours=(colour,)) for colour in COLOURS if colour not in tree.colours)
-    alone = tree.kind in ("unique", "count") and tree.count is not None and tree.count < MOST_COUNTED
+    alone = tree.kind in ("unique", "count") and tree.count is not None and tree.count <= MOST_DENIED
     if alone and is_counted(tree.category):
         found.append(replace(tree, count=(tree.count or 0) + 1))
     return tuple(found)

@@ -64,6 +64,15 @@ def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
     return {name: share for name, share in shares.items() if share[1] > 0}
 
 
+def has_colours(image: NDArray[np.uint8]) -> bool:
+    """Whether an image (H, W, 3) is more than a panchromatic one, in which everything would be called gray.
+
+    One pixel in a hundred whose channels differ by a sixteenth of the range is enough.
+    """
+    part = image[:: max(1, image.shape[0] // 128), :: max(1, image.shape[1] // 128)].astype(np.int16)
+    return float((part.max(axis=2) - part.min(axis=2) > 16).mean()) > 0.01
+
+
 def _in_hues(
     hue: NDArray[np.float32], ranges: dict[str, tuple[float, float]], coloured: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.bool_]]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from s4eca._version import __version__
 from s4eca.data.band_files import bands_size
 from s4eca.data.describe.annotations import Annotated, Picture
-from s4eca.data.describe.colours import colour_shares
+from s4eca.data.describe.colours import colour_shares, has_colours
 from s4eca.data.pixels import read_rgb
 from s4eca.errors import DataError
 from s4eca.files import staged
@@ -131,6 +131,8 @@ def _scene(picture: Picture, classes: Mapping[str, str], wishes: Wishes, bands: 
     if actual != picture.size:
         (height, width), (h, w) = picture.size, actual
         raise DataError(f"{picture.file} is {h} x {w}, but instances.json says {height} x {width}.")
+    if pixels is not None and not has_colours(pixels):
+        pixels = None
     return scene_of(picture, classes, pixels, wishes.margins.smallest)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pycocotools import mask as coco
 from s4eca.cli.main import main
 from s4eca.data.describe.annotations import read_annotated
 from s4eca.data.describe.colours import colour_shares
-from s4eca.data.describe.describe import describe
+from s4eca.data.describe.describe import _scene, describe
 from s4eca.data.open import open_dataset
 from s4eca.data.rendered.scenes import render_scene
 from s4eca.data.rendered.write import run_lengths, write_layout
@@ -90,6 +91,26 @@ def test_what_is_not_counted_is_not_said_to_be_two(folder, tmp_path):
     found = [line["expression"].split() for line in lines(made(folder, tmp_path / "out", contrasts=1.0, most=60))]
     water = [words for words in found if "water" in words]
     assert water and not any({"two", "both", "a"} & set(words[: words.index("water")]) for words in water)
+
+
+def test_what_is_absent_by_its_place_is_not_there_in_part(folder, tmp_path):
+    """Of "the two ships on the right" not even one is there."""
+    from s4eca.language.lexicon import Lexicon
+    from s4eca.language.parser import parse
+    from s4eca.language.resolve import resolve
+
+    layout, root = folder
+    made(folder, tmp_path / "out", contrasts=1.0, most=200, wordings=1)
+    absent = [line for line in lines(tmp_path / "out") if line["kind"] == "absent"]
+    annotated = read_annotated(root, layout, None, {})
+    scenes = {str(picture.id): _scene(picture, annotated.classes, Wishes()) for picture in annotated.pictures}
+    checked = 0
+    for line in absent:
+        tree = parse(line["expression"], Lexicon.of(annotated.classes.values()))
+        if tree.kind != "count":
+            checked += 1
+            assert resolve(replace(tree, count=1), scenes[line["id"].split("-")[0]]).status == "none"
+    assert checked > 10
 
 
 def test_without_contrasts_nothing_is_absent(folder, tmp_path):
@@ -283,6 +304,14 @@ def test_what_is_plain_is_perhaps_so_too():
             assert plain <= perhaps
             one[name] += plain
     assert all(one.values())
+
+
+def test_a_panchromatic_image_has_no_gray_things(folder, tmp_path):
+    layout, root = edited(folder, tmp_path, lambda content: None)
+    for path in [*root.rglob("*.jpg"), *root.rglob("*.png")]:
+        Image.open(path).convert("L").convert("RGB").save(path)
+    assert "colour" in {line["kind"] for line in lines(made(folder, tmp_path / "coloured"))}
+    assert "colour" not in {line["kind"] for line in lines(made((layout, root), tmp_path / "gray"))}
 
 
 @pytest.mark.realdata
