@@ -1,8 +1,9 @@
-"""Check a data folder, look at it, cut one from scenes, bring one in from elsewhere, or render one.
+"""Check a data folder, look at it, describe it, cut one from scenes, bring one in from elsewhere, or render one.
 
 For instance:
     s4eca data check DIR --layout jsonl
     s4eca data show DIR --layout jsonl --out sheet.png
+    s4eca data describe DIR --layout rrsisd --out described
     s4eca data tile scene.tif --vectors labels.gpkg --class-column name --out tiles
     s4eca data import coco train=instances_train.json --images photos --out mine
     s4eca data render drawn --layout rrsisd --scenes 12
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4eca.cli import data_import, data_show, data_tile
+from s4eca.cli import data_describe, data_import, data_show, data_tile
 from s4eca.cli.data_options import add_folder, reader_of, splits_asked
 from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
@@ -39,7 +40,7 @@ Draw scenes with true expressions and exact masks, for tests and trials.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca data``."""
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|show|tile|import|render")
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="check|show|describe|tile|import|render")
     what = "read a data folder, look at every file, say what is unusual"
     check = tasks.add_parser("check", help=what, description=CHECK)
     add_folder(check)
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--lists-only", action="store_true", help="read lists and run lengths, do not open the images")
     check.add_argument("--json", action="store_true", help="print JSON on stdout in place of the report")
     data_show.add(tasks)
+    data_describe.add(tasks)
     data_tile.add(tasks)
     data_import.add(tasks)
     render = tasks.add_parser("render", help="draw scenes with true expressions and exact masks", description=RENDER)
@@ -166,5 +168,6 @@ def _render(args: argparse.Namespace) -> int:
 
 
 TASKS = {
-    "check": _check, "show": data_show.run, "tile": data_tile.run, "import": data_import.run, "render": _render,
+    "check": _check, "show": data_show.run, "describe": data_describe.run, "tile": data_tile.run,
+    "import": data_import.run, "render": _render,
 }  # fmt: skip

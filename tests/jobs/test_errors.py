@@ -125,6 +125,11 @@ def fit(place: Place, text: str, *words: Any) -> list[Any]:
     return ["fit", "-c", place.run_config(text), *words]
 
 
+def describe(place: Place, folder: Path, *words: Any, layout: str = "jsonl", out: Path | None = None) -> list[Any]:
+    """A line of `s4eca data describe`."""
+    return ["data", "describe", folder, "--layout", layout, "--out", out or place.tmp / "described", *words]
+
+
 def no_gpu_nine(place: Place) -> list[Any]:
     """A device that no machine of ours has."""
     return place.predict(place.scene(), "--device", "cuda:9")
@@ -234,6 +239,39 @@ FIELDS: dict[str, tuple[Make, list[str]]] = {
     ),
     "unknown split, check": (
         lambda p: ["data", "check", p.references(), "--layout", "jsonl", "--split", "val"], ["'val'", "test"]
+    ),
+    "described without instances": (lambda p: describe(p, p.references()), ["instances.json", "does not exist"]),
+    "described layout without instances": (
+        lambda p: describe(p, p.rendered("refsegrs"), layout="refsegrs"), ["--layout", "'refsegrs'", "rrsisd"]
+    ),
+    "described folder is missing": (lambda p: describe(p, p.tmp / "no-data"), ["no-data", "does not exist"]),
+    "described folder of another layout": (
+        lambda p: describe(p, p.rendered("jsonl"), layout="rrsisd"), ["refs(unc).p", "'jsonl'"]
+    ),
+    "described folder that is not exhaustive": (
+        lambda p: describe(p, p.rendered("jsonl"), "--reader", "exhaustive=no"), ["instances.json", "exhaustive=true"]
+    ),
+    "described folder lost an image": (
+        lambda p: (p.rendered("jsonl") / "images" / "00002.png").unlink() or describe(p, p.tmp / "data"),
+        ["00002.png", "does not exist"],
+    ),
+    "described image is damaged": (
+        lambda p: cut(p.rendered("jsonl") / "images" / "00002.png") and describe(p, p.tmp / "data"), ["00002.png"]
+    ),
+    "described annotations are damaged": (
+        lambda p: cut(p.rendered("jsonl") / "instances.json") and describe(p, p.tmp / "data"),
+        ["instances.json", "JSON"],
+    ),
+    "unknown split, describe": (
+        lambda p: describe(p, p.rendered("jsonl"), "--split", "trian"), ["'trian'", "test"]
+    ),
+    "unknown kind": (lambda p: describe(p, p.rendered("jsonl"), "--kinds", "position,colours"), ["colours", "colour"]),
+    "unknown margin": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "sise=2"), ["sise", "size"]),
+    "margin that is no number": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "size=two"), ["size", "two"]),
+    "margin out of range": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "inside=0.2"), ["inside", "0.2"]),
+    "most below least": (lambda p: describe(p, p.rendered("jsonl"), "--most", "4"), ["most", "4", "8"]),
+    "share of contrasts above one": (
+        lambda p: describe(p, p.rendered("jsonl"), "--contrasts", "7"), ["contrasts", "7"]
     ),
     "unknown key, yaml": (lambda p: fit(p, "data: {root: x, layout: jsonl, batchsize: 4}"), ["batchsize"]),
     "unknown setting, yaml": (
@@ -373,6 +411,18 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     "rendered data below a file": (
         lambda p: ["data", "render", there(p, "file") / "made", "--layout", "jsonl", "--scenes", "3"],
         ["file", "cannot be written"],
+    ),
+    "described over a full folder": (
+        lambda p: describe(p, p.rendered("jsonl"), out=there(p, "file").parent), ["--out", "not an empty folder"]
+    ),
+    "described over a file": (
+        lambda p: describe(p, p.rendered("jsonl"), out=there(p, "file")), ["--out", "not an empty folder"]
+    ),
+    "described below a file": (
+        lambda p: describe(p, p.rendered("jsonl"), out=there(p, "file") / "made"), ["--out", "cannot be written"]
+    ),
+    "described where nobody may write": (
+        lambda p: describe(p, p.rendered("jsonl"), out=Path("/proc/made")), ["/proc/made", "cannot be written"]
     ),
     "demo over a full folder": (lambda p: ["demo", "--out", there(p, "file").parent], ["--out", "not empty"]),
     "demo over somebody's folder": (

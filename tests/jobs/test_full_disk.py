@@ -18,6 +18,9 @@ import pytest
 from data_errors import bring, coco, tile
 from job_inputs import Place
 
+from s4eca.data.rendered.scenes import render_scene
+from s4eca.data.rendered.write import write_layout
+
 DRIVER = """
     import contextlib, io, json, logging, resource, signal, sys
     from s4eca.cli.main import main
@@ -52,6 +55,9 @@ def test_every_verb_that_writes(place: Place) -> None:
         "show": (500, ["data", "show", data, "--layout", "jsonl", "--out", place.tmp / "sheet.png"]),
         "render": (5_000, ["data", "render", place.tmp / "drawn", "--layout", "rrsisd", "--scenes", "3"]),
     }
+    labelled = place.tmp / "labelled"
+    write_layout(labelled, "jsonl", {"test": [render_scene(seed, (96, 96)) for seed in (1, 2)]})
+    table["describe"] = (500, ["data", "describe", labelled, "--layout", "jsonl", "--out", place.tmp / "described"])
     before = place.listing()
     lines = json.dumps([(limit, [str(word) for word in line]) for limit, line in table.values()])
     done = subprocess.run(

@@ -12,18 +12,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from s4eca.data.augment.symmetries import Symmetry, Vector
+from s4eca.language.vocabulary import COMPASS, ENDS, LEFT, LEVELS, MIDDLE, PICTURES, RELATIONS, SIDES, UP
 
-LEFT, RIGHT, UP, DOWN = (-1, 0), (1, 0), (0, -1), (0, 1)
-_MIDDLE = (0, 0)
+_PLAIN = {**SIDES, **ENDS, **LEVELS}
 
-_SIDES: dict[str, Vector] = {"left": LEFT, "right": RIGHT}
-_ENDS: dict[str, Vector] = {"top": UP, "bottom": DOWN}
-_LEVELS: dict[str, Vector] = {"upper": UP, "lower": DOWN}
-_RELATIONS: dict[str, Vector] = {"above": UP, "below": DOWN}
-_COMPASS: dict[str, Vector] = {"north": UP, "south": DOWN, "east": RIGHT, "west": LEFT}
-_PLAIN = {**_SIDES, **_ENDS, **_LEVELS}
-
-_PICTURE = r"(?:image|scene|picture|photo|photograph|frame|tile|view|map|crop|imagery|screen)"
+_PICTURE = rf"(?:{'|'.join(PICTURES)})"
 _OF_PICTURE = re.compile(rf"\s+of\s+(?:the|this|an?)\s+(?:\w+\s+)?{_PICTURE}\b", re.I)
 _OF_OBJECT = rf"(?=\s+of\b)(?!\s+of\s+(?:the|this|an?)\s+(?:\w+\s+)?{_PICTURE}\b)"
 # What may follow a direction used as a noun; any other word makes it an adjective ("the left ship").
@@ -79,12 +72,12 @@ _PHRASE = re.compile(
     r"(?<![\w-])(?:"
     rf"(?P<skip>{_NOT_DIRECTIONS})"
     rf"|(?P<point>{_POINT})(?P<ending>ern[\s-]?most|ern|erly)?"
-    rf"|(?P<v>{_words({**_ENDS, **_LEVELS})})(?P<vjoin>[\s-]?)(?P<vh>left|right)(?P<vmost>[\s-]?most)?"
-    rf"|(?P<h>left|right)(?P<hjoin>[\s-])(?P<hv>{_words({**_ENDS, **_LEVELS})})(?P<hmost>[\s-]?most)?"
+    rf"|(?P<v>{_words({**ENDS, **LEVELS})})(?P<vjoin>[\s-]?)(?P<vh>left|right)(?P<vmost>[\s-]?most)?"
+    rf"|(?P<h>left|right)(?P<hjoin>[\s-])(?P<hv>{_words({**ENDS, **LEVELS})})(?P<hmost>[\s-]?most)?"
     rf"|(?P<extreme>{_words(_PLAIN)})(?P<emost>[\s-]?most)"
     rf"|(?:(?:to|on|at|in)\s+the\s+)?(?P<relation>left|right)(?:[\s-]hand)?(?P<rside>\s+side)?{_OF_OBJECT}\s+of"
     rf"|(?P<over>above|below)"
-    rf"|(?P<prep>to|on|at|in)\s+the\s+(?P<far>(?:far|very|extreme)\s+)?(?P<place>{_words({**_SIDES, **_ENDS})})"
+    rf"|(?P<prep>to|on|at|in)\s+the\s+(?P<far>(?:far|very|extreme)\s+)?(?P<place>{_words({**SIDES, **ENDS})})"
     rf"(?P<hand>[\s-]hand)?(?P<side>\s+side)?(?![\w-]|\s+(?:{_words(_PLAIN)})\b)"
     rf"|(?P<single>{_words(_PLAIN)})(?P<shand>[\s-]hand)?"
     r"|(?P<axis>horizontal|vertical)(?P<axisly>ly)?"
@@ -127,7 +120,7 @@ def directions(text: str) -> list[Vector] | None:
         named = [_vector(match) for match, _ in _split(text) if match is not None]
     except _UnknownDirection:
         return None
-    return [vector for vector in named if vector != _MIDDLE]
+    return [vector for vector in named if vector != MIDDLE]
 
 
 def _refused(text: str, symmetry: Symmetry) -> bool:
@@ -165,14 +158,14 @@ def _vector(match: re.Match[str]) -> Vector:
     """The direction that a phrase names; (0, 0) for phrases without one."""
     part = {name: value.lower() for name, value in match.groupdict().items() if value}
     if "point" in part:
-        named = [_COMPASS[word] for word in re.findall("north|south|east|west", part["point"])]
+        named = [COMPASS[word] for word in re.findall("north|south|east|west", part["point"])]
     elif "v" in part:
         named = [_PLAIN[part["v"]], _PLAIN[part["vh"]]]
     elif "h" in part:
         named = [_PLAIN[part["h"]], _PLAIN[part["hv"]]]
     else:
         word = next((part[name] for name in ("extreme", "relation", "place", "single") if name in part), None)
-        named = [_PLAIN[word]] if word else [_RELATIONS[part["over"]]] if "over" in part else [_MIDDLE]
+        named = [_PLAIN[word]] if word else [RELATIONS[part["over"]]] if "over" in part else [MIDDLE]
     return sum(x for x, _ in named), sum(y for _, y in named)
 
 
@@ -203,15 +196,15 @@ def _name(table: dict[str, Vector], vector: Vector) -> str:
 def _compass(point: str, new: Vector) -> str:
     words = re.split(r"(north|south|east|west)", point.lower())
     joint = words[2] if len(words) > 3 else ""
-    names = [_name(_COMPASS, axis) for axis in ((0, new[1]), (new[0], 0)) if axis != _MIDDLE]
+    names = [_name(COMPASS, axis) for axis in ((0, new[1]), (new[0], 0)) if axis != MIDDLE]
     return joint.join(names)
 
 
 def _corner(part: dict[str, str], new: Vector) -> str:
     """For "upper left" and its kin: the vertical word keeps its style, the order of the two stays."""
     vertical = (part.get("v") or part["hv"]).lower()
-    rise = _name(_ENDS if vertical in _ENDS else _LEVELS, (0, new[1]))
-    side = _name(_SIDES, (new[0], 0))
+    rise = _name(ENDS if vertical in ENDS else LEVELS, (0, new[1]))
+    side = _name(SIDES, (new[0], 0))
     if "v" in part:
         return rise + part.get("vjoin", "") + side + part.get("vmost", "")
     return side + part.get("hjoin", "") + rise + part.get("hmost", "")
@@ -220,7 +213,7 @@ def _corner(part: dict[str, str], new: Vector) -> str:
 def _swapped(match: re.Match[str], part: dict[str, str], old: Vector) -> str:
     """The phrase with its one direction word replaced by the opposite one."""
     opposite = (-old[0], -old[1])
-    table = next(table for table in (_SIDES, _ENDS, _LEVELS, _RELATIONS) if _first_word(part) in table)
+    table = next(table for table in (SIDES, ENDS, LEVELS, RELATIONS) if _first_word(part) in table)
     name = next(name for name in ("extreme", "relation", "over", "place", "single") if name in part)
     start, end = match.span(name)
     start, end = start - match.start(), end - match.start()
@@ -237,21 +230,21 @@ def _other_axis(match: re.Match[str], part: dict[str, str], new: Vector) -> str:
     before, after = match.string[: match.start()], match.string[match.end() :]
     sideways = new[1] == 0
     if "extreme" in part:
-        return _name(_SIDES if sideways else _ENDS, new) + part["emost"]
+        return _name(SIDES if sideways else ENDS, new) + part["emost"]
     if "relation" in part:
-        return f"on the {_name(_LEVELS, new)} side of" if "rside" in part else _name(_RELATIONS, new)
+        return f"on the {_name(LEVELS, new)} side of" if "rside" in part else _name(RELATIONS, new)
     if "over" in part:
         opening = "on the " if re.search(r"\b(?:is|are|lies|lie)\s*$", before, re.I) else "to the "
         object_follows = re.match(r"\s+\w", after) is not None
-        return opening + _name(_SIDES, new) + (" of" if object_follows else "")
+        return opening + _name(SIDES, new) + (" of" if object_follows else "")
     if "place" in part:
         return _place(part, new, after)
     adjective = _NO_NOUN.match(after) is None
     if sideways:
-        return _name(_SIDES, new)
+        return _name(SIDES, new)
     if not adjective and re.search(r"\b(?:furthest|farthest)\s*$", before, re.I):
-        return "to the " + _name(_ENDS, new)
-    return _name(_LEVELS if adjective else _ENDS, new)
+        return "to the " + _name(ENDS, new)
+    return _name(LEVELS if adjective else ENDS, new)
 
 
 def _place(part: dict[str, str], new: Vector, after: str) -> str:
@@ -260,10 +253,10 @@ def _place(part: dict[str, str], new: Vector, after: str) -> str:
     adjective = "side" not in part and _NO_NOUN.match(after) is None
     if new[1] == 0:
         prep = prep if adjective or prep == "to" else "on"
-        return f"{prep} the {far}{_name(_SIDES, new)}{part.get('side', '')}"
+        return f"{prep} the {far}{_name(SIDES, new)}{part.get('side', '')}"
     if adjective:
-        return f"{prep} the {far}{_name(_LEVELS, new)}"
-    return f"{prep if prep == 'to' else 'at'} the {far}{_name(_ENDS, new)}"
+        return f"{prep} the {far}{_name(LEVELS, new)}"
+    return f"{prep if prep == 'to' else 'at'} the {far}{_name(ENDS, new)}"
 
 
 def _cased(said: str, old: str) -> str:

@@ -12,6 +12,9 @@ kind       no       what singles the target out, for the table per kind
 class      no       class of the target, for the table per class
 id         no       name of the reference, a text or a whole number; the line number where it is left out
 place      no       where the image lies, ``{"crs": text or null, "transform": [a, b, c, d, e, f]}``; not used here
+targets    no       ids of the annotations that are the target; this key and the next two are notes of `data describe`
+margin     no       how clear the expression is: 1 just meets the margins it was made by
+pair       no       id of the line that says the opposite in the same words
 ========== ======== =====================================================================================
 
 A target that is not there has a mask without foreground. Mask and image have one height and width.
@@ -43,7 +46,8 @@ from s4eca.errors import DataError
 from s4eca.records import ReaderOption
 
 NEEDED = ("image", "expression", "split")
-KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id", "place")
+NOTES = ("targets", "margin", "pair")  # what `data describe` writes beside; not read
+KEYS = (*NEEDED, "mask", "rle", "kind", "class", "id", "place", *NOTES)
 
 
 class JSONLines:

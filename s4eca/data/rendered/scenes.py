@@ -17,6 +17,7 @@ from s4eca.data.rendered.objects import (
     COURTS,
     ROOFS,
     Canvas,
+    Thing,
     add_building,
     add_court,
     add_road,
@@ -50,6 +51,7 @@ class Scene:
         crs: name of the coordinate reference system, ``"EPSG:32631"``; the place is made up.
         gsd: metres a pixel.
         masks: per class that is present, the union (H, W) bool of its things.
+        things: every thing of which something is seen.
     """
 
     image: NDArray[np.uint8]
@@ -60,6 +62,7 @@ class Scene:
     crs: str
     gsd: float
     masks: dict[str, NDArray[np.bool_]]
+    things: tuple[Thing, ...] = ()
 
 
 def render_scene(
@@ -264,4 +267,5 @@ def _finish(canvas: Canvas, seed: int, gsd: float) -> Scene:
         crs="EPSG:32631",
         gsd=gsd,
         masks=masks,
+        things=tuple(thing for thing in canvas.things if thing.mask.any()),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.data.rendered.objects import Thing
+from s4eca.language.vocabulary import plural
 
 # A place is claimed only with a margin: the target is clearly inside, every other thing of its class clearly outside.
 _INSIDE, _OUTSIDE = 0.42, 0.52
@@ -38,11 +39,6 @@ class RenderedReference:
 
 
 Claim = tuple[str, str, list[Thing]]
-
-
-def plural(category: str) -> str:
-    """More than one of a class."""
-    return category if category == "water" else category + "s"
 
 
 def speak(

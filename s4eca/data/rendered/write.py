@@ -71,7 +71,8 @@ def write_rrsisd(folder: Path, splits: Splits) -> None:
     """``rrsisd/refs(unc).p``, ``rrsisd/instances.json`` and JPEG images; the annotations are declared exhaustive.
 
     As in RRSIS-D, annotations spell the class ``categories_id``, boxes are corners, and each target has one RLE.
-    Every class of a scene has an annotation, whether or not an expression names it.
+    Every thing of a scene has an annotation, whether or not an expression names it; the target of an expression has one
+    of its own, which names its things as ``members``.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -80,11 +81,16 @@ def write_rrsisd(folder: Path, splits: Splits) -> None:
         name, (height, width) = f"{number:05d}.jpg", scene.image.shape[:2]
         _save(scene.image, folder / "images" / "rrsisd" / "JPEGImages" / name, quality=92, subsampling=0)
         images.append({"id": number, "file_name": name, "height": height, "width": width})
-        for category, mask in scene.masks.items():
-            annotations.append(_annotation(len(annotations) + 1, number, category, mask))
+        things = _things(scene, number, len(annotations) + 1)
+        annotations.extend(things)
         for reference in scene.references:
             ann_id = len(annotations) + 1
             annotations.append(_annotation(ann_id, number, reference.category, reference.mask))
+            annotations[-1]["members"] = [
+                record["id"]
+                for record, thing in zip(things, scene.things, strict=True)
+                if thing.category == reference.category and reference.mask[thing.mask].all()
+            ]
             text, ref_id = reference.expression, len(refs) + 1
             sentence = {"sent": text, "raw": text, "tokens": text.split(), "sent_id": ref_id, "kind": reference.kind}
             refs.append(
@@ -101,14 +107,23 @@ def write_rrsisd(folder: Path, splits: Splits) -> None:
             )
     target = folder / "rrsisd"
     target.mkdir(parents=True, exist_ok=True)
+    _write_instances(target, images, annotations)
+    (target / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+
+
+def _write_instances(folder: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> None:
     content = {
         "info": {"description": "rendered scenes", "exhaustive": True},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": index, "name": name} for index, name in enumerate(CLASSES)],
     }
-    (target / "instances.json").write_text(json.dumps(content), encoding="utf-8")
-    (target / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+    (folder / "instances.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _things(scene: Scene, image: int, first: int) -> list[dict[str, Any]]:
+    """An annotation of each thing of a scene."""
+    return [_annotation(first + n, image, thing.category, thing.mask) for n, thing in enumerate(scene.things)]
 
 
 def _annotation(number: int, image: int, category: str, mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -160,11 +175,16 @@ def _link(first: Path, path: Path) -> None:
 
 
 def write_jsonl(folder: Path, splits: Splits) -> None:
-    """``references.jsonl`` with run lengths, and PNG images."""
+    """``references.jsonl`` with run lengths, ``instances.json`` with every thing, and PNG images."""
     lines = []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, split, scene in _numbered(splits):
         name = f"images/{number:05d}.png"
         _save(scene.image, folder / name)
+        height, width = scene.image.shape[:2]
+        images.append({"id": number, "file_name": name, "height": height, "width": width, "split": split})
+        annotations.extend(_things(scene, number, len(annotations) + 1))
         for index, reference in enumerate(scene.references):
             record = {
                 "id": f"{number}-{index}",
@@ -178,3 +198,4 @@ def write_jsonl(folder: Path, splits: Splits) -> None:
             lines.append(json.dumps(record))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "references.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _write_instances(folder, images, annotations)

@@ -18,10 +18,10 @@ from s4eca.data.masks import Mask
 from s4eca.data.open import open_dataset, splits_of
 from s4eca.data.rendered.paint import coverage, disc, rectangle
 from s4eca.data.rendered.scenes import CLASSES, Scene, render_scene
-from s4eca.data.rendered.words import plural
 from s4eca.data.rendered.write import write_layout
 from s4eca.errors import DataError, RasterError
 from s4eca.geo.write.rendered import write_scene_geotiff
+from s4eca.language.vocabulary import plural
 
 
 @pytest.fixture(scope="module")
