@@ -57,11 +57,12 @@ from grid_training import OutOfTimeError, Workshop, trained
 from s4eca.budgets.flops import flops
 from s4eca.budgets.report import budget
 from s4eca.budgets.solve import setting
+from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
 from s4eca.registry import METHODS
 
 # Operations a second, from steps of the packaged pair; rough, and replaced by what rows took once some are done.
-SPEED = {"cpu": 60e9, "cuda": 20e12}
+SPEED = {"cpu": 100e9, "cuda": 20e12}
 SMALL = {"size": 56, "updates": 2, "batch": 2, "search": 0.5, "precision": "fp32", "symmetries": ("IDENTITY",)}
 
 
@@ -183,7 +184,7 @@ def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
             return known[str(best_form(own, train))] if wanted <= forms else None
 
         return tier_rows(args.tier, recipe, set(sets.places), best)
-    changes = tuple(sorted((name, json.loads(value)) for name, _, value in (s.partition("=") for s in args.set)))
+    changes = tuple(sorted(_change(one) for one in args.set))
     trains = args.train or [name for name in TRAINED if name in sets.places]
     forms = [
         Form(method, mode, int(late or 0), changes)
@@ -208,7 +209,7 @@ def finish(shop: Workshop, store: Store, row: Row) -> None:
         "method": form.method,
         "mode": form.mode,
         "late_blocks": form.late_blocks,
-        "changes": dict(form.changes),
+        "changes": form.settings,
         "train": row.train,
         "seed": row.seed,
         "size": row.recipe.size,
@@ -277,20 +278,24 @@ def expected(shop: Workshop, store: Store, row: Row) -> tuple[float, str]:
         last = alike[-1]
         seconds = runs * updates * last["train_seconds"] / last["updates"] + last["score_seconds"]
         return seconds / 60, "a row like it"
-    step, forward = _operations(row.form, row.recipe.size, row.recipe.decoder["decoder_width"])
+    step, forward = _operations(row)
     said = sum(len(shop.sets.split(name, "val")) for name in shop.sets.scored)
     work = runs * updates * row.recipe.batch * step + 1.5 * said * forward
     return work / SPEED[torch.device(shop.device).type] / 60, "its operations"
 
 
-@cache
-def _operations(form: Form, size: int, decoder: int) -> tuple[int, int]:
+def _operations(row: Row) -> tuple[int, int]:
     """Of a training step with one reference, cached where it would be, and of a forward."""
-    del decoder
-    config = Row(form, "", 0, Recipe(size=size)).config()
-    late = form.mode == "late-inject" or (form.mode == "side" and form.method in ("s4eca", "decoder-only"))
-    found = flops(config, cached=late)
-    return found.step, flops(config).forward if late else found.forward
+    form = row.form
+    cached = form.mode == "late-inject" or (form.mode == "side" and form.method in ("s4eca", "decoder-only"))
+    return _counted(row.config().to_json(), cached)
+
+
+@cache
+def _counted(config: str, cached: bool) -> tuple[int, int]:
+    known = S4ECAConfig.from_dict(json.loads(config))
+    found = flops(known, cached=cached)
+    return found.step, flops(known).forward if cached else found.forward
 
 
 def _precision(asked: str, device: str) -> str:
@@ -314,6 +319,14 @@ def _device_name(device: str) -> str:
 
 def _mark(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _change(one: str) -> tuple[str, str]:
+    name, _, value = one.partition("=")
+    try:
+        return name, json.dumps(json.loads(value))
+    except ValueError:
+        raise ConfigError(f"--set is {one!r}; it must be NAME=JSON, for instance proxies=4 or dense=false.") from None
 
 
 def _place(one: str) -> tuple[str, Path]:

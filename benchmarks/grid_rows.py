@@ -7,7 +7,8 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,25 @@ class Form:
         method: its name.
         mode: ``side``, ``inject`` or ``late-inject``.
         late_blocks: m of ``late-inject``, else 0.
-        changes: settings of the configuration that differ from the grid's own, for ablations.
+        changes: settings of the configuration that differ from the grid's own, for ablations: names and JSON.
     """
 
     method: str
     mode: str = "side"
     late_blocks: int = 0
-    changes: tuple[tuple[str, Any], ...] = ()
+    changes: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
         """As it is called in tables."""
         late = f" {self.late_blocks}" if self.late_blocks else ""
-        said = "".join(f", {name} {json.dumps(value)}" for name, value in self.changes)
+        said = "".join(f", {name} {value}" for name, value in self.changes)
         return f"{self.method}, {self.mode}{late}{said}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The changed settings by name."""
+        return {name: json.loads(value) for name, value in self.changes}
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,12 @@ class Recipe:
     rate: float = 0.0
     vision: str = "packaged:dinov2-s"
     text: str = "packaged:minilm-l6"
-    decoder: dict[str, int] = field(
-        default_factory=lambda: {
-            "decoder_width": 96,
-            "decoder_layers": 2,
-            "decoder_ffn": 384,
-            "decoder_heads": 4,
-            "decoder_detail": 16,
-        }
+    decoder: tuple[tuple[str, int], ...] = (
+        ("decoder_width", 96),
+        ("decoder_layers", 2),
+        ("decoder_ffn", 384),
+        ("decoder_heads", 4),
+        ("decoder_detail", 16),
     )
 
 
@@ -119,19 +123,9 @@ class Row:
 
     def config(self) -> S4ECAConfig:
         """The configuration, at S4ECA's number of parameters where the method can scale."""
-        base = S4ECAConfig(
-            vision=self.recipe.vision, text=self.recipe.text, image_size=self.recipe.size, **self.recipe.decoder
-        )
-        ours = fit_to(base, share=TARGET)
-        form = self.form
-        asked = {"method": form.method, "mode": form.mode, "late_blocks": form.late_blocks, **dict(form.changes)}
-        config = ours.replace(**asked)
-        sizes = set(knobs(config)) & (set(dict(form.changes)) | set(config.options))
-        if sizes or not knobs(config):
-            return config
-        if form.method == "s4eca":
-            return fit_to(config, share=TARGET) if form.changes else config
-        return fit_to(config, count=count_trainable(ours, *specs(ours))[0])
+        r = self.recipe
+        base = S4ECAConfig(vision=r.vision, text=r.text, image_size=r.size, **dict(r.decoder))  # type: ignore[arg-type]
+        return sized(self.form, base)
 
     def key(self, data: str) -> str:
         """Everything that matters, in one line; rows of one key are one row.
@@ -143,11 +137,29 @@ class Row:
         rate = "/".join(f"{rate:g}" for rate in self.rates())
         drawn = "+".join(r.symmetries)
         amount = f"{r.updates} updates" if r.updates else f"{r.passes} passes"
-        pair = hashlib.sha256(f"{r.vision}|{r.text}|{sorted(r.decoder.items())}".encode()).hexdigest()[:6]
+        pair = hashlib.sha256(f"{r.vision}|{r.text}|{r.decoder}".encode()).hexdigest()[:6]
         return (
             f"{self.form.name} | {self.train} {data} | {r.size} px {r.precision} | {amount} of {r.batch}, {drawn} | "
             f"rate of {rate}, searched {r.search:g} | seed {self.seed} | pair {pair} | code {code(self.form.method)}"
         )
+
+
+def sized(form: Form, base: S4ECAConfig) -> S4ECAConfig:
+    """A form's configuration at S4ECA's share, or at its own natural size; a size among its changes stays."""
+    text = json.dumps(base.to_dict(), sort_keys=True)
+    return _sized(form, text)
+
+
+@cache
+def _sized(form: Form, text: str) -> S4ECAConfig:
+    ours = fit_to(S4ECAConfig.from_dict(json.loads(text)), share=TARGET)
+    asked = {"method": form.method, "mode": form.mode, "late_blocks": form.late_blocks, **form.settings}
+    config = S4ECAConfig.from_dict(ours.changed(asked), origin="the row")
+    if not knobs(config) or set(knobs(config)) & (set(form.settings) | set(config.options)):
+        return config
+    if form.method == "s4eca":
+        return fit_to(config, share=TARGET) if form.changes else config
+    return fit_to(config, count=count_trainable(ours, *specs(ours))[0])
 
 
 def code(method: str) -> str:

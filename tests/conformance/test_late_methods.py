@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,20 @@ LATE = {"mode": "late-inject", "late_blocks": M}
 LIMITED = tuple(name for name in SMALL if "late-inject" in METHODS.load(name).MODES and name != "s4eca")
 SCALABLE = tuple(name for name in LIMITED if METHODS.load(name).KNOBS)
 PACKAGED = {"vision": "packaged:dinov2-s", "text": "packaged:minilm-l6"}
+
+
+# Of the default pair's last four blocks: options solved for 2.4 %, and parameters, as docs/methods.md prints them.
+TABLE = (
+    ("lora", {"rank": 39, "rank_text": 39}, 3_594_240),
+    ("dora", {"rank": 38, "rank_text": 38}, 3_548_160),
+    ("adaptformer", {"rank": 352, "rank_text": 352}, 3_612_416),
+    ("detris", {"width": 232, "width_text": 232}, 3_590_912),
+    ("etris", {"ladder": 256}, 3_555_584),
+    ("ia3", {}, 30_720),
+    ("vera", {}, 58_368),
+    ("ln", {}, 20_480),
+    ("full", {}, 40_967_168),
+)
 
 
 @pytest.fixture(params=LIMITED)
@@ -163,6 +178,16 @@ def test_the_budget_counts_the_limited_model(late, make, names) -> None:
         pytest.skip("by its name alone the toy has no stages")
     assert count_trainable(late.config, late.vision.spec, late.text.spec) == count_model(late)
     assert count_model(late)[0] < count_model(make())[0] or late.config.method in ("detris", "etris")
+
+
+@pytest.mark.parametrize(("name", "options", "adapters"), TABLE, ids=str)
+def test_the_table_of_limited_budgets(name: str, options: dict[str, int], adapters: int) -> None:
+    config = S4ECAConfig(method=name, mode="late-inject", late_blocks=4)
+    fitted = fit_to(config, share=0.024) if options else config
+    assert fitted.options == options
+    assert count_trainable(fitted, *specs(fitted))[0] == adapters
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert f"| {adapters:,} | {100 * adapters / 149_749_504:.3f} |" in page
 
 
 @pytest.mark.parametrize("name", SCALABLE)
