@@ -21,8 +21,9 @@ that are done on such a device, else from their operations.
 
 A row is skipped when its key is in `--out`: method, mode, late blocks and changes; training set and a hash of its
 references; size, precision, passes or updates, batch, symmetries; rates tried; seed; pair and decoder; and a hash of
-the code that its numbers come from, comments and docstrings left out. `--minutes` ends between two updates; what was
-cut goes on from its checkpoint (`--work`), to the same numbers on the same machine. Each row is written as it ends.
+the code that its numbers come from, comments and docstrings left out. `--minutes` ends between two updates (or two
+sets that are scored); what was cut goes on from its checkpoint (`--work`), to the same numbers on the same machine.
+Each row is written as it ends.
 
 A row is scored under the native protocol on the validation split of every set given with --data, those that it has not
 seen too, and with shuffled expressions on its own. `table` prints means with their standard deviation over seeds, and
@@ -202,7 +203,7 @@ def finish(shop: Workshop, store: Store, row: Row) -> None:
     rate, tried = searched(shop, store, row)
     model, measured = trained(shop, row, rate, _mark(key))
     counted = budget(model, check_effective=False)
-    scores, ious = scored(model, shop.sets, row.train, shop.device, row.recipe.precision)
+    scores, ious = scored(model, shop.sets, row.train, shop.device, row.recipe.precision, shop.check)
     form = row.form
     result = {
         "form": form.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,17 @@ class Prefixes:
         self.place, self.device = place, device
         self._kept: dict[str, FeatureCache] = {}
 
-    def of(self, model: S4ECAModel, split: ReferringDataset, symmetries: tuple[Symmetry, ...]) -> FeatureCache | None:
-        """The cache that a row's model reads, with every image of a split in it; None where it reads pixels."""
+    def of(
+        self, model: S4ECAModel, split: ReferringDataset, symmetries: tuple[Symmetry, ...], check: Callable[[], None]
+    ) -> FeatureCache | None:
+        """The cache that a row's model reads, with every image of a split in it; None where it reads pixels.
+
+        Args:
+            model: of the row.
+            split: its training set.
+            symmetries: under which each image is encoded.
+            check: asked between batches of images; what is encoded by then stays.
+        """
         if self.place == "none" or not cacheable(model):
             return None
         late, size = model.method.late_blocks, model.config.image_size
@@ -109,16 +118,18 @@ class Prefixes:
         cache = self._kept[name]
         missing = missing_entries(split, cache, size, symmetries)
         if missing:
-            self._encode(cache, missing, model.config, late)
+            self._encode(cache, missing, model.config, check)
         return cache
 
     @torch.no_grad()
-    def _encode(self, cache: FeatureCache, missing: Any, config: S4ECAConfig, late: int) -> None:
+    def _encode(self, cache: FeatureCache, missing: Any, config: S4ECAConfig, check: Callable[[], None]) -> None:
         """Encode with a pair of its own, at the sites of S4ECA, which hold those of every other method."""
-        mode: dict[str, Any] = {"mode": "late-inject", "late_blocks": late} if late else {"mode": "side"}
+        late = cache.recipe["late_blocks"]
+        mode: dict[str, Any] = {"mode": "late-inject" if late else "side", "late_blocks": late}
         plain = config.replace(method="s4eca", **mode) if config.method != "s4eca" else config.replace(**mode)
         model = attach(config=plain).to(self.device).eval()
         for start in tqdm(range(0, len(missing), ENCODED_TOGETHER), desc="encoding", delay=2, leave=False):
+            check()
             chosen = missing[start : start + ENCODED_TOGETHER]
             encoded = model.encode(model.normalise(to_pixels_of(chosen, config.image_size)))
             for row, (name, _, _) in enumerate(chosen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ RESAMPLES = 2000
 
 
 def scored(
-    model: S4ECAModel, sets: Sets, own: str, device: str, precision: str
+    model: S4ECAModel, sets: Sets, own: str, device: str, precision: str, check: Callable[[], None]
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Native scores on all validation splits, and the IoU of each reference.
 
@@ -34,6 +34,7 @@ def scored(
         own: name of the set that it was trained on; that one is scored with shuffled expressions too.
         device: where to.
         precision: ``fp32`` or ``bf16``.
+        check: asked in front of each set.
 
     Returns:
         Set -> scores (0..1) with those of each kind and size, and set -> IoU of its references in ten-thousandths.
@@ -43,6 +44,7 @@ def scored(
     kept: dict[str, list[int]] = {}
     began = time.monotonic()
     for name in sets.scored:
+        check()
         split = sets.split(name, "val")
         records: dict[str, Record] = {}
         report = evaluate(predictor, split, ("native",), progress=False, on_record=_keeping(records))

@@ -103,7 +103,7 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
     torch.manual_seed(row.seed)
     model = attach(config=row.config()).to(shop.device)
     symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
-    cache = shop.prefixes.of(model, split, tuple(dict.fromkeys((Symmetry.IDENTITY, *symmetries))))
+    cache = shop.prefixes.of(model, split, tuple(dict.fromkeys((Symmetry.IDENTITY, *symmetries))), shop.check)
     run = _Run(model, row, optimiser_settings(row, rate, total), total, shop.checkpoints / f"{mark}.pt")
     drawn = list(batches(len(split), row.recipe.batch, row.seed, run.done, total))
     peak = Peak(shop.device)
