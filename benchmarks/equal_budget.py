@@ -7,12 +7,12 @@
     python benchmarks/equal_budget.py run --methods s4eca --modes side --set proxies=1 ...      one factor at a time
     python benchmarks/equal_budget.py table
 
-What is the same for all rows of a comparison: the frozen pair, the decoder, the references with their symmetries in
-their order (a function of the seed), the number of updates, the loss, warm-up and decay of the rate, the moving
-average, and the number of parameters that train in the encoders: S4ECA's at 2.4 %, where the method can scale at all.
-What each method has of its own: its learning rate, the best of three on the validation split after short runs (a fifth
-of the updates, seed 0, on the row's own training set); rates and scores stand in the row. The same split is reported,
-so all methods have looked at it three times, the decoder alone too, whose one rate is the decoder's.
+What is the same for all rows of a comparison: the frozen pair, the decoder and its start, the references with their
+symmetries in their order (functions of the seed), the number of updates, the loss, warm-up and decay of the rate, the
+moving average, and the number of parameters that train in the encoders: S4ECA's at 2.4 %, where the method can scale at
+all. What each method has of its own: its learning rate, the best of three on the validation split after short runs (a
+fifth of the updates, seed 0, on the row's own training set); rates and scores stand in the row. The same split is
+reported, so all methods have looked at it three times, the decoder alone too, whose one rate is the decoder's.
 
 Tier 1 limits every method to the last four vision blocks (and S4ECA's side mode to none): what lies in front is frozen,
 encoded once for each symmetry, and cached for all methods (`--cache`, in float16). Tier 2 is full depth. `--list`

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from s4eca.data.augment.symmetries import Symmetry
 from s4eca.decoder.loss import segmentation_loss
+from s4eca.decoder.mask_decoder import MaskDecoder
 from s4eca.files import write_whole
 from s4eca.layers.trainable import trainable_parameters, trainable_state
 from s4eca.model.model import S4ECAModel, attach
@@ -100,8 +101,7 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
     """
     split = shop.sets.split(row.train, "train")
     total = row.updates(len(split))
-    torch.manual_seed(row.seed)
-    model = attach(config=row.config()).to(shop.device)
+    model = fresh(row).to(shop.device)
     symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
     cache = shop.prefixes.of(model, split, tuple(dict.fromkeys((Symmetry.IDENTITY, *symmetries))), shop.check)
     run = _Run(model, row, optimiser_settings(row, rate, total), total, shop.checkpoints / f"{mark}.pt")
@@ -125,6 +125,24 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
         raise
     run.average.apply(model)
     return model.eval(), run.measured()
+
+
+@torch.no_grad()
+def fresh(row: Row) -> S4ECAModel:
+    """An untrained model, whose decoder starts as that of every other method with this seed.
+
+    Adapters draw different amounts of random numbers in front of the decoder. A projection of proxies, which no other
+    method has, keeps its own start.
+    """
+    torch.manual_seed(row.seed)
+    model = attach(config=row.config())
+    torch.manual_seed(row.seed)
+    widths = [model.vision.spec.widths[tap] for tap in model.adapter.taps]
+    common = MaskDecoder(model.config, widths, model.text.spec, proxy_width=None)
+    own = model.decoder.state_dict()
+    for name, tensor in common.state_dict().items():
+        own[name].copy_(tensor)
+    return model
 
 
 class _Run:

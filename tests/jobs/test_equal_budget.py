@@ -104,6 +104,15 @@ def test_cut_and_gone_on_with_it_is_the_uncut_run(method: str, small: Path, grid
     assert same["loss_first_quarter"] == pytest.approx(measured["loss_first_quarter"], rel=2e-3)
 
 
+def test_all_decoders_start_alike(grid: Any) -> None:
+    rows = grid["grid_rows"]
+    forms = [rows.Form("decoder-only"), rows.Form("s4eca"), rows.Form("detris", "late-inject", 4)]
+    made = [grid["grid_training"].fresh(rows.Row(form, "a", 7, _recipe(grid))).decoder.state_dict() for form in forms]
+    common = set(made[0])
+    assert all(torch.equal(made[0][name], other[name]) for other in made for name in common)
+    assert set(made[1]) - common == {"proxy_map.weight", "proxy_map.bias"} and set(made[2]) == common
+
+
 def test_out_of_time_leaves_no_row(small: Path, grid: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "--data", f"rendered={small / 'work' / 'rendered'}", "--train", "rendered", "--minutes", "0"]
     words += ["--methods", "decoder-only", "--work", str(tmp_path), "--out", str(tmp_path / "rows.json")]
