@@ -82,8 +82,9 @@ class S4ECAConfig:
         text: text encoder, likewise, or ``packaged:minilm-l6``.
         method: what adapts the encoders, a name of the method registry.
         mode: ``side`` (frozen features, cacheable), ``inject`` (residuals enter the next block) or ``late-inject``;
-            the other methods have one way to be and take ``side`` alone.
-        late_blocks: for ``late-inject``, how many of the last blocks receive residuals.
+            the other methods take ``side``, all but ``decoder-only`` ``late-inject`` too.
+        late_blocks: for ``late-inject``, how many of the last blocks receive residuals; a baseline changes these alone,
+            and as many of the last layers of the text encoder.
         image_size: side of the square input in pixels.
         text_length: longest token sequence of an expression, special tokens included.
         vision_sites: number of vision blocks with an adapter, spread evenly.

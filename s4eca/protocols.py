@@ -176,7 +176,7 @@ class AdapterMethod(Protocol):
         ATTRIBUTION: for the card, what of it is a paper's and what is ours; empty where the origin says it. Empty.
         sites: vision blocks with an adapter, or that the decoder reads.
         taps: the sites whose maps the decoder reads.
-        late_blocks: how many of the last vision blocks see language; those before can be cached. 0.
+        late_blocks: how many of the last vision blocks see language or train; those before can be cached. 0.
         proxy_width: channels of the language proxies in `Fused.proxies`, or None where there are none. None.
         uncacheable: why an encoding cannot be cached or serve another adapter, as the end of a sentence; None where it
             can. None.

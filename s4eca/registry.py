@@ -203,7 +203,7 @@ def method_class(config: S4ECAConfig) -> type[AdapterMethod]:
     found: type[AdapterMethod] = METHODS.load(config.method)
     if config.mode not in found.MODES:
         raise ConfigError(
-            f"mode is {config.mode!r}; the method {config.method!r} takes {', '.join(found.MODES)} alone."
+            f"mode is {config.mode!r}; the method {config.method!r} takes {' or '.join(found.MODES)} alone."
         )
     _settings(config, found)
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from s4eca.adapters.decoder_only import DecoderOnly
 from s4eca.adapters.settings import check_whole
+from s4eca.adapters.sites import BASELINE_MODES, changed
 from s4eca.adapters.walk import encode_prefix, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.layers.checkpointed import Site
@@ -66,37 +68,43 @@ class AdaptFormerSettings:
 
 
 class AdaptFormer(DecoderOnly):
-    """One bottleneck in every block of both encoders; the image is encoded without regard to the expression.
+    """One bottleneck in every block of both encoders, or in their last ones; the image never sees the expression.
 
     A hierarchical encoder has bottlenecks of the same rank on each stage's own width.
     """
 
     SETTINGS: ClassVar[type] = AdaptFormerSettings
+    MODES: ClassVar[tuple[str, ...]] = BASELINE_MODES
     KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
     UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up\.weight$",)
     REFUSED: ClassVar[Mapping[str, str]] = {}
     ORIGIN: ClassVar[str] = "bottlenecks beside the MLPs, written anew after the description of AdaptFormer"
-    uncacheable = "the method 'adaptformer' trains beside the blocks of the vision encoder"
 
     def __init__(self, config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> None:
         super().__init__(config, vision, text)
         own: AdaptFormerSettings = method_settings(config)
         rank, rank_text = own.rank, own.rank_text or own.rank
-        self.vision = nn.ModuleList(Bottleneck(width, rank) for width in vision.widths)
-        self.text = nn.ModuleList(Bottleneck(text.width, rank_text) for _ in range(text.blocks))
+        if not self.late_blocks:
+            self.uncacheable = "the method 'adaptformer' trains beside the blocks of the vision encoder"
+        vision_blocks, text_blocks = changed(config, vision), changed(config, text)
+        self.vision = nn.ModuleDict({str(i): Bottleneck(vision.widths[i], rank) for i in vision_blocks})
+        self.text = nn.ModuleDict({str(i): Bottleneck(text.width, rank_text) for i in text_blocks})
+
+    def look(self, vision: VisionEncoder, index: int, tokens: Tokens) -> Tokens:
+        """One vision block with its bottleneck."""
+        return vision.block_beside_mlp(index, tokens, self.vision[str(index)])
 
     def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
-        """All blocks with their bottlenecks, with gradients."""
-
-        def step(index: int, tokens: Tokens) -> Tokens:
-            return vision.block_beside_mlp(index, tokens, self.vision[index])
-
-        return encode_prefix(vision, pixels, self.sites, 0, step)
+        """All blocks with their bottlenecks, with gradients; or the frozen ones in front of them."""
+        step = None if self.late_blocks else partial(self.look, vision)
+        return encode_prefix(vision, pixels, self.sites, self.late_blocks, step)
 
     def words(self, text: TextEncoder, batch: TextBatch) -> Words:
         """The words of the text encoder with its bottlenecks."""
 
         def step(index: int, tokens: TextTokens) -> TextTokens:
-            return text.block_beside_mlp(index, tokens, self.text[index])
+            if str(index) not in self.text:
+                return text.block(index, tokens)
+            return text.block_beside_mlp(index, tokens, self.text[str(index)])
 
         return walk_text(text, batch, step=step)

@@ -6,13 +6,14 @@ It is also the frame of every method in which the image is encoded without regar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from s4eca.adapters.base import NOTHING_KEPT, Method
-from s4eca.adapters.sites import tapped, vision_sites
-from s4eca.adapters.walk import encode_prefix, walk_text
+from s4eca.adapters.sites import late, tapped, vision_sites
+from s4eca.adapters.walk import encode_prefix, resume_vision, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.protocols import TextEncoder, VisionEncoder
 from s4eca.records import Encoded, Fused, TextBatch, TextSpec, Tokens, VisionSpec, Words
@@ -32,10 +33,20 @@ class DecoderOnly(Method):
         del text
         self.sites = vision_sites(config, vision)
         self.taps = tapped(config, vision, self.sites)
+        self.late_blocks = late(config) or 0
+        if self.late_blocks:
+            self.sites = self.taps
+
+    def look(self, vision: VisionEncoder, index: int, tokens: Tokens) -> Tokens:
+        """One vision block with what the method has there; here the encoder's own."""
+        return vision.block(index, tokens)
 
     def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
-        """All blocks, frozen, at the sites that S4ECA would use: one feature cache serves both."""
-        return encode_prefix(vision, pixels, self.sites, 0)
+        """All blocks, frozen, at the sites that S4ECA would use: one feature cache serves both.
+
+        Of a method that is limited to the last blocks, those in front of them.
+        """
+        return encode_prefix(vision, pixels, self.sites, self.late_blocks)
 
     def words(self, text: TextEncoder, batch: TextBatch) -> Words:
         """The words as the text encoder says them."""
@@ -43,6 +54,10 @@ class DecoderOnly(Method):
 
     def forward(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
         """Levels and words, each from its own encoder."""
+        if self.late_blocks:
+            look = partial(self.look, vision)
+            late_levels, late_grids = resume_vision(vision, encoded, look, self.taps, self.late_blocks)
+            return Fused(late_levels, late_grids, self.words(text, batch))
         levels = [encoded.sites[i] for i in self.taps]
         grids = [encoded.grid_at(i) for i in self.taps]
         levels[-1] = vision.finish(Tokens(levels[-1], grids[-1], 0)).values

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from s4eca.adapters.base import BATCH_NORM, Method
 from s4eca.adapters.settings import check_switch, check_whole
-from s4eca.adapters.sites import tapped, vision_sites
+from s4eca.adapters.sites import BASELINE_MODES, changed, late, spread_over, tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, resume_vision, walk_text
-from s4eca.config import S4ECAConfig, spread
+from s4eca.config import S4ECAConfig
 from s4eca.layers.attention import Attention
 from s4eca.protocols import TextEncoder, VisionEncoder
 from s4eca.records import Encoded, Fused, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec
@@ -185,12 +185,14 @@ class DETRISSettings:
 class DETRISStyle(Method):
     """Text adapters and aligners at six sites of each encoder (all, where there are fewer), vision reading the words.
 
-    The blocks in front of the first aligner see no language and can be cached. In a hierarchical encoder every aligner
+    The blocks in front of the first aligner see no language and can be cached; in ``late-inject`` all sites lie in the
+    last blocks. In a hierarchical encoder every aligner
     works on its block's own width and grid. Batch norms are as released: batch statistics in training, at batch 1
     those of the single sample, which differ from the running ones that evaluation uses; 16 or more are advised.
     """
 
     SETTINGS: ClassVar[type] = DETRISSettings
+    MODES: ClassVar[tuple[str, ...]] = BASELINE_MODES
     KNOBS: ClassVar[tuple[str, ...]] = ("width", "width_text")
     IDENTITY: ClassVar[bool] = False
     # Biases in front of a batch norm or of a softmax; the released code has them.
@@ -208,14 +210,14 @@ class DETRISStyle(Method):
         self.mask_padding = own.mask_padding
         self.taps = tapped(config, vision, vision_sites(config, vision))
         self.sites = self.taps
-        aligned = spread(min(SITES, vision.blocks), vision.blocks)
-        self.late_blocks = vision.blocks - aligned[0]
+        aligned = spread_over(SITES, changed(config, vision))
+        self.late_blocks = late(config) or vision.blocks - aligned[0]
         # In a hierarchical encoder the first block of a stage shrinks the grid before its MLP.
         self.shrinks = tuple(s // vision.strides[max(i - 1, 0)] for i, s in enumerate(vision.strides))
         self.vision = nn.ModuleDict(
             {str(i): DenseAligner(vision.widths[i], own.width, text.width) for i in aligned}
         )
-        text_sites = spread(min(SITES, text.blocks), text.blocks)
+        text_sites = spread_over(SITES, changed(config, text))
         self.text = nn.ModuleDict({str(j): DenseTextAdapter(text.width, own.width_text) for j in text_sites})
 
     def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from s4eca.adapters.base import BATCH_NORM, Method
 from s4eca.adapters.settings import check_whole
-from s4eca.adapters.sites import tapped, vision_sites
+from s4eca.adapters.sites import BASELINE_MODES, changed, late, spread_over, tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, resume_vision
-from s4eca.config import S4ECAConfig, spread
+from s4eca.config import S4ECAConfig
 from s4eca.layers.attention import Attention
 from s4eca.layers.resize import regrid
 from s4eca.protocols import TextEncoder, VisionEncoder
@@ -96,7 +96,7 @@ class ETRISSettings:
 
 
 class ETRISStyle(Method):
-    """Bridgers after the ends of the three thirds of both encoders (of 12 layers: after 4, 8 and 12).
+    """Bridgers after the ends of the three thirds of both encoders (of 12 layers: 4, 8, 12), or of their last m layers.
 
     Positional embeddings stay frozen, other than in the released code, which trains them beside the head. The blocks
     in front of the first bridger see no language and can be cached. In a hierarchical encoder every bridger works on
@@ -105,6 +105,7 @@ class ETRISStyle(Method):
     """
 
     SETTINGS: ClassVar[type] = ETRISSettings
+    MODES: ClassVar[tuple[str, ...]] = BASELINE_MODES
     KNOBS: ClassVar[tuple[str, ...]] = ("ladder",)
     IDENTITY: ClassVar[bool] = False
     # A bias that the softmax cancels; the released code has it.
@@ -119,9 +120,10 @@ class ETRISStyle(Method):
         ladder = own.ladder
         self.taps = tapped(config, vision, vision_sites(config, vision))
         self.sites = self.taps
-        bridges = min(BRIDGES, vision.blocks, text.blocks)
-        self.bridged, self.read = spread(bridges, vision.blocks), spread(bridges, text.blocks)
-        self.late_blocks = vision.blocks - self.bridged[0]
+        seen, heard = changed(config, vision), changed(config, text)
+        bridges = min(BRIDGES, len(seen), len(heard))
+        self.bridged, self.read = spread_over(bridges, seen), spread_over(bridges, heard)
+        self.late_blocks = late(config) or vision.blocks - self.bridged[0]
         self.bridgers = nn.ModuleList(
             Bridger(vision.widths[i], text.width, ladder, first=i == self.bridged[0]) for i in self.bridged
         )

@@ -19,6 +19,7 @@ from torch import nn
 from s4eca.adapters.base import NO_SITES
 from s4eca.adapters.decoder_only import DecoderOnly
 from s4eca.adapters.settings import check_whole
+from s4eca.adapters.sites import BASELINE_MODES, changed, inside
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.layers.peft_layers import ADAPTER, exactly, folder_files, inject, layers_of, quiet_peft
@@ -87,6 +88,7 @@ class VeRASettings:
 class PeftMethod(DecoderOnly):
     """What the five share: the frame without language in the vision encoder, and the rewriting of both encoders."""
 
+    MODES: ClassVar[tuple[str, ...]] = BASELINE_MODES
     REWRITES: ClassVar[bool] = True
     REFUSED: ClassVar[Mapping[str, str]] = {"checkpointing: adapters": NO_SITES}
     ORIGIN: ClassVar[str] = "peft's own implementation on the frozen encoders"
@@ -96,6 +98,7 @@ class PeftMethod(DecoderOnly):
         super().__init__(config, vision, text)
         self.method = config.method
         self.own: Any = method_settings(config)
+        self.changed = {"vision": changed(config, vision), "text": changed(config, text)}
 
     def rewrite(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Put the layers into both encoders, in place; their old weights stay as they are, and frozen.
@@ -186,7 +189,10 @@ class PeftMethod(DecoderOnly):
                     f"and output weights in one fused call; it has the roles {', '.join(known)}."
                 )
             found += [name for name in names if name not in found]
-        return found
+        if not self.late_blocks:
+            return found
+        within = inside(encoder, self.changed[part])
+        return [name for name in found if name.startswith(within)]
 
 
 class LoRA(PeftMethod):

@@ -7,6 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from s4eca.adapters.sites import inside
 from s4eca.config import INTERPOLATION
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
@@ -18,11 +19,21 @@ def uncacheable(model: Holder) -> str | None:
     """Why features of a model cannot be cached, as the end of a sentence; None where they can."""
     if model.vision.trains and model.vision.guest:
         return "the peft adapter inside the vision encoder trains"
-    if model.vision.trains:
+    if model.vision.trains and not _trains_late(model):
         return f"the method {model.config.method!r} trains inside the vision encoder"
     if model.bands is not None:
         return "the map from bands to colours trains in front of the vision encoder (chosen bands can be cached)"
     return model.method.uncacheable
+
+
+def _trains_late(model: Holder) -> bool:
+    """Whether all that trains inside the vision encoder lies in the blocks behind the prefix that is kept."""
+    late = model.method.late_blocks
+    if not late:
+        return False
+    total = model.vision.spec.blocks
+    within = inside(model.vision, range(total - late, total))
+    return all(name.startswith(within) for name, p in model.vision.backbone.named_parameters() if p.requires_grad)
 
 
 def origin(model: Holder) -> dict[str, Any]:

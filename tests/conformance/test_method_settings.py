@@ -74,7 +74,7 @@ def test_settings_are_an_instance_of_the_methods_own_class(name: str) -> None:
         ({"method": "lora", "width": 24}, "width is 24; it belongs to the method 's4eca'"),
         ({"method": "lora", "options": {"ladder": 4}}, "options names 'ladder'"),
         ({"method": "lora", "options": {"rank": 0}}, "options.rank is 0"),
-        ({"method": "lora", "mode": "inject"}, "mode is 'inject'; the method 'lora' takes side alone"),
+        ({"method": "lora", "mode": "inject"}, "mode is 'inject'; the method 'lora' takes side or late-inject alone"),
         ({"options": {"rank": 3}}, "options names 'rank'; the method 's4eca' has none"),
         ({"width": 0}, "width is 0; it must be at least 1"),
         ({"kernels": [[4, 1]]}, "kernels is"),

@@ -125,11 +125,15 @@ def test_a_changed_option_is_a_changed_model(method, toy_model) -> None:
         toy_model(method=method, options={**SMALL[method], "colour": "red"})
 
 
-@pytest.mark.parametrize("mode", ["inject", "late-inject"])
-def test_modes_belong_to_s4eca(mode: str, method, toy_model) -> None:
-    settings = {"method": method, "options": SMALL[method], "mode": mode}
+def test_residuals_in_every_block_belong_to_s4eca(method, toy_model) -> None:
+    settings = {"method": method, "options": SMALL[method], "mode": "inject"}
     if method == "s4eca":
-        assert toy_model(**settings).config.mode == mode
+        assert toy_model(**settings).config.mode == "inject"
         return
-    with pytest.raises(ConfigError, match=f"mode is '{mode}'; the method '{method}'"):
+    with pytest.raises(ConfigError, match=f"mode is 'inject'; the method '{method}'"):
         toy_model(**settings)
+
+
+def test_a_decoder_alone_has_nothing_to_limit(toy_model) -> None:
+    with pytest.raises(ConfigError, match="mode is 'late-inject'; the method 'decoder-only' takes side alone"):
+        toy_model(method="decoder-only", mode="late-inject", late_blocks=2)

@@ -59,6 +59,13 @@ def test_the_page_prints_what_the_code_says() -> None:
     assert tables() in PAGE.read_text(encoding="utf-8"), f"docs/running.md should hold:\n\n{tables()}"
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "s4eca"])
+def test_one_row_speaks_for_both_modes(name: str) -> None:
+    if "late-inject" in METHODS.load(name).MODES:
+        late = S4ECAConfig(method=name, mode="late-inject", late_blocks=4)
+        assert cells(late, []) == cells(S4ECAConfig(method=name), [])
+
+
 def test_every_feature_can_be_asked_for() -> None:
     asked = {f for c in ("adapters", "encoders") for f in Running(c).features}
     asked |= {f for d in ("bf16", "int8") for f in Running(encoder_dtype=d).features}

@@ -30,12 +30,12 @@ def test_ranks_of_the_encoders_may_differ() -> None:
 
 def test_the_branch_is_the_formula(toy_model) -> None:
     model = toy_model(method="adaptformer", options={"rank": 5})
-    torch.nn.init.normal_(model.adapter.vision[2].up.weight)
+    torch.nn.init.normal_(model.adapter.vision["2"].up.weight)
     tokens = model.vision.embed(torch.randn(2, 3, 16, 24))
     before = model.vision.block(2, tokens).values
     layer = model.vision.body.layers[2]
     x = layer.norm2(middle(layer, tokens.values))
-    side = model.adapter.vision[2]
+    side = model.adapter.vision["2"]
     wanted = before + 0.1 * (F.relu(x @ side.down.weight.T + side.down.bias) @ side.up.weight.T)
     found = model.vision.block_beside_mlp(2, tokens, side).values
     torch.testing.assert_close(found, wanted)
@@ -51,12 +51,12 @@ def test_gradients_reach_the_first_block_of_both(toy_model) -> None:
     model = toy_model(method="adaptformer", options={"rank": 4})
     model(torch.randn(3, 3, 32, 32), SAID).sum().backward()
     for encoder in (model.adapter.vision, model.adapter.text):
-        assert all(side.up.weight.grad.abs().sum() > 0 for side in encoder)
+        assert all(side.up.weight.grad.abs().sum() > 0 for side in encoder.values())
 
 
 def test_stages_have_bottlenecks_of_their_own_width(toy_model) -> None:
     model = toy_model(method="adaptformer", options={"rank": 4}, pair=toy_pair(stages=(2, 2, 2), widths=(8, 16, 24)))
-    assert [side.up.out_features for side in model.adapter.vision] == [8, 8, 16, 16, 24, 24]
+    assert [side.up.out_features for side in model.adapter.vision.values()] == [8, 8, 16, 16, 24, 24]
     assert model(torch.randn(3, 3, 32, 48), SAID).isfinite().all()
 
 

@@ -1,0 +1,352 @@
+"""Every method at one budget: methods x modes x seeds x sets, one row a configuration, in runs that anyone can repeat.
+
+    python benchmarks/equal_budget.py run --tier 1 --data vhr10-ref=DATA/vhr10-ref --data isaid-ref=DATA/isaid-ref \
+        --data dubai-ref=DATA/dubai-ref --data golf-ref=DATA/golf-ref --work runs/grid --minutes 60
+    python benchmarks/equal_budget.py run --tier 2 --device cuda --size 448 --data ... --work runs/grid --list
+    python benchmarks/equal_budget.py run --methods s4eca lora --modes late-inject:4 --train vhr10-ref --seeds 0 1 ...
+    python benchmarks/equal_budget.py run --methods s4eca --modes side --set proxies=1 ...      one factor at a time
+    python benchmarks/equal_budget.py table
+
+What is the same for all rows of a comparison: the frozen pair, the decoder and its start, the references with their
+symmetries in their order (functions of the seed), the number of updates, the loss, warm-up and decay of the rate, the
+moving average, and the number of parameters that train in the encoders: S4ECA's at 2.4 %, where the method can scale at
+all. What each method has of its own: its learning rate, the best of three on the validation split after short runs (a
+fifth of the updates, seed 0, on the row's own training set); rates and scores stand in the row. The same split is
+reported, so all methods have looked at it three times, the decoder alone too, whose one rate is the decoder's.
+
+Tier 1 limits every method to the last four vision blocks (and S4ECA's side mode to none): what lies in front is frozen,
+encoded once for each symmetry, and cached for all methods (`--cache`, in float16). Tier 2 is full depth. `--list`
+prints the rows that are not done, the most valuable first, with the minutes they should take: of rows of the same form
+that are done on such a device, else from their operations.
+
+A row is skipped when its key is in `--out`: method, mode, late blocks and changes; training set and a hash of its
+references; size, precision, passes or updates, batch, symmetries; rates tried; seed; pair and decoder; and a hash of
+the code that its numbers come from, comments and docstrings left out. `--minutes` ends between two updates (or two
+sets that are scored); what was cut goes on from its checkpoint (`--work`), to the same numbers on the same machine.
+Each row is written as it ends.
+
+A row is scored under the native protocol on the validation split of every set given with --data, those that it has not
+seen too, and with shuffled expressions on its own. `table` prints means with their standard deviation over seeds, and
+the difference to S4ECA's best form with a 95 % interval: a bootstrap over images, paired by reference. The IoU of every
+reference stands beside the results (``NAME_references.json``). `--small` renders a set and runs two methods for two
+updates, to see that it all holds together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import record
+import torch
+from grid_data import Prefixes, Sets
+from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, tier_rows, with_updates
+from grid_scores import image_numbers, scored, validated
+from grid_store import Store
+from grid_table import best_form, tables
+from grid_training import OutOfTimeError, Workshop, trained
+
+from s4eca.budgets.flops import flops
+from s4eca.budgets.report import budget
+from s4eca.budgets.solve import setting
+from s4eca.config import S4ECAConfig
+from s4eca.errors import ConfigError, S4ECAError
+from s4eca.registry import METHODS
+
+# Operations a second, from steps of the packaged pair; rough, and replaced by what rows took once some are done.
+SPEED = {"cpu": 100e9, "cuda": 20e12}
+SMALL = {"size": 56, "updates": 2, "batch": 2, "search": 0.5, "precision": "fp32", "symmetries": ("IDENTITY",)}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run or tabulate; a user's mistake is one sentence and 2, as on the command line of s4eca."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    add_run(verbs.add_parser("run", help="train and score rows"))
+    table = verbs.add_parser("table", help="print what is done, in Markdown")
+    for one in (table, verbs.choices["run"]):
+        one.add_argument("--out", type=Path, default=Path("benchmarks/results/equal_budget.json"))
+    args = parser.parse_args(words)
+    try:
+        if args.verb == "table":
+            print(tables(Store(args.out)))
+            return 0
+        return run(args)
+    except S4ECAError as error:
+        print(f"equal_budget: error: {error}", file=sys.stderr)
+        return 2
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Options of `run`."""
+    default = Recipe()
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER", help="a set; may be repeated")
+    parser.add_argument("--tier", type=int, choices=(1, 2), help="the rows of a tier, the most valuable first")
+    parser.add_argument("--methods", nargs="+", default=[*CORE, *FURTHER], choices=list(METHODS), metavar="METHOD")
+    parser.add_argument("--modes", nargs="+", default=["side"], help="side, inject, late-inject:M")
+    parser.add_argument("--train", nargs="+", help="training sets; A+B joins two (default: those of the tiers)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting that differs")
+    parser.add_argument("--only", default="", help="of these rows those whose name holds this regular expression")
+    parser.add_argument("--list", action="store_true", help="print the rows that are not done, with minutes")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="end between two updates after so many")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where fast")
+    parser.add_argument("--size", type=int, default=default.size)
+    parser.add_argument("--passes", type=int, default=default.passes)
+    parser.add_argument("--updates", type=int, default=0, help="in place of passes")
+    parser.add_argument("--batch", type=int, default=default.batch)
+    parser.add_argument("--symmetries", nargs="+", default=list(default.symmetries))
+    parser.add_argument("--search", type=float, default=default.search, help="share of the updates of a short run")
+    parser.add_argument("--rate", type=float, default=0.0, help="of the method, in place of a search")
+    parser.add_argument("--cache", default="", help="memory, none or a folder (default: WORK/cache)")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--threads", type=int, default=0, help="of the processor; 0 leaves torch's own")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and caches")
+    parser.add_argument("--small", action="store_true", help="two methods, two updates, a rendered set")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rows one after the other, until all are done or the minutes are over."""
+    end = time.monotonic() + 60 * args.minutes
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    places = dict(_place(one) for one in args.data)
+    if args.small:
+        places = {"rendered": _rendered(args.work / "rendered")}
+    if not places:
+        raise ConfigError("no data set is given; name at least one with --data NAME=FOLDER.")
+    sets = Sets(places)
+    store = Store(args.out)
+    shop = Workshop(
+        sets,
+        Prefixes(args.cache or str(args.work / "cache"), args.device),
+        args.work / "checkpoints",
+        args.device,
+        args.workers,
+        end,
+    )
+    if args.list:
+        return listed(args, shop, store)
+    try:
+        while (row := next(open_rows(args, sets, store), None)) is not None:
+            shop.check()
+            finish(shop, store, row)
+    except OutOfTimeError:
+        print("The minutes are over; the same command goes on from here.")
+    return 0
+
+
+def open_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
+    """The rows that were asked for and are not done; asked anew after each, for S4ECA's best form may be known now."""
+    done = store.content["rows"]
+    seen: set[str] = set()
+    for row in asked_rows(args, sets, store):
+        key = row.key(sets.mark(row.train))
+        if key not in done and key not in seen and re.search(args.only, row.name):
+            seen.add(key)
+            yield row
+
+
+def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
+    """Rows of a tier, or of methods x modes x seeds x sets."""
+    recipe = Recipe(
+        size=args.size,
+        passes=args.passes,
+        batch=args.batch,
+        updates=args.updates,
+        precision=_precision(args.precision, args.device),
+        symmetries=tuple(args.symmetries),
+        search=args.search,
+        rate=args.rate,
+    )
+    if args.small:
+        forms = [Form("s4eca", "late-inject", 4), Form("lora", "late-inject", 4)]
+        return [Row(form, "rendered", 0, Recipe(**SMALL)) for form in forms]
+    if args.tier:
+        rows = store.content["rows"]
+        known = {f.name: f for f in (Form("s4eca"), Form("s4eca", "inject"), Form("s4eca", "late-inject", 4))}
+        tried = {key: row for key, row in rows.items() if row["size"] == args.size and row["seed"] == 0}
+
+        def best(train: str) -> Form | None:
+            own = {key: row for key, row in tried.items() if row["train"] == train}
+            forms = {row["form"] for row in own.values() if row["method"] == "s4eca"}
+            wanted = {"s4eca, side", "s4eca, late-inject 4" if args.tier == 1 else "s4eca, inject"}
+            own = {key: row for key, row in own.items() if row["form"] in wanted}
+            return known[str(best_form(own, train))] if wanted <= forms else None
+
+        return tier_rows(args.tier, recipe, set(sets.places), best)
+    changes = tuple(sorted(_change(one) for one in args.set))
+    trains = args.train or [name for name in TRAINED if name in sets.places]
+    forms = [
+        Form(method, mode, int(late or 0), changes)
+        for method in args.methods
+        for mode, _, late in (one.partition(":") for one in args.modes)
+        if mode in METHODS.load(method).MODES
+    ]
+    return [Row(form, train, seed, recipe) for train in trains for seed in args.seeds for form in forms]
+
+
+def finish(shop: Workshop, store: Store, row: Row) -> None:
+    """Choose a row's rate, train it, score it, and write it down."""
+    print(row.name, flush=True)
+    key = row.key(shop.sets.mark(row.train))
+    rate, tried = searched(shop, store, row)
+    model, measured = trained(shop, row, rate, _mark(key))
+    counted = budget(model, check_effective=False)
+    scores, ious = scored(model, shop.sets, row.train, shop.device, row.recipe.precision, shop.check)
+    form = row.form
+    result = {
+        "form": form.name,
+        "method": form.method,
+        "mode": form.mode,
+        "late_blocks": form.late_blocks,
+        "changes": form.settings,
+        "train": row.train,
+        "seed": row.seed,
+        "size": row.recipe.size,
+        "batch": row.recipe.batch,
+        "precision": row.recipe.precision,
+        "rate": rate,
+        "rates_tried": tried,
+        "sizes": setting(model.config),
+        "adapters": counted.adapters,
+        "share": counted.ratio_backbone,
+        "decoder": counted.decoder,
+        "device": _device_name(shop.device),
+        **measured,
+        **scores,
+        **record.provenance(),
+    }
+    store.add(key, result, ious, {name: image_numbers(shop.sets, name) for name in ious})
+    (shop.checkpoints / f"{_mark(key)}.pt").unlink(missing_ok=True)
+
+
+def searched(shop: Workshop, store: Store, row: Row) -> tuple[float, dict[str, float]]:
+    """The best of a row's rates on its validation split after short runs with seed 0, and what each scored."""
+    rates = row.rates()
+    if len(rates) == 1:
+        return rates[0], {}
+    total = row.updates(len(shop.sets.split(row.train, "train")))
+    short = with_updates(Row(row.form, row.train, 0, row.recipe), max(1, round(total * row.recipe.search)))
+    found: dict[str, float] = {}
+    for rate in rates:
+        key = f"{short.key(shop.sets.mark(row.train))} | at {rate:g}"
+        known = store.content["searches"].get(key)
+        if known is None:
+            model, measured = trained(shop, short, rate, _mark(key))
+            score = validated(model, shop.sets, row.train, shop.device, row.recipe.precision)
+            known = {"mIoU": round(score, 5), "seconds": measured["train_seconds"], "updates": measured["updates"]}
+            store.add_search(key, known)
+            (shop.checkpoints / f"{_mark(key)}.pt").unlink(missing_ok=True)
+        found[f"{rate:g}"] = known["mIoU"]
+    return max(rates, key=lambda rate: found[f"{rate:g}"]), found
+
+
+def listed(args: argparse.Namespace, shop: Workshop, store: Store) -> int:
+    """Print the rows that are not done with the minutes they should take, and the sum."""
+    total = 0.0
+    print("| row | minutes | from |\n|---|---:|---|")
+    for row in open_rows(args, shop.sets, store):
+        minutes, source = expected(shop, store, row)
+        total += minutes
+        print(f"| {row.name} | {minutes:.1f} | {source} |", flush=True)
+    print(f"| all | {total:.0f} | |")
+    return 0
+
+
+def expected(shop: Workshop, store: Store, row: Row) -> tuple[float, str]:
+    """Minutes of a row with its search (once a form and set, counted with seed 0), and where they are known from."""
+    updates = row.updates(len(shop.sets.split(row.train, "train")))
+    runs = 1 + (len(row.rates()) * row.recipe.search if row.seed == 0 and len(row.rates()) > 1 else 0)
+    alike = [
+        done
+        for done in store.content["rows"].values()
+        if (done["form"], done["size"], done["precision"], done["batch"])
+        == (row.form.name, row.recipe.size, row.recipe.precision, row.recipe.batch)
+        and done["device"] == _device_name(shop.device)
+    ]
+    if alike:
+        last = alike[-1]
+        seconds = runs * updates * last["train_seconds"] / last["updates"] + last["score_seconds"]
+        return seconds / 60, "a row like it"
+    step, forward = _operations(row)
+    said = sum(len(shop.sets.split(name, "val")) for name in shop.sets.scored)
+    work = runs * updates * row.recipe.batch * step + 1.5 * said * forward
+    return work / SPEED[torch.device(shop.device).type] / 60, "its operations"
+
+
+def _operations(row: Row) -> tuple[int, int]:
+    """Of a training step with one reference, cached where it would be, and of a forward."""
+    form = row.form
+    cached = form.mode == "late-inject" or (form.mode == "side" and form.method in ("s4eca", "decoder-only"))
+    return _counted(row.config().to_json(), cached)
+
+
+@cache
+def _counted(config: str, cached: bool) -> tuple[int, int]:
+    known = S4ECAConfig.from_dict(json.loads(config))
+    found = flops(known, cached=cached)
+    return found.step, flops(known).forward if cached else found.forward
+
+
+def _precision(asked: str, device: str) -> str:
+    """Of ``auto``: bf16 on an accelerator that has it, and on processors with instructions for it."""
+    if asked != "auto":
+        return asked
+    if torch.device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    info = Path("/proc/cpuinfo")
+    fast = info.exists() and re.search(r"\b(avx512_bf16|amx_bf16)\b", info.read_text())
+    return "bf16" if fast else "fp32"
+
+
+def _device_name(device: str) -> str:
+    return (
+        torch.cuda.get_device_name(device)
+        if torch.device(device).type == "cuda"
+        else str(record.machine()["processor"])
+    )
+
+
+def _mark(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _change(one: str) -> tuple[str, str]:
+    name, _, value = one.partition("=")
+    try:
+        return name, json.dumps(json.loads(value))
+    except ValueError:
+        raise ConfigError(f"--set is {one!r}; it must be NAME=JSON, for instance proxies=4 or dense=false.") from None
+
+
+def _place(one: str) -> tuple[str, Path]:
+    name, equals, folder = one.partition("=")
+    if not equals or not name or "+" in name:
+        raise ConfigError(f"--data is {one!r}; it must be NAME=FOLDER, and a name has no '+'.")
+    return name, Path(folder)
+
+
+def _rendered(folder: Path) -> Path:
+    """A small rendered set, for `--small`."""
+    from s4eca.data.rendered.scenes import render_scene
+    from s4eca.data.rendered.write import write_layout
+
+    if not folder.exists():
+        scenes = [render_scene(seed, size=(96, 96)) for seed in range(4)]
+        write_layout(folder, "rrsisd", {"train": scenes[:2], "val": scenes[2:]})
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Tables of the equal-budget grid in Markdown: means and spread over seeds, intervals against S4ECA, other sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import fmean, stdev
+from typing import Any
+
+from grid_scores import CHOSEN, paired
+from grid_store import Store
+
+OURS = "s4eca"
+
+
+def tables(store: Store) -> str:
+    """A table for every training set, size and number of updates that has rows."""
+    rows, references = store.content["rows"], store.references
+    groups: dict[tuple[Any, ...], dict[str, dict[int, str]]] = {}
+    for key, row in rows.items():
+        place = (row["train"], row["size"], row["updates"], row["batch"], row["precision"])
+        # Of rows that differ in their code alone the newest is the one.
+        groups.setdefault(place, {}).setdefault(row["form"], {})[row["seed"]] = key
+    parts = [_group(place, forms, rows, references) for place, forms in groups.items()]
+    return "\n\n".join(parts) if parts else "No row is done."
+
+
+def best_form(rows: dict[str, Any], train: str) -> str | None:
+    """Name of S4ECA's form with the highest mean mIoU on the validation split of the set it was trained on."""
+    found: dict[str, list[float]] = {}
+    for row in rows.values():
+        if row["train"] == train and row["method"] == OURS and not row["changes"]:
+            found.setdefault(row["form"], []).append(row["scores"][own_set(train)]["mIoU"])
+    return max(found, key=lambda form: fmean(found[form])) if found else None
+
+
+def own_set(train: str) -> str:
+    """The set whose validation split belongs to a training set: the first of those joined."""
+    return train.partition("+")[0]
+
+
+def _group(
+    place: tuple[Any, ...], forms: dict[str, dict[int, str]], rows: dict[str, Any], references: dict[str, Any]
+) -> str:
+    train, size, updates, batch, precision = place
+    own = own_set(train)
+    mine = {form: [rows[key] for key in seeds.values()] for form, seeds in forms.items()}
+    ours = best_form({key: rows[key] for seeds in forms.values() for key in seeds.values()}, train)
+    others = sorted({name for parts in mine.values() for row in parts for name in row["scores"]} - {own})
+    head = ("method", "seeds", "rate", "trained in encoders", "share %", *CHOSEN, "shuffled")
+    head += ("against S4ECA", *(f"{name} (unseen)" for name in others), "s", "peak MiB")
+    lines = [
+        f"Trained on {train}, {size} px, {updates} updates of batch {batch}, {precision}; scores on {own} val.",
+        "",
+    ]
+    lines += [_line(head), "|---|" + "---:|" * (len(head) - 1)]
+    for form, parts in mine.items():
+        first = parts[0]
+        cells = [form, str(len(parts)), f"{first['rate']:g}", f"{first['adapters']:,}", f"{100 * first['share']:.2f}"]
+        cells += [_spread([row["scores"][own][name] for row in parts]) for name in CHOSEN]
+        cells.append(_spread([row["scores"][own]["shuffled"] for row in parts]))
+        cells.append("" if ours is None else _against(forms[ours], forms[form], own, references))
+        cells += [_spread([row["scores"].get(name, {}).get("mIoU") for row in parts]) for name in others]
+        cells += [f"{fmean(row['train_seconds'] for row in parts):.0f}", f"{max(r['peak_mib'] for r in parts):.0f}"]
+        lines.append(_line(cells))
+    lines += ["", *_parts(mine, own, "per_kind"), "", *_parts(mine, own, "per_size")]
+    return "\n".join(lines)
+
+
+def _against(ours: dict[int, str], theirs: dict[int, str], own: str, references: dict[str, Any]) -> str:
+    """Difference of mIoU to S4ECA's best form in points, with its interval; over the seeds that both have."""
+    if ours == theirs:
+        return "S4ECA"
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        return ""
+    kept = [[references["rows"][side[seed]][own] for seed in seeds] for side in (ours, theirs)]
+    gap, low, high = paired(*kept, references["images"][own])
+    return f"{gap:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _parts(mine: dict[str, list[dict[str, Any]]], own: str, part: str) -> Iterator[str]:
+    """The mIoU of each kind or size, with its number of references."""
+    counts = {name: count for rows in mine.values() for name, (_, count) in rows[0]["scores"][own][part].items()}
+    head = ("mIoU by " + part.removeprefix("per_"), *(f"{name} ({count})" for name, count in counts.items()))
+    yield _line(head)
+    yield "|---|" + "---:|" * len(counts)
+    for form, rows in mine.items():
+        yield _line(
+            [form, *(_spread([row["scores"][own][part].get(name, [None])[0] for row in rows]) for name in counts)]
+        )
+
+
+def _spread(values: list[Any]) -> str:
+    """Mean in percent, with the standard deviation over seeds where there are several."""
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return ""
+    return f"{fmean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
+
+
+def _line(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,225 @@
+"""Training of one row of the equal-budget grid: the same loop for every method, cut and gone on with at any update."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from cost_measures import Peak
+from grid_data import Prefixes, Sets, batches, loader
+from grid_rows import MIDDLE_RATE, Row
+from tqdm import tqdm
+
+from s4eca.data.augment.symmetries import Symmetry
+from s4eca.decoder.loss import segmentation_loss
+from s4eca.decoder.mask_decoder import MaskDecoder
+from s4eca.files import write_whole
+from s4eca.layers.trainable import trainable_parameters, trainable_state
+from s4eca.model.model import S4ECAModel, attach
+from s4eca.training.averaging import MovingAverage
+from s4eca.training.optim import OptimConfig, build_optimiser
+
+KEPT_EVERY = 250  # updates between two checkpoints
+AVERAGE = 0.99
+CLIP = 1.0
+
+
+class OutOfTimeError(Exception):
+    """The minutes are over; whatever was begun lies in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where rows are trained.
+
+    Attributes:
+        sets: the data sets.
+        prefixes: feature caches.
+        checkpoints: folder of rows that were cut.
+        device: where the model is.
+        workers: loader processes.
+        end: `time.monotonic()` at which to stop.
+    """
+
+    sets: Sets
+    prefixes: Prefixes
+    checkpoints: Path
+    device: str
+    workers: int
+    end: float
+
+    def check(self) -> None:
+        """Stop here if the minutes are over.
+
+        Raises:
+            OutOfTimeError: they are.
+        """
+        if time.monotonic() >= self.end:
+            raise OutOfTimeError
+
+
+def optimiser_settings(row: Row, rate: float, updates: int) -> OptimConfig:
+    """The recipe with a method's rate: that of its adapters, also inside the encoders; of the decoder alone, its own.
+
+    The decoder has the same rate in every other row. Its control gets the benefit of a search as well.
+    """
+    alone = row.form.method == "decoder-only"
+    return OptimConfig(
+        lr_adapter=rate,
+        lr_encoders=rate,
+        lr_decoder=rate if alone else MIDDLE_RATE,
+        warmup=min(100, max(1, updates // 10)),
+        average=AVERAGE,
+    )
+
+
+def autocast(row: Row, device: str) -> torch.autocast:
+    """Autocast to bf16 where the row's recipe says so."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=row.recipe.precision == "bf16")
+
+
+def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAModel, dict[str, Any]]:
+    """Train a row's model, from its checkpoint where it has one.
+
+    Args:
+        shop: where.
+        row: what.
+        rate: learning rate of the method.
+        mark: name of the checkpoint.
+
+    Returns:
+        The model in eval mode, holding the moving average, and what was measured: seconds of the updates, peak in MiB,
+        mean loss of the first and last quarter, number of updates.
+
+    Raises:
+        OutOfTimeError: it could not be finished; a checkpoint says how far it came.
+    """
+    split = shop.sets.split(row.train, "train")
+    total = row.updates(len(split))
+    model = fresh(row).to(shop.device)
+    symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
+    cache = shop.prefixes.of(model, split, tuple(dict.fromkeys((Symmetry.IDENTITY, *symmetries))), shop.check)
+    run = _Run(model, row, optimiser_settings(row, rate, total), total, shop.checkpoints / f"{mark}.pt")
+    drawn = list(batches(len(split), row.recipe.batch, row.seed, run.done, total))
+    peak = Peak(shop.device)
+    peak.begin()
+    try:
+        steps = loader(model, split, cache, symmetries, drawn, shop.workers) if drawn else ()
+        for batch in tqdm(steps, desc=row.name, initial=run.done, total=total, delay=2, leave=False):
+            shop.check()
+            with autocast(row, shop.device):
+                run.update(batch.to(shop.device))
+            if run.done % KEPT_EVERY == 0:
+                run.keep()
+        run.peak = max(run.peak, peak.most())
+        run.keep()
+        shop.check()
+    except OutOfTimeError:
+        run.peak = max(run.peak, peak.most())
+        run.keep()
+        raise
+    run.average.apply(model)
+    return model.eval(), run.measured()
+
+
+@torch.no_grad()
+def fresh(row: Row) -> S4ECAModel:
+    """An untrained model, whose decoder starts as that of every other method with this seed.
+
+    Adapters draw different amounts of random numbers in front of the decoder. A projection of proxies, which no other
+    method has, keeps its own start.
+    """
+    torch.manual_seed(row.seed)
+    model = attach(config=row.config())
+    torch.manual_seed(row.seed)
+    widths = [model.vision.spec.widths[tap] for tap in model.adapter.taps]
+    common = MaskDecoder(model.config, widths, model.text.spec, proxy_width=None)
+    own = model.decoder.state_dict()
+    for name, tensor in common.state_dict().items():
+        own[name].copy_(tensor)
+    return model
+
+
+class _Run:
+    """A model with its optimiser on the way through its updates.
+
+    Args:
+        model: untrained, where it is to be trained.
+        row: what it is.
+        optim: settings of the optimiser.
+        total: number of updates.
+        path: of the checkpoint, read if it is there.
+    """
+
+    def __init__(self, model: S4ECAModel, row: Row, optim: OptimConfig, total: int, path: Path) -> None:
+        self.model, self.row, self.path, self.total = model.train(), row, path, total
+        self.optimiser, self.schedule = build_optimiser(model, optim, total)
+        self.average = MovingAverage(optim.average)
+        self.done, self.seconds, self.peak = 0, 0.0, 0.0
+        self.losses: list[float] = []
+        if path.exists():
+            self._go_on(torch.load(path, map_location="cpu", weights_only=True))
+
+    def update(self, batch: Any) -> None:
+        """One update; the loss is asked of the device, so that the clock sees the work done."""
+        began = time.monotonic()
+        encoded = batch.encoded
+        if encoded is None:
+            encoded = self.model.encode(self.model.normalise(batch.images))
+        logits = self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True)).logits
+        truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
+        loss = segmentation_loss(logits.float(), truth)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(list(trainable_parameters(self.model).values()), CLIP)
+        self.optimiser.step()
+        self.schedule.step()
+        self.done += 1
+        module: Any = SimpleNamespace(model=self.model)
+        at: Any = SimpleNamespace(global_step=self.done)
+        self.average.on_train_batch_end(at, module)
+        self.losses.append(float(loss.detach()))
+        self.seconds += time.monotonic() - began
+
+    def keep(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "done": self.done,
+            "seconds": self.seconds,
+            "peak": self.peak,
+            "losses": self.losses,
+            "model": trainable_state(self.model),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self.average.state_dict(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, buffer.getvalue())
+
+    @torch.no_grad()
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self.done, self.seconds, self.peak = state["done"], state["seconds"], state["peak"]
+        self.losses = list(state["losses"])
+        for name, tensor in trainable_state(self.model).items():
+            tensor.copy_(state["model"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.average.load_state_dict(state["average"])
+
+    def measured(self) -> dict[str, Any]:
+        """What the training showed, beside the model."""
+        quarter = max(1, self.total // 4)
+        return {
+            "updates": self.total,
+            "train_seconds": round(self.seconds, 2),
+            "peak_mib": round(self.peak, 1),
+            "loss_first_quarter": sum(self.losses[:quarter]) / quarter,
+            "loss_last_quarter": sum(self.losses[-quarter:]) / quarter,
+        }
