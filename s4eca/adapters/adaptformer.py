@@ -76,7 +76,7 @@ class AdaptFormer(DecoderOnly):
     SETTINGS: ClassVar[type] = AdaptFormerSettings
     MODES: ClassVar[tuple[str, ...]] = BASELINE_MODES
     KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up\.weight$",)
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"^adapter\..*\.up\.weight$",)
     REFUSED: ClassVar[Mapping[str, str]] = {}
     ORIGIN: ClassVar[str] = "bottlenecks beside the MLPs, written anew after the description of AdaptFormer"
 

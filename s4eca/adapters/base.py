@@ -16,6 +16,8 @@ from s4eca.protocols import TextEncoder, VisionEncoder
 # Ends of sentences that say why a method cannot run in some way.
 NO_SITES = "it has no modules outside the encoders"
 NOTHING_KEPT = "no block of the encoders keeps anything for a backward"
+# What of peft's layers starts at "no change".
+PEFT_UNDECAYED = (r"\.lora_B\.", r"\.ia3_l\.")
 BATCH_NORM = "a second forward would count the batch twice in its batch norms"
 
 
@@ -74,8 +76,9 @@ class Method(nn.Module):
         return {}
 
     def decays(self, name: str, parameter: nn.Parameter) -> bool:
-        """Matrices do, but for those that start where they mean "no change"."""
-        return parameter.ndim >= 2 and not any(re.search(pattern, name) for pattern in self.UNDECAYED)
+        """Matrices do, but for those that start where they mean "no change", those of a peft adapter inside too."""
+        left_alone = (*self.UNDECAYED, *(PEFT_UNDECAYED if name.startswith("encoder_updates.") else ()))
+        return parameter.ndim >= 2 and not any(re.search(pattern, name) for pattern in left_alone)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """See `s4eca.protocols.AdapterMethod`."""

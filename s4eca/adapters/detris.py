@@ -197,7 +197,7 @@ class DETRISStyle(Method):
     IDENTITY: ClassVar[bool] = False
     # Biases in front of a batch norm or of a softmax; the released code has them.
     DEAD: ClassVar[tuple[str, ...]] = (r"\.conv\.bias$", r"\.attention\.key\.bias$")
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up\.weight$",)
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"^adapter\..*\.up\.weight$",)
     REFUSED: ClassVar[Mapping[str, str]] = {
         "checkpointing: adapters": BATCH_NORM,
         "checkpointing: encoders": BATCH_NORM,  # they stand inside the blocks

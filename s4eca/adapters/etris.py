@@ -110,7 +110,7 @@ class ETRISStyle(Method):
     IDENTITY: ClassVar[bool] = False
     # A bias that the softmax cancels; the released code has it.
     DEAD: ClassVar[tuple[str, ...]] = (r"\.to_(vision|text)\.key\.bias$",)
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.up_vision\.linear\.weight$", r"\.up_text\.weight$")
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"^adapter\..*\.(up_vision\.linear|up_text)\.weight$",)
     REFUSED: ClassVar[Mapping[str, str]] = {"checkpointing: adapters": BATCH_NORM}
     ORIGIN: ClassVar[str] = "a reconstruction in the style of ETRIS, not its authors' model"
 

@@ -200,7 +200,6 @@ class LoRA(PeftMethod):
 
     SETTINGS: ClassVar[type] = LoRASettings
     KNOBS: ClassVar[tuple[str, ...]] = ("rank", "rank_text")
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.lora_B\.",)
     DORA: ClassVar[bool] = False
 
     def peft_config(self, encoder: Any, part: str) -> Any:
@@ -238,8 +237,6 @@ class DoRA(LoRA):
 
 class IA3(PeftMethod):
     """Vectors, 1 at the start, on the outputs of key and value and on the input of fc2 (Liu et al. 2022)."""
-
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.ia3_l\.",)
 
     def peft_config(self, encoder: Any, part: str) -> Any:
         """See `PeftMethod.peft_config`."""

@@ -18,11 +18,11 @@ from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.layers.trainable import trainable_modules
 from s4eca.records import TextSpec, VisionSpec
+from s4eca.registry import method_class
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
 
-_NAMES = {"width": "width r"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Budget:
             ("frozen vision", self.frozen_vision, ""),
             ("frozen text", self.frozen_text, ""),
             ("frozen encoders", backbone, "vision + text, the denominator of both shares"),
-            *((_NAMES.get(name, name), value, "") for name, value in self.setting.items()),
+            *(("width r" if self.r is not None else name, value, "") for name, value in self.setting.items()),
         ]
         lines = [f"{name:<16}{count:>15,}  {remark}".rstrip() for name, count, remark in rows]
         known = f", {len(self.known_dead):,} of them known of the method" if self.known_dead else ""
@@ -167,7 +167,7 @@ def budget(
         frozen_text=text.parameters,
         ratio_backbone=adapters / backbone,
         ratio_with_decoder=(adapters + decoder) / backbone,
-        r=size.get("width"),
+        r=size.get("width") if method_class(subject).SETTINGS_IN_CONFIG else None,
         dead=dead,
         bands=count_bands(subject),
         known_dead=known,

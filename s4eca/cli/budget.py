@@ -116,6 +116,9 @@ def _table(args: argparse.Namespace) -> int:
     pairs = [_pair(text) for text in args.pair] if args.pair else list(PAIRS)
     methods = _listed(args.methods) if args.methods is not None else list(METHODS)
     targets = [_share(text) for text in _listed(args.targets)] if args.targets is not None else list(TARGETS)
+    for pair in args.set:
+        if pair.startswith("options"):
+            raise ConfigError(f"--set is {pair!r}; options are of one method and do not go with --table.")
     planned = plan(_config(args), pairs, methods, targets)
     # The bar comes only if there is something to wait for.
     found = list(tqdm(rows(planned, match=args.match), total=len(planned), delay=2, leave=False, file=sys.stderr))
@@ -158,6 +161,9 @@ def _config(args: argparse.Namespace) -> S4ECAConfig:
         whole, _, option = key.partition(".")
         if whole == "options" and option:
             values.setdefault("options", {})[option] = _plain(value)
+        elif key == "options":
+            given = _typed(key, value)
+            values[key] = {**values.get(key, {}), **given} if isinstance(given, dict) else given
         else:
             values[key] = _typed(key, value)
     try:

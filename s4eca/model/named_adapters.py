@@ -94,10 +94,10 @@ class NamedAdapters:
     def switch(self, name: str) -> None:
         """Make another adapter the active one; see `S4ECAModel.switch`."""
         self._check_known(name)
-        if self._alone:
-            raise ConfigError(f"The adapters are disabled; leave disabled() before {name!r} can be switched to.")
         if name == self.active:
             return
+        if self._alone:
+            raise ConfigError(f"The adapters are disabled; leave disabled() before {name!r} can be switched to.")
         model = self._model
         model.adapter.deactivate(model.vision, model.text)
         model.standby[_key(self.active)] = Parts(model.config, **held(model))

@@ -6,6 +6,7 @@ from `adapter_config.json` and from the catalogue of encoders. What is not known
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import yaml
 
 from s4eca.adapters.base import Method
+from s4eca.config import S4ECAConfig
 from s4eca.encoders import catalog
-from s4eca.registry import METHODS
+from s4eca.registry import METHODS, method_settings, own_settings
 
 # Identifiers that the hub accepts as `license`; anything else is `other` with a name.
 _LICENCES = """
@@ -182,9 +184,15 @@ def _method(method: str) -> str:
 
 
 def _size(config: dict[str, Any]) -> str:
-    """What scales the method, in words; a method's own settings where it has any."""
-    said = {"width": config["width"]} if "width" in config else config["options"]
-    return ", ".join(f"{name} {value}" for name, value in said.items()) or "one size"
+    """What scales the method, in words."""
+    if config["method"] not in METHODS:
+        said = dict(config["options"])
+    else:
+        own = method_settings(S4ECAConfig.from_dict(own_settings(config)))
+        knobs = _class_of(config["method"]).KNOBS or [f.name for f in dataclasses.fields(own)]
+        said = {name: getattr(own, name) for name in knobs}
+    numbers = {name: value for name, value in said.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return ", ".join(f"{name} {value}" for name, value in numbers.items()) or "one size"
 
 
 def _attribution(method: str) -> str:

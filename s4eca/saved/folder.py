@@ -21,7 +21,7 @@ from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.files import sha256_of, write_together
 from s4eca.layers.trainable import current_names, trainable_state
-from s4eca.registry import own_settings
+from s4eca.registry import method_class, own_settings
 from s4eca.saved.card import write_card
 
 Model = TypeVar("Model", bound="Attached")
@@ -198,8 +198,12 @@ def read_settings(folder: Path | str, note: dict[str, Any]) -> S4ECAConfig:
     Raises:
         AdapterFolderError: an unknown or an impossible setting.
     """
+    written = str(note["s4eca_version"])
+    values = own_settings(note["config"]) if written.startswith("0.1.") else note["config"]
     try:
-        return S4ECAConfig.from_dict(own_settings(note["config"]), origin="config")
+        config = S4ECAConfig.from_dict(values, origin="config")
+        method_class(config)
+        return config
     except ConfigError as error:
         raise AdapterFolderError(f"{Path(folder) / CONFIG}: {error}") from error
 

@@ -23,8 +23,9 @@ def regroup(checkpoint: dict[str, Any], model: Any) -> None:
     today = grouped_names(model)
     then = _groups_then(model)
     for state in checkpoint.get("optimizer_states", ()):
-        found = [FORMER_PARTS.get(part, part) + dash + rest for part, dash, rest in _named(state["param_groups"])]
-        if found == [_name(key) for key in today] or found != [_name(key) for key in then]:
+        found = [(_today(str(group.get("name", ""))), len(group["params"])) for group in state["param_groups"]]
+        # Names alone do not tell: DoRA and ETRIS-style had a group without decay before, of other members.
+        if found == _sizes(today) or found != _sizes(then):
             continue
         order = [name for names in then.values() for name in names]
         values = {order[number]: value for number, value in state["state"].items()}
@@ -60,5 +61,10 @@ def _name(key: tuple[str, bool]) -> str:
     return part if decays else f"{part}-no-decay"
 
 
-def _named(groups: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    return [str(group.get("name", "")).partition("-") for group in groups]
+def _today(name: str) -> str:
+    part, dash, rest = name.partition("-")
+    return FORMER_PARTS.get(part, part) + dash + rest
+
+
+def _sizes(groups: dict[tuple[str, bool], list[str]]) -> list[tuple[str, int]]:
+    return [(_name(key), len(names)) for key, names in groups.items()]

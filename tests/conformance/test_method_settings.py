@@ -121,7 +121,9 @@ def test_what_version_0_1_wrote_out_for_every_method_is_left_out() -> None:
 def test_only_s4eca_has_a_width_in_its_budget(name: str) -> None:
     from s4eca.budgets.solve import setting
 
-    assert "width" not in setting(S4ECAConfig(method=name)) or name == "detris"
+    config = S4ECAConfig(method=name, vision="packaged:dinov2-s", text="packaged:minilm-l6")
+    assert s4eca.budget(config, check_effective=False).r is None
+    assert "width r" not in s4eca.budget(config, check_effective=False).table()
     assert setting(S4ECAConfig(width=7)) == {"width": 7}
 
 
@@ -152,3 +154,5 @@ def test_what_starts_at_no_change_does_not_decay(name: str, tensor: str, decays:
     matrix = torch.nn.Parameter(torch.zeros(2, 2))
     assert Method.decays(method, tensor, matrix) is decays
     assert Method.decays(method, tensor, torch.nn.Parameter(torch.zeros(2))) is False
+    # A peft adapter that came with an encoder has its own, whatever method stands beside it.
+    assert Method.decays(method, "encoder_updates.vision.0.q.lora_B.default.weight", matrix) is False

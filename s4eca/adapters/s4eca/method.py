@@ -31,7 +31,7 @@ class S4ECAAdapter(Method):
     SETTINGS_IN_CONFIG: ClassVar[bool] = True
     MODES: ClassVar[tuple[str, ...]] = MODES
     KNOBS: ClassVar[tuple[str, ...]] = ("width",)
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"\.queries$", r"\.place$", r"\.up\.weight$")
+    UNDECAYED: ClassVar[tuple[str, ...]] = (r"^adapter\.queries$", r"^adapter\..*\.(place|up\.weight)$")
     ORIGIN: ClassVar[str] = (
         "a reconstruction of S4ECA (arXiv 2606.30244), of which only the abstract is public; "
         "it is not the authors' model"

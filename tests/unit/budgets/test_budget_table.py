@@ -106,3 +106,14 @@ def test_wrong_use_is_one_line_and_two(options: list[str], part: str, capsys: py
     assert main(["budget", *options]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and part in captured.err
+
+
+def test_options_do_not_go_with_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["budget", "--table", "--methods", "lora", "--set", "options.rank=4"]) == 2
+    assert "options are of one method and do not go with --table" in capsys.readouterr().err
+
+
+def test_no_option_is_lost_to_a_later_one(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--vision", "packaged:dinov2-s", "--text", "packaged:minilm-l6", "--method", "lora"]
+    assert main(["budget", *words, "--set", "options.zzz=1", "--set", "options={}"]) == 2
+    assert "options names 'zzz'" in capsys.readouterr().err

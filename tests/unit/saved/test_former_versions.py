@@ -11,9 +11,17 @@ import torch
 import yaml
 
 from s4eca import S4ECAModel
+from s4eca.errors import AdapterFolderError
+from s4eca.layers.trainable import trainable_parameters
 from s4eca.registry import own_settings
+from s4eca.training.former_optimiser import regroup
+from s4eca.training.optim import OptimConfig, build_optimiser
 
 WRITTEN = Path(__file__).parent / "version_0_1"
+SIZES = [
+    ("s4eca", {}), ("lora", {"rank": 2}), ("dora", {"rank": 2}), ("ia3", {}), ("ln", {}), ("etris", {"ladder": 8}),
+    ("detris", {"width": 8, "width_text": 8}), ("adaptformer", {"rank": 4}), ("full", {}),
+]  # fmt: skip
 ANSWERS = json.loads((WRITTEN / "answers.json").read_text())
 
 
@@ -87,47 +95,57 @@ def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_each_tensor_gets_the_optimisers_state_that_it_had(toy_model) -> None:
-    """LoRA's B no longer decays, so that its optimiser has a group more; the state of 0.1 is dealt out by names."""
-    from s4eca.layers.trainable import trainable_parameters
-    from s4eca.training.former_optimiser import regroup
-    from s4eca.training.optim import OptimConfig, build_optimiser
+def grouped_as_0_1_did(model) -> dict[str, list[str]]:
+    """Version 0.1's rule: matrices decay, but for some endings of names."""
+    endings = ("queries", "place", "up.weight", "bands.weight")
+    groups: dict[str, list[str]] = {}
+    for name, parameter in trainable_parameters(model).items():
+        part = name.partition(".")[0].replace("encoder_updates", "towers")
+        decays = parameter.ndim >= 2 and not name.endswith(endings)
+        groups.setdefault(part if decays else f"{part}-no-decay", []).append(name)
+    return groups
 
-    model = toy_model(method="lora", options={"rank": 2})
-    named = trainable_parameters(model)
-    then = {"towers": [], "decoder": [], "decoder-no-decay": []}
-    for name, parameter in named.items():
-        part = "towers" if name.startswith("encoder_updates") else "decoder"
-        then[part if parameter.ndim >= 2 else f"{part}-no-decay"].append(name)
+
+@pytest.mark.parametrize(("method", "options"), SIZES)
+def test_each_tensor_gets_the_optimisers_state_that_it_had(method, options, toy_model) -> None:
+    """Where other tensors decay than in 0.1, the state of its optimiser is dealt out by names."""
+    model = toy_model(method=method, options=options)
+    named, then = trainable_parameters(model), grouped_as_0_1_did(model)
     order = [name for names in then.values() for name in names]
-    assert len(order) == len(named)
-    marks = {name: float(number) for number, name in enumerate(order)}
-    numbers = iter(range(len(order)))
-    checkpoint = {
-        "optimizer_states": [
-            {
-                "state": {
-                    i: {"step": torch.tensor(3.0), "exp_avg": torch.full_like(named[name], marks[name]),
-                        "exp_avg_sq": torch.zeros_like(named[name])}
-                    for i, name in enumerate(order)
-                },
-                "param_groups": [
-                    {"name": part, "lr": 1e-3, "initial_lr": 1e-3, "weight_decay": 0.01, "betas": (0.9, 0.999),
-                     "params": [next(numbers) for _ in names]}
-                    for part, names in then.items()
-                ],
-            }
-        ],
-        "lr_schedulers": [{"base_lrs": [1.0, 2.0, 2.0], "_last_lr": [1.0, 2.0, 2.0], "lr_lambdas": [None] * 3}],
+    marks, numbers = {name: float(number) for number, name in enumerate(order)}, iter(range(len(order)))
+    state = {
+        number: {"step": torch.tensor(3.0), "exp_avg": torch.full_like(named[name], marks[name]),
+                 "exp_avg_sq": torch.zeros_like(named[name])}
+        for number, name in enumerate(order)
     }  # fmt: skip
+    groups = [
+        {"name": part, "lr": 1e-3, "initial_lr": 1e-3, "weight_decay": 0.0 if part.endswith("decay") else 0.01,
+         "betas": (0.9, 0.999), "params": [next(numbers) for _ in names]}
+        for part, names in then.items()
+    ]  # fmt: skip
+    rates = [float(place) for place in range(len(groups))]
+    checkpoint = {
+        "optimizer_states": [{"state": state, "param_groups": groups}],
+        "lr_schedulers": [{"base_lrs": rates, "_last_lr": rates, "lr_lambdas": [None] * len(groups)}],
+    }
     regroup(checkpoint, model)
     optimiser, _ = build_optimiser(model, OptimConfig(), total=10)
     optimiser.load_state_dict(checkpoint["optimizer_states"][0])
     for name, parameter in named.items():
         assert (optimiser.state[parameter]["exp_avg"] == marks[name]).all(), name
-    groups = {group["name"]: group["weight_decay"] for group in optimiser.param_groups}
-    assert groups["encoder_updates"] == 0.01 and groups["encoder_updates-no-decay"] == 0.0
-    assert checkpoint["lr_schedulers"][0]["base_lrs"] == [1.0, 1.0, 2.0, 2.0]
+    for group in optimiser.param_groups:
+        assert group["weight_decay"] == (0.0 if group["name"].endswith("-no-decay") else 0.01)
+    assert len(checkpoint["lr_schedulers"][0]["base_lrs"]) == len(optimiser.param_groups)
     again = {key: list(value) for key, value in checkpoint.items()}
     regroup(checkpoint, model)
     assert {key: list(value) for key, value in checkpoint.items()} == again, "today's groups are left as they are"
+
+
+def test_only_version_0_1_may_write_out_what_a_method_does_not_have(tmp_path: Path) -> None:
+    folder = tmp_path / "lora"
+    shutil.copytree(WRITTEN / "lora", folder)
+    note = json.loads((folder / "adapter_config.json").read_text())
+    assert note["config"]["width"] and note["s4eca_version"] == "0.1.0"
+    (folder / "adapter_config.json").write_text(json.dumps({**note, "s4eca_version": "0.2.0"}))
+    with pytest.raises(AdapterFolderError, match="adapter_config.json: .*belongs to the method 's4eca'"):
+        S4ECAModel.from_pretrained(folder)

@@ -242,3 +242,15 @@ def test_data_sets_are_optional_and_kept(toy_model, tmp_path):
         (wrong / CONFIG).write_text(json.dumps(saved))
         with pytest.raises(AdapterFolderError, match=r"card.datasets is .*; it must be a list of hub ids"):
             read_config(wrong)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("s4eca", "width 160"), ("lora", "rank 13"), ("detris", "width 128, width_text 64"), ("vera", "rank 256, seed 0"),
+     ("full", "one size")],
+)  # fmt: skip
+def test_the_card_says_the_size_that_the_method_has(method: str, said: str) -> None:
+    from s4eca import S4ECAConfig
+    from s4eca.saved.card import _size
+
+    assert _size(S4ECAConfig(method=method).to_dict()) == said
