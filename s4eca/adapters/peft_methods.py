@@ -9,6 +9,7 @@ the queries too, which adds numbers and no freedom (only products of a query and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -53,7 +54,8 @@ class LoRASettings:
         if self.rank_text is not None:
             check_whole("rank_text", self.rank_text)
         alpha, roles = self.alpha, self.roles
-        if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha > 0):
+        is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if alpha is not None and not (is_number and math.isfinite(alpha) and alpha > 0):
             raise ConfigError(f"options.alpha is {alpha!r}; it must be a number above 0, or null for twice the rank.")
         if not isinstance(roles, list | tuple) or not roles or not all(role in LINEAR for role in roles):
             raise ConfigError(f"options.roles is {roles!r}; it must be a list of some of {', '.join(LINEAR)}.")
