@@ -19,6 +19,7 @@ from torch import nn
 
 from s4eca.adapters.base import NO_SITES
 from s4eca.adapters.decoder_only import DecoderOnly
+from s4eca.adapters.plain import check_plain
 from s4eca.adapters.settings import check_whole
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
@@ -110,7 +111,7 @@ class PeftMethod(DecoderOnly):
         """
         pair: tuple[tuple[Any, str], ...] = ((vision, "vision"), (text, "text"))
         for encoder, part in pair:
-            self._check_plain(encoder, part)
+            check_plain(encoder, part, self.method)
         for encoder, part in pair:
             # Fused projections have these roles only once they are split.
             if not self.SPLITS or "query" in encoder.roles():
@@ -154,13 +155,6 @@ class PeftMethod(DecoderOnly):
     def peft_config(self, encoder: Any, part: str) -> Any:
         """Peft's configuration for one encoder."""
         raise NotImplementedError
-
-    def _check_plain(self, encoder: Any, part: str) -> None:
-        if encoder.added():
-            raise ConfigError(
-                f"The {part} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
-                f"{self.method!r} takes one as its checkpoint has it."
-            )
 
     def _rewrite(self, encoder: Any, part: str) -> None:
         if not any(parameter.is_meta for parameter in encoder.backbone.parameters()):
