@@ -49,8 +49,7 @@ class S4ECAModel(nn.Module):
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
         super().__init__()
-        self.vision = vision
-        self.text = text
+        self.vision, self.text = vision, text
         self.running = Running()
         self.named = NamedAdapters(self)
         self.hold(Parts.build(vision, text, config))
