@@ -143,6 +143,8 @@ class S4ECAConfig:
         Raises:
             ConfigError: a value is out of range or a combination is impossible.
         """
+        for setting in dataclasses.fields(self):
+            check_kind(setting.name, str(setting.type), getattr(self, setting.name))
         if self.kernels is not None:
             object.__setattr__(self, "kernels", tuple((int(k), int(d)) for k, d in self.kernels))
         if self.method == "s4eca":
@@ -223,13 +225,22 @@ class S4ECAConfig:
                 raise ConfigError(f"{origin} has an unknown key {key!r}{hint}")
         for setting in dataclasses.fields(cls):
             if setting.name in values:
-                _check_kind(origin, setting, values[setting.name])
+                check_kind(f"{origin}: {setting.name}", str(setting.type), values[setting.name])
         return cls(**values)
 
 
-def _check_kind(origin: str, setting: dataclasses.Field[Any], value: Any) -> None:
-    """Refuse a value of another kind than the setting's, before arithmetic stumbles over it."""
-    kind, may_lack = str(setting.type).removesuffix(" | None"), str(setting.type).endswith(" | None")
+def check_kind(name: str, annotation: str, value: Any) -> None:
+    """Refuse a value of another kind than the setting's, before arithmetic stumbles over it.
+
+    Args:
+        name: of the setting, as the sentence begins.
+        annotation: its type as the source writes it; what is none of the kinds of this file is not asked about.
+        value: what was given.
+
+    Raises:
+        ConfigError: the value is of another kind.
+    """
+    kind, may_lack = annotation.removesuffix(" | None"), annotation.endswith(" | None")
     if value is None and may_lack:
         return
     fits, wanted = {
@@ -240,14 +251,17 @@ def _check_kind(origin: str, setting: dataclasses.Field[Any], value: Any) -> Non
         "tuple[tuple[int, int], ...]": (_pairs(value, int), "a list of [size, dilation]"),
         "tuple[tuple[float, float], ...]": (_pairs(value, int | float), "a list of [low, high]"),
         "tuple[str, ...]": (_texts(value), "a list of texts"),
-    }.get(kind, (isinstance(value, dict), "an object"))
+        "dict[str, Any]": (isinstance(value, dict), "an object"),
+    }.get(kind, (True, ""))
     if not fits:
-        raise ConfigError(f"{origin}: {setting.name} is {value!r}; it must be {wanted}.")
+        raise ConfigError(f"{name} is {value!r}; it must be {wanted}.")
 
 
 def _pairs(value: Any, kind: Any) -> bool:
     return isinstance(value, list | tuple) and all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(number, kind) for number in pair)
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(number, kind) and not isinstance(number, bool) for number in pair)
         for pair in value
     )
 

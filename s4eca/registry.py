@@ -8,72 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, MutableMapping
-from functools import cached_property
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
-from s4eca.config import S4ECA_FIELDS, S4ECAConfig
+from s4eca.config import S4ECA_FIELDS, S4ECAConfig, check_kind
 from s4eca.errors import ConfigError, EncoderError
 from s4eca.protocols import AdapterMethod, TextEncoder, VisionEncoder
 from s4eca.records import TextSpec, VisionSpec
-
-
-class Table(MutableMapping[str, str]):
-    """Rows of one kind: name -> ``module:attribute``; our own first, then those of installed packages.
-
-    Args:
-        group: entry-point group in which other packages add rows.
-        rows: our own rows.
-    """
-
-    def __init__(self, group: str, rows: dict[str, str]) -> None:
-        self.group = group
-        self._own = dict(rows)
-
-    @cached_property
-    def _installed(self) -> dict[str, str]:
-        return {found.name: found.value for found in entry_points(group=self.group) if found.name not in self._own}
-
-    def __getitem__(self, name: str) -> str:
-        """The path behind a name; installed packages are looked through only for a name that is not ours."""
-        return self._own[name] if name in self._own else self._installed[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Our own names, then those of installed packages."""
-        yield from self._own
-        yield from (name for name in self._installed if name not in self._own)
-
-    def __len__(self) -> int:
-        """Number of names."""
-        return len(list(iter(self)))
-
-    def __setitem__(self, name: str, path: str) -> None:
-        """Set a row of our own for this process; `register` refuses a name that is taken."""
-        self._own[name] = path
-
-    def __delitem__(self, name: str) -> None:
-        """Take a row of our own out."""
-        del self._own[name]
-
-    def load(self, name: str) -> Any:
-        """The object behind a name; imports its module.
-
-        Raises:
-            KeyError: there is no such row.
-            ConfigError: the row leads nowhere.
-        """
-        path = self[name]
-        try:
-            return resolve(path)
-        except (ImportError, AttributeError) as error:
-            if name in self._own and path.startswith("s4eca."):
-                raise
-            raise ConfigError(
-                f"{name!r} in the entry-point group {self.group} leads to {path}, which cannot be had: {error}."
-            ) from error
-
+from s4eca.table import Table, resolve
 
 # Prefix of an identifier -> ``load(identifier)`` that gives a `VisionEncoder` (or a `TextEncoder`).
 VISION_SOURCES = Table(
@@ -173,12 +114,6 @@ SINKS = Table(
 )
 
 
-def resolve(path: str) -> Any:
-    """The object behind ``module:attribute``."""
-    module, _, attribute = path.partition(":")
-    return getattr(import_module(module), attribute)
-
-
 def register(table: Table, name: str, path: str) -> None:
     """Add a row to one of the tables of this module, for this process.
 
@@ -194,13 +129,14 @@ def method_class(config: S4ECAConfig) -> type[AdapterMethod]:
     """The class of `config.method`; imports it.
 
     Raises:
-        ConfigError: unknown method, a setting or mode that the method does not have, or an impossible value.
+        ConfigError: unknown method, a setting or mode that the method does not have, an impossible value, or a class
+            of another package that is no method.
     """
     if config.method not in METHODS:
         near = difflib.get_close_matches(config.method, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS)}."
         raise ConfigError(f"method is {config.method!r}; {hint}")
-    found: type[AdapterMethod] = METHODS.load(config.method)
+    found = _class_of(config.method)
     if config.mode not in found.MODES:
         raise ConfigError(
             f"mode is {config.mode!r}; the method {config.method!r} takes {' or '.join(found.MODES)} alone."
@@ -221,14 +157,32 @@ def method_settings(config: S4ECAConfig) -> Any:
 def own_settings(values: dict[str, Any]) -> dict[str, Any]:
     """A saved configuration without what its method does not have; version 0.1 wrote it out for every method."""
     name = str(values.get("method"))
-    if name not in METHODS or METHODS.load(name).SETTINGS_IN_CONFIG:
+    if name not in METHODS or _class_of(name).SETTINGS_IN_CONFIG:
         return values
     return {key: value for key, value in values.items() if key not in S4ECA_FIELDS}
 
 
+def _class_of(name: str) -> type[AdapterMethod]:
+    """The class behind a name of `METHODS`, which has every part of the contract if another package brings it."""
+    found: Any = METHODS.load(name)
+    if not METHODS.is_ours(name):
+        declared = [part for part, kind in AdapterMethod.__annotations__.items() if str(kind).startswith("ClassVar")]
+        hooks = [part for part in vars(AdapterMethod) if part[0] != "_" and callable(getattr(AdapterMethod, part))]
+        lacking = [part for part in (*declared, *hooks) if not hasattr(found, part)]
+        if not isinstance(found, type) or lacking or not dataclasses.is_dataclass(getattr(found, "SETTINGS", None)):
+            what = lacking[0] if lacking else "a class, or a dataclass as its SETTINGS"
+            raise ConfigError(
+                f"The method {name!r}, {METHODS[name]}, lacks {what}; it must be a class that keeps to "
+                "s4eca.protocols.AdapterMethod."
+            )
+    checked: type[AdapterMethod] = found
+    return checked
+
+
 def _settings(config: S4ECAConfig, method: type[AdapterMethod]) -> Any:
     """A method's own settings, none of which may be another's."""
-    known = [setting.name for setting in dataclasses.fields(method.SETTINGS)]
+    fields = [setting for setting in dataclasses.fields(method.SETTINGS) if setting.init]
+    known = [setting.name for setting in fields]
     in_options = [name for name in known if not (method.SETTINGS_IN_CONFIG and name in S4ECA_FIELDS)]
     has = f"has {', '.join(in_options)}" if in_options else "has none"
     for name in config.options:
@@ -241,7 +195,21 @@ def _settings(config: S4ECAConfig, method: type[AdapterMethod]) -> Any:
                 f"which {has} under options."
             )
     said = {name: getattr(config, name) for name in known if name not in in_options}
-    return method.SETTINGS(**{k: v for k, v in said.items() if v is not None}, **config.options)
+    try:
+        made = method.SETTINGS(**{k: v for k, v in said.items() if v is not None}, **config.options)
+    except (TypeError, ValueError):  # of another package, whose own check met a value of a kind it did not expect
+        _check_options(fields, config.options)
+        raise
+    _check_options(fields, config.options)
+    return made
+
+
+def _check_options(fields: list[dataclasses.Field[Any]], options: dict[str, Any]) -> None:
+    """Refuse an option of another kind than the setting's annotation says."""
+    for setting in fields:
+        if setting.name in options:
+            plain = setting.type.__name__ if isinstance(setting.type, type) else str(setting.type)
+            check_kind(f"options.{setting.name}", plain, options[setting.name])
 
 
 def build_method(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> Any:

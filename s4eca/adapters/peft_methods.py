@@ -9,6 +9,7 @@ the queries too, which adds numbers and no freedom (only products of a query and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from torch import nn
 
 from s4eca.adapters.base import NO_SITES
 from s4eca.adapters.decoder_only import DecoderOnly
+from s4eca.adapters.plain import check_plain
 from s4eca.adapters.settings import check_whole
 from s4eca.adapters.sites import BASELINE_MODES, changed, inside
 from s4eca.config import S4ECAConfig
@@ -54,7 +56,8 @@ class LoRASettings:
         if self.rank_text is not None:
             check_whole("rank_text", self.rank_text)
         alpha, roles = self.alpha, self.roles
-        if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha > 0):
+        is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if alpha is not None and not (is_number and math.isfinite(alpha) and alpha > 0):
             raise ConfigError(f"options.alpha is {alpha!r}; it must be a number above 0, or null for twice the rank.")
         if not isinstance(roles, list | tuple) or not roles or not all(role in LINEAR for role in roles):
             raise ConfigError(f"options.roles is {roles!r}; it must be a list of some of {', '.join(LINEAR)}.")
@@ -111,7 +114,7 @@ class PeftMethod(DecoderOnly):
         """
         pair: tuple[tuple[Any, str], ...] = ((vision, "vision"), (text, "text"))
         for encoder, part in pair:
-            self._check_plain(encoder, part)
+            check_plain(encoder, part, self.method)
         for encoder, part in pair:
             # Fused projections have these roles only once they are split.
             if not self.SPLITS or "query" in encoder.roles():
@@ -155,13 +158,6 @@ class PeftMethod(DecoderOnly):
     def peft_config(self, encoder: Any, part: str) -> Any:
         """Peft's configuration for one encoder."""
         raise NotImplementedError
-
-    def _check_plain(self, encoder: Any, part: str) -> None:
-        if encoder.added():
-            raise ConfigError(
-                f"The {part} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
-                f"{self.method!r} takes one as its checkpoint has it."
-            )
 
     def _rewrite(self, encoder: Any, part: str) -> None:
         if not any(parameter.is_meta for parameter in encoder.backbone.parameters()):

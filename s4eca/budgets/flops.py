@@ -82,17 +82,24 @@ def flops_of(model: S4ECAModel, *, batch: int = 1, cached: bool = False, bare: i
         model: a model on any device.
         batch: number of images, each with one expression of full length.
         cached: whether what no expression can change comes out of a feature cache.
-        bare: operations of the bare encoders for one image and expression; None counts them on this model, which is
-            possible where its method leaves the encoders as they are.
+        bare: operations of the bare encoders for one image and expression; None counts them on this model, with what
+            its method put into them switched off.
 
     Raises:
-        ConfigError: the method's features cannot be cached.
+        ConfigError: the method's features cannot be cached, or an encoder came with a peft adapter inside and `bare`
+            is None.
     """
     if cached and model.uncacheable is not None:
         raise ConfigError(f"These features cannot be cached: {model.uncacheable}.")
+    carrying = next((encoder for encoder in (model.vision, model.text) if encoder.guest is not None), None)
+    if bare is None and carrying is not None:
+        raise ConfigError(
+            f"The encoder {carrying.spec.source} carries a peft adapter, whose operations cannot be told from its own; "
+            "pass bare, those of the pair without it."
+        )
     with undisturbed(model):
         images, expressions = sample_inputs(model, batch)
-        encoders = batch * (bare_flops(model.vision, model.text, *sample_inputs(model, 1)) if bare is None else bare)
+        encoders = batch * (_bare_of(model) if bare is None else bare)
         parts = _count(model.train(), images, expressions, cached)
         saved = 0
         if cached:
@@ -173,6 +180,21 @@ def _bare(config: S4ECAConfig) -> int:
     with torch.device("meta"):
         pixels = torch.empty(1, 3, config.image_size, config.image_size)
     return bare_flops(vision, text, pixels, blank_text(text, config.text_length, 1, "meta"))
+
+
+def _bare_of(model: S4ECAModel) -> int:
+    """Operations of a model's encoders for one image and expression, without what its method put into them."""
+    silent = model.method is not model.adapter  # inside `disabled` the method is off already
+    learns = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    if not silent:
+        model.adapter.deactivate(model.vision, model.text)
+    try:
+        return bare_flops(model.vision, model.text, *sample_inputs(model, 1))
+    finally:
+        if not silent:
+            model.adapter.activate(model.vision, model.text)
+        for parameter, flag in learns:
+            parameter.requires_grad_(flag)
 
 
 def bare_flops(vision: Any, text: Any, pixels: Tensor, batch: TextBatch) -> int:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from s4eca.encoders.catalog import ENTRIES, HUB, Entry, listed
+from s4eca.errors import ConfigError
 from s4eca.registry import ENCODER_LISTS
 
 
@@ -26,11 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of encoders."""
-    others = [dataclasses.asdict(row) for prefix in ENCODER_LISTS for row in listed(prefix)]
-    rows = [*map(describe, ENTRIES), *map(_of_other_package, others)]
+    rows = [*map(describe, ENTRIES), *map(_of_other_package, _others())]
     rows = [row for row in rows if args.role in (None, row["role"])]
     print(json.dumps(rows, indent=2) if args.json else _table(rows))
     return 0
+
+
+def _others() -> Iterator[dict[str, Any]]:
+    """What other packages list; a list that cannot be had is named on standard error and keeps nothing else back."""
+    for prefix in ENCODER_LISTS:
+        try:
+            rows = listed(prefix)
+        except ConfigError as error:
+            print(f"s4eca: {error}", file=sys.stderr)
+            continue
+        yield from map(dataclasses.asdict, rows)
 
 
 def describe(entry: Entry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from s4eca.encoders import catalog_libraries
-from s4eca.errors import EncoderError
+from s4eca.errors import ConfigError, EncoderError
 from s4eca.registry import ENCODER_LISTS, prefix_of
 
 HUB = "hub"
@@ -375,9 +375,17 @@ def listed(prefix: str) -> tuple[Listed, ...]:
     """What the source of another package lists; nothing where it lists nothing.
 
     Raises:
-        ConfigError: its list cannot be imported.
+        ConfigError: its list cannot be imported, or is none.
     """
-    return tuple(ENCODER_LISTS.load(prefix)) if prefix in ENCODER_LISTS else ()
+    if prefix not in ENCODER_LISTS:
+        return ()
+    rows = ENCODER_LISTS.load(prefix)
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, Listed) for row in rows):
+        raise ConfigError(
+            f"{prefix!r} in the entry-point group {ENCODER_LISTS.group} leads to {ENCODER_LISTS[prefix]}, which must "
+            "be a list or tuple of s4eca.encoders.catalog.Listed."
+        )
+    return tuple(rows)
 
 
 def licence(source: str, role: str) -> str | None:

@@ -21,6 +21,11 @@ from s4eca.records import Reading, TextBatch, TextSpec, TextTokens, Words
 EARLIER, KEPT, ALL = "earlier", "kept", "all"
 
 
+def _no_positions(config: Any) -> int:
+    """Text starts at the first row; a function of the module, so that a model can be pickled."""
+    return 0
+
+
 @dataclass(frozen=True)
 class TextForm:
     """How one family of transformers text models is stepped through.
@@ -40,7 +45,7 @@ class TextForm:
     norm: str
     sees: str
     pool: Callable[[HFText, Tensor, TextBatch], Tensor]
-    reserved: Callable[[Any], int] = lambda config: 0
+    reserved: Callable[[Any], int] = _no_positions
     whole: bool = False
     lower: bool = False
     ends: bool = False

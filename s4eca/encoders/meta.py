@@ -17,7 +17,8 @@ from s4eca.encoders import catalog
 from s4eca.encoders.preprocessing import read_normalisation
 from s4eca.errors import EncoderError
 from s4eca.records import TextSpec, VisionSpec
-from s4eca.registry import TEXT_SHAPES, TEXT_SOURCES, VISION_SHAPES, VISION_SOURCES, Table, check_source, prefix_of
+from s4eca.registry import TEXT_SHAPES, TEXT_SOURCES, VISION_SHAPES, VISION_SOURCES, check_source, prefix_of
+from s4eca.table import Table
 
 # Sources whose encoders the catalogue or a config.json describes.
 _DESCRIBED = ("hf", "packaged")

@@ -18,14 +18,11 @@ from s4eca.model.expressions import check_list, check_pairs, check_reading, warn
 from s4eca.model.named_adapters import NamedAdapters
 from s4eca.model.pair import load_pair, moved
 from s4eca.model.parts import Parts, held
-from s4eca.model.parts import build_trainable as build_trainable
 from s4eca.model.running import Running, apply_running, stepped
 from s4eca.model.sharing import enter
 from s4eca.protocols import AdapterMethod
 from s4eca.records import Encoded, Fused, Prediction, TextBatch
-from s4eca.registry import (
-    method_class,
-)
+from s4eca.registry import method_class
 from s4eca.saved.folder import restore, save
 from s4eca.saved.locate import locate
 
@@ -52,8 +49,7 @@ class S4ECAModel(nn.Module):
 
     def __init__(self, vision: Any, text: Any, config: S4ECAConfig) -> None:
         super().__init__()
-        self.vision = vision
-        self.text = text
+        self.vision, self.text = vision, text
         self.running = Running()
         self.named = NamedAdapters(self)
         self.hold(Parts.build(vision, text, config))
@@ -69,8 +65,9 @@ class S4ECAModel(nn.Module):
         enter(self)
 
     def __setstate__(self, state: Any) -> None:
-        """A copy stands on its encoders as the model it was copied from does."""
+        """A copy stands on its encoders as its original does, with its adapters enabled."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.named.enable(self)
         enter(self)
 
     def train(self, mode: bool = True) -> Self:
@@ -136,7 +133,7 @@ class S4ECAModel(nn.Module):
         """Take an adapter out, of the encoders too. Returns the model itself.
 
         Raises:
-            ConfigError: there is none of that name, or it is the active one.
+            ConfigError: there is none of that name, it is active, or will be again after `using`.
         """
         self.named.delete(name)
         return self

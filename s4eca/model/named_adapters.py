@@ -50,6 +50,7 @@ class NamedAdapters:
         self.active = DEFAULT
         self.names = [DEFAULT]
         self._alone: list[DecoderOnly] = []
+        self._awaited: list[str] = []  # become active again when a `using` ends
 
     @property
     def method(self) -> AdapterMethod:
@@ -108,14 +109,17 @@ class NamedAdapters:
     @contextmanager
     def using(self, name: str | None) -> Iterator[Any]:
         """Inside, `name` is active; afterwards the one from before. None changes nothing."""
+        if name is None:
+            yield self._model
+            return
         before = self.active
-        if name is not None:
-            self.switch(name)
+        self.switch(name)
+        self._awaited.append(before)
         try:
             yield self._model
         finally:
-            if name is not None:
-                self.switch(before)
+            self._awaited.pop()
+            self.switch(before)
 
     @contextmanager
     def disabled(self) -> Iterator[Any]:
@@ -137,11 +141,22 @@ class NamedAdapters:
             if not self._alone:
                 model.adapter.activate(model.vision, model.text)
 
+    def enable(self, model: Any) -> None:
+        """Undo `disabled`, and forget what `using` would come back to, in a deep copy, where neither will ever end."""
+        if model is not self._model:
+            return  # a shallow copy shares the adapters of the model it was copied from
+        self._awaited.clear()
+        if self._alone:
+            self._alone.clear()
+            self._model.adapter.activate(self._model.vision, self._model.text)
+
     def delete(self, name: str) -> None:
         """Take an adapter out, of the encoders too; see `S4ECAModel.delete_adapter`."""
         self._check_known(name)
         if name == self.active:
             raise ConfigError(f"The adapter {name!r} is active; switch to another before it is deleted.")
+        if name in self._awaited:
+            raise ConfigError(f"The adapter {name!r} is active again after using(); leave that before it is deleted.")
         parts: Any = self._model.standby.pop(_key(name))
         parts.adapter.withdraw(self._model.vision, self._model.text)
         self.names.remove(name)

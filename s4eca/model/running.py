@@ -280,7 +280,7 @@ class Stepped:
 def stepped(encoder: Any, running: Running, outside: torch.dtype) -> Any:
     """The encoder as `running` steps through it; the encoder itself where that is the plain way.
 
-    A encoder that was passed ready-made in half precision is stepped through as one that was rounded here.
+    An encoder that was passed ready-made in half precision is stepped through as one that was rounded here.
     """
     checkpointed = running.checkpointing in ("encoders", "all")
     found = Stepped(encoder, outside, checkpointed)

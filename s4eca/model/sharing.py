@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from torch import nn
 
+from s4eca.adapters.plain import check_plain
 from s4eca.errors import ConfigError
 from s4eca.registry import is_encoder
 
@@ -62,7 +63,8 @@ def check_pair(vision: Any, text: Any, config: Any, rewrites: bool, beside: Any 
     for role, encoder in (("vision", vision), ("text", text)):
         check_free(encoder, role, beside)
         if beside is None and encoder.guest is None:
-            _check_plain(encoder, role, config.method)
+            check_plain(encoder, role, config.method)
+            _check_no_layers(encoder, role)
         if rewrites and _surely(partial(_on, encoder, beside)):
             raise ConfigError(
                 f"The method {config.method!r} rewrites the {role} encoder {encoder.spec.source}, on which another "
@@ -70,13 +72,8 @@ def check_pair(vision: Any, text: Any, config: Any, rewrites: bool, beside: Any 
             )
 
 
-def _check_plain(encoder: Any, role: str, method: str) -> None:
-    """Refuse what trains, or was put by peft, inside an encoder without a guest to say what it is."""
-    if encoder.added():
-        raise ConfigError(
-            f"The {role} encoder {encoder.spec.source} already has trainable or added weights inside; the method "
-            f"{method!r} takes one as its checkpoint has it."
-        )
+def _check_no_layers(encoder: Any, role: str) -> None:
+    """Refuse what was put by peft inside an encoder without a guest to say what it is."""
     for name, module in encoder.named_modules():
         # What every layer of peft has, whatever it does; asked of a library's modules, whose class may be any.
         if hasattr(module, "base_layer") and hasattr(module, "active_adapters"):

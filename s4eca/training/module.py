@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from s4eca._version import __version__
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import segmentation_loss, upsample
 from s4eca.errors import AdapterFolderError
@@ -16,6 +17,7 @@ from s4eca.layers.trainable import current_names, trainable_state
 from s4eca.model.finite import require_finite
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.running import Running
+from s4eca.registry import own_settings
 from s4eca.training.batch import Batch
 from s4eca.training.ending import validate_at_the_end
 from s4eca.training.former_optimiser import regroup
@@ -137,11 +139,19 @@ class S4ECAModule(LightningModule):
     def _check_settings(self, saved: dict[str, Any], noted: dict[str, str]) -> None:
         """Refuse other settings; those that a version did not have yet stand at their defaults in its checkpoints."""
         now, default = self.config.to_dict(), S4ECAConfig().to_dict()
+        saved = own_settings(saved)
         for name, value in now.items():
             found = saved.get(name, default[name]) if saved else value
             if found != value and name not in noted:
                 raise AdapterFolderError(
                     f"The checkpoint was made with {name} = {found!r}, here model.config.{name} is {value!r}."
+                )
+
+        for name in saved:
+            if name not in now and saved[name] is not None:
+                raise AdapterFolderError(
+                    f"The checkpoint was made with {name} = {saved[name]!r}, a setting that s4eca {__version__} does "
+                    f"not have of the method {self.config.method!r}."
                 )
 
     def _fingerprints(self) -> dict[str, str]:

@@ -156,3 +156,63 @@ def test_what_starts_at_no_change_does_not_decay(name: str, tensor: str, decays:
     assert Method.decays(method, tensor, torch.nn.Parameter(torch.zeros(2))) is False
     # A peft adapter that came with an encoder has its own, whatever method stands beside it.
     assert Method.decays(method, "encoder_updates.vision.0.q.lora_B.default.weight", matrix) is False
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchecked:
+    """Settings of another package's method, which checks nothing itself."""
+
+    rank: int = 4
+    on: bool = False
+    scale: float | None = None
+    derived: int = dataclasses.field(init=False, default=1)
+
+
+class Outside(METHODS.load("decoder-only")):  # type: ignore[misc]
+    SETTINGS = Unchecked
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"rank": "8"}, "options.rank is '8'; it must be a whole number."),
+        ({"rank": 8.0}, "options.rank is 8.0; it must be a whole number."),
+        ({"on": "no"}, "options.on is 'no'; it must be true or false."),
+        ({"scale": "2"}, "options.scale is '2'; it must be a number."),
+        ({"derived": 8}, "options names 'derived'; the method 'outside' has rank, on, scale."),
+    ],
+)
+def test_options_are_typed_without_a_check_of_the_methods_own(
+    options: dict[str, Any], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS._own, "outside", f"{__name__}:Outside")
+    assert method_settings(S4ECAConfig(method="outside", options={"rank": 8, "scale": None})).rank == 8
+    with pytest.raises(ConfigError, match=part):
+        method_settings(S4ECAConfig(method="outside", options=options))
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"scale_selection": "no"}, "scale_selection is 'no'; it must be true or false."),
+        ({"width": 16.0}, "width is 16.0; it must be a whole number."),
+        ({"width": True}, "width is True; it must be a whole number."),
+        ({"image_size": "56"}, "image_size is '56'; it must be a whole number."),
+        ({"method": None}, "method is None; it must be a text."),
+        ({"options": None}, "options is None; it must be an object."),
+        ({"kernels": ((True, True),)}, "it must be a list of "),
+        ({"bands": "rgb"}, "bands is 'rgb'; it must be a list of texts."),
+        ({"threshold": "0.5"}, "threshold is '0.5'; it must be a number."),
+    ],
+)
+def test_the_constructor_checks_kinds(settings: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{part}" if "kernels" not in settings else part):
+        S4ECAConfig(**settings)
+    with pytest.raises(ConfigError, match=f"configuration: {part}" if "kernels" not in settings else part):
+        S4ECAConfig.from_dict(settings)
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+def test_the_scale_of_updates_is_finite(alpha: float) -> None:
+    with pytest.raises(ConfigError, match=r"options\.alpha is .*; it must be a number above 0"):
+        method_settings(S4ECAConfig(method="lora", options={"alpha": alpha}))

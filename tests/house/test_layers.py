@@ -181,6 +181,21 @@ def test_heavy_libraries_stay_at_home() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_page_names_the_rooms_that_import_each_heavy_library() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = re.search(r"\| libraries \| rooms \|\n\| --- \| --- \|\n((?:\|.*\n)+)", page)
+    assert table, "docs/architecture.md has no table of heavy libraries"
+    said = {}
+    for row in table.group(1).splitlines():
+        libraries, rooms_of = (re.findall(r"`(\w+)/?`", cell) for cell in row.strip("|").split("|"))
+        said |= dict.fromkeys(libraries, set(rooms_of))
+    found: dict[str, set[str]] = {}
+    for one in ALL:
+        if one.root in HOMES:
+            found.setdefault(one.root, set()).add(unit_of(one.file))
+    assert said == found
+
+
 def test_adapters_import_torch_and_einops_alone() -> None:
     import sys
 

@@ -31,11 +31,16 @@ def polygons(place: Place, *shapes: Any, crs: Any = UTM, name: str = "labels.gpk
     return place.tmp / name
 
 
+def with_instead(usual: dict[str, Any], words: tuple[Any, ...]) -> list[Any]:
+    """The usual options, but for those that `words` give, and then `words`: an option is given once."""
+    return [part for option in usual.items() if option[0] not in words for part in option] + list(words)
+
+
 def tile(place: Place, *words: Any, scene: Any = None, labels: Any = None, splits: str = "train=1") -> list[Any]:
-    """A line of `s4eca data tile` that would do, with `words` at its end."""
+    """A line of `s4eca data tile` that would do, with `words` instead of its own or at its end."""
     labels = ["--vectors", polygons(place), "--class-column", "kind"] if labels is None else labels
-    return ["data", "tile", scene or place.scene(), *labels, "--size", "16", "--splits", splits, "--out",
-            place.tmp / "tiles", *words]  # fmt: skip
+    usual = {"--size": "16", "--splits": splits, "--out": place.tmp / "tiles"}
+    return ["data", "tile", scene or place.scene(), *labels, *with_instead(usual, words)]
 
 
 def maps(place: Place, values: Any, legend: str = "value,name\n1,roof\n", **profile: Any) -> list[Any]:
@@ -65,18 +70,9 @@ def coco(place: Place, **changes: Any) -> Path:
 
 
 def bring(place: Place, form: str, source: Any, *words: Any) -> list[Any]:
-    """A line of `s4eca data import`."""
-    return [
-        "data",
-        "import",
-        form,
-        f"train={source}",
-        "--images",
-        place.tmp / "images",
-        "--out",
-        place.tmp / "in",
-        *words,
-    ]
+    """A line of `s4eca data import`, with `words` instead of its own or at its end."""
+    usual = {"--images": place.tmp / "images", "--out": place.tmp / "in"}
+    return ["data", "import", form, f"train={source}", *with_instead(usual, words)]
 
 
 def labels_of(place: Place, text: str) -> list[Any]:

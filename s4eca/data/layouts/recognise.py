@@ -27,7 +27,14 @@ def layout_named(name: str, root: Path | None = None) -> DataLayout:
         seems = None if root is None else recognise(root)
         hint = f"; did you mean {near[0]!r}?" if near else f"; {root} looks like {seems!r}." if seems else "."
         raise DataError(f"layout is {name!r}; it must be one of {', '.join(LAYOUTS)}{hint}")
-    made = LAYOUTS.load(name)()
+    layout = LAYOUTS.load(name)
+    try:
+        made = layout()
+    except Exception as error:  # another package's class may raise anything
+        if LAYOUTS.is_ours(name):
+            raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(".")
+        raise ConfigError(f"The layout {name!r}, {LAYOUTS[name]}, cannot be made: {said}.") from error
     if not isinstance(made, DataLayout):
         raise ConfigError(f"The layout {name!r}, {LAYOUTS[name]}, lacks a part of s4eca.protocols.DataLayout.")
     return made
@@ -70,7 +77,16 @@ def recognise(root: Path) -> str | None:
     """The first layout of the table that a folder (or file) seems to have, or None."""
     if not root.exists():
         return None
-    return next((name for name, layout in sound_layouts() if layout.recognises(root)), None)
+    return next((name for name, layout in sound_layouts() if _recognises(name, layout, root)), None)
+
+
+def _recognises(name: str, layout: DataLayout, root: Path) -> bool:
+    try:
+        return layout.recognises(root)
+    except Exception:  # another package's layout that fails at a folder of someone else's does not know it
+        if LAYOUTS.is_ours(name):
+            raise
+        return False
 
 
 def not_this_layout(root: Path, wanted: str, missing: str) -> DataError:

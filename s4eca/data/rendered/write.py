@@ -17,7 +17,7 @@ from s4eca.data.layouts.recognise import sound_layouts
 from s4eca.data.rendered.scenes import CLASSES, Scene
 from s4eca.errors import DataError
 from s4eca.files import staged
-from s4eca.registry import resolve
+from s4eca.table import resolve
 
 Splits = Mapping[str, list[Scene]]
 

@@ -223,3 +223,26 @@ def test_what_cannot_be_cached_is_refused() -> None:
 def test_known_pairs_without_weights(pair: tuple[str, str], giga: float) -> None:
     found = flops(S4ECAConfig(vision=pair[0], text=pair[1]))
     assert round(found.encoders / 1e9, 2) == giga
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "vera", "ln", "full"])
+def test_a_method_inside_the_encoders_is_told_from_them(method: str) -> None:
+    """Without `bare` the encoders are counted with the method's layers switched off, and nothing of it is left."""
+    model, bare = toy(method=method)
+    next(iter(model.encoder_updates.parameters())).requires_grad_(False)
+    before = state(model)
+    assert flops_of(model) == flops_of(model, bare=bare)
+    assert all(same(value, before[name]) for name, value in state(model).items())
+    if method != "full":
+        with model.disabled():
+            assert flops_of(model).encoders == bare
+
+
+def test_a_guests_operations_are_not_told_from_the_encoders() -> None:
+    from s4eca.records import Guest
+
+    model, bare = toy()
+    model.vision.guest = Guest(frozenset(), {}, {})
+    with pytest.raises(ConfigError, match="toy:vision carries a peft adapter, whose operations cannot be told"):
+        flops_of(model)
+    assert flops_of(model, bare=bare).encoders == bare

