@@ -266,8 +266,8 @@ class _References:
     def look(self, annotation: Record, runs: RunLengths) -> None:
         """Notice boxes and areas that do not mean what COCO means by them."""
         height, width = runs.size()
-        box = annotation.get("bbox")
-        if box is not None and (box[0] + box[2] > width + 1 or box[1] + box[3] > height + 1):
+        box = annotation.get("bbox")  # an empty list is no box, as in files that other tools write
+        if box and (box[0] + box[2] > width + 1 or box[1] + box[3] > height + 1):
             self.tables.note("corner boxes", annotation["id"])
         area, counted = annotation.get("area"), runs.area()
         if area is not None and counted and not 0.9 < area / counted < 1.1:

@@ -177,6 +177,12 @@ def test_equal_copies_and_fields_left_out_are_no_faults(rrsisd: MiniRRSISD, left
     assert len(open_dataset(rrsisd.write(), "rrsisd", "train")) == 2
 
 
+def test_an_empty_box_is_no_box(rrsisd: MiniRRSISD) -> None:
+    whole = len(open_dataset(rrsisd.write(), "rrsisd", "train"))
+    rrsisd.annotations[0]["bbox"] = []
+    assert len(open_dataset(rrsisd.write(), "rrsisd", "train")) == whole
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -49,7 +49,7 @@ def call(folder: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         return oracle(open_dataset(folder, "jsonl", "test"), size=112), {"folder": place.name}
 
     monkeypatch.setattr(verb, "_load", load)
-    monkeypatch.setattr("s4eca.saved.folder.read_config", lambda folder: {"config": {}})
+    monkeypatch.setattr("s4eca.saved.folder.read_config", lambda folder: {"config": {}, "s4eca_version": "0.2.0"})
 
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
