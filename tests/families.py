@@ -42,3 +42,11 @@ def side_of(vision: Any) -> int:
     """Pixels of a small square image that fits a tiny encoder."""
     stride = int(vision.spec.strides[-1])
     return stride * max(1, 32 // stride)
+
+
+def walk(encoder: Any, given: Any) -> Any:
+    """What an encoder's last step gives, after one step a block, as the adapters walk it."""
+    tokens = encoder.embed(given)
+    for index in range(encoder.spec.blocks):
+        tokens = encoder.block(index, tokens)
+    return encoder.finish(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from families import walk
 from peft import IA3Config, LNTuningConfig, LoraConfig, VeraConfig
 from sizes import SMALL
 
@@ -45,10 +46,7 @@ def stir(module, seed=1, share=0.3):
 def features(encoder, height=28, width=None):
     """What our wrapper of a vision encoder says of the same pixels."""
     with torch.no_grad():
-        tokens = encoder.embed(pixels(height, width or height))
-        for index in range(encoder.spec.blocks):
-            tokens = encoder.block(index, tokens)
-        return encoder.finish(tokens).values
+        return walk(encoder, pixels(height, width or height)).values
 
 
 def plain_features(model, height=28, width=28):

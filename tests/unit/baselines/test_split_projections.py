@@ -6,6 +6,7 @@ import pytest
 import tiny_openclip
 import tiny_timm
 import torch
+from families import walk
 from torch import nn
 
 from s4eca.budgets.count import count_model, count_trainable
@@ -57,13 +58,6 @@ def images_of(model):
     return pixels(model.config.image_size)
 
 
-def walk(encoder, given):
-    tokens = encoder.embed(given)
-    for index in range(encoder.spec.blocks):
-        tokens = encoder.block(index, tokens)
-    return encoder.finish(tokens).values
-
-
 def assert_all_called(encoder, given):
     missed = {name for role in ROLES for name in encoder.roles()[role]}
     handles = [
@@ -81,9 +75,9 @@ def assert_all_called(encoder, given):
 def test_split_vision_says_the_same_and_has_the_roles(name, source):
     vision = load_vision_encoder(source(name))
     images = pixels(32, wide=vision.spec.strides[-1])
-    before, fingerprint, held = walk(vision, images), vision.fingerprint, vision.spec.parameters
+    before, fingerprint, held = walk(vision, images).values, vision.fingerprint, vision.spec.parameters
     vision.split_projections()
-    assert (walk(vision, images) - before).abs().max() <= 1e-6 * max(1.0, float(before.abs().max()))
+    assert (walk(vision, images).values - before).abs().max() <= 1e-6 * max(1.0, float(before.abs().max()))
     roles = vision.roles()
     assert all(len(roles[role]) == vision.spec.blocks for role in ROLES) and "qkv" not in roles
     assert all(type(vision.backbone.get_submodule(n)) is nn.Linear for role in ROLES for n in roles[role])
@@ -100,9 +94,9 @@ def test_split_vision_says_the_same_and_has_the_roles(name, source):
 def test_split_text_says_the_same_and_has_the_roles(name, source):
     text = load_text_encoder(source(name))
     batch = text.tokenize(SAID, 16)
-    before = walk(text, batch)
+    before = walk(text, batch).values
     text.split_projections()
-    assert (walk(text, batch) - before).abs().max() <= 1e-6 * max(1.0, float(before.abs().max()))
+    assert (walk(text, batch).values - before).abs().max() <= 1e-6 * max(1.0, float(before.abs().max()))
     assert all(len(text.roles()[role]) == text.spec.blocks for role in ROLES)
     assert_all_called(text, batch)
 
@@ -147,9 +141,9 @@ def test_attention_that_open_clip_wrote_itself_is_split_too(extra):
         if block.attn.head_scale is not None:
             block.attn.head_scale.normal_()
     vision = wrap_vision(model)
-    before = walk(vision, pixels(28))
+    before = walk(vision, pixels(28)).values
     vision.split_projections()
-    torch.testing.assert_close(walk(vision, pixels(28)), before, rtol=1e-6, atol=2e-6)
+    torch.testing.assert_close(walk(vision, pixels(28)).values, before, rtol=1e-6, atol=2e-6)
     assert_all_called(vision, pixels(28))
 
 

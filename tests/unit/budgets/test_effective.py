@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sizes import S4ECA_SWITCHES
 from torch import Tensor, nn
 
 from s4eca import registry
@@ -19,20 +20,7 @@ SMALL = {"decoder_width": 64, "decoder_heads": 2, "decoder_ffn": 32, "decoder_la
 MODES = [{"mode": "inject"}, {"mode": "late-inject", "late_blocks": 5}]
 SWITCHES = [
     {},
-    *(
-        {name: False}
-        for name in (
-            "scale_selection",
-            "spatial_gate",
-            "language_read",
-            "dense",
-            "global_branch",
-            "carry",
-            "coordinates",
-            "write_back",
-            "text_proxies",
-        )
-    ),
+    *({name: False} for name in S4ECA_SWITCHES),
     {"text_proxies": False, "write_back": False},
     {"text_proxies": False, "spatial_gate": False},
     {"spatial_gate": False, "language_read": False},

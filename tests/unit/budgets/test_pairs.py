@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from sizes import S4ECA_SWITCHES
 
 from s4eca.budgets.count import count_trainable, formula_adapters
 from s4eca.budgets.report import budget
@@ -51,17 +52,6 @@ LAYOUTS = [
     ({}, 0.009, 80, None),
     ({}, 0.048, 256, None),
 ]
-SWITCHES = (
-    "scale_selection",
-    "spatial_gate",
-    "language_read",
-    "dense",
-    "global_branch",
-    "carry",
-    "coordinates",
-    "write_back",
-    "text_proxies",
-)
 
 
 @pytest.mark.parametrize(("vision", "text", "frozen", "r", "adapters", "percent"), PAIRS)
@@ -112,7 +102,9 @@ def test_modes_share_every_parameter(mode: dict) -> None:
     assert budget(S4ECAConfig(**mode), check_effective=False).adapters == 3_578_174
 
 
-@pytest.mark.parametrize("off", [*itertools.combinations(SWITCHES, 1), *itertools.combinations(SWITCHES, 2), SWITCHES])
+@pytest.mark.parametrize(
+    "off", [*(some for n in (1, 2) for some in itertools.combinations(S4ECA_SWITCHES, n)), S4ECA_SWITCHES]
+)
 def test_formula_equals_the_modules_under_every_switch(off: tuple[str, ...]) -> None:
     config = S4ECAConfig(width=24, **dict.fromkeys(off, False))
     vision, text = meta.vision_spec("facebook/dinov2-small"), meta.text_spec(MINILM)

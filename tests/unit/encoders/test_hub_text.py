@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from families import walk
 from tiny_hub import PLACES, SIGLIP_TEXT, TEXT, WIDTH
 
 from s4eca.encoders import meta
@@ -21,13 +22,6 @@ MEANS = ["bert", "roberta"]
 @pytest.fixture(params=TEXT)
 def text(request, hub):
     return load_text(str(hub(request.param)))
-
-
-def walk(text, batch):
-    tokens = text.embed(batch)
-    for index in range(text.spec.blocks):
-        tokens = text.block(index, tokens)
-    return text.finish(tokens)
 
 
 def own(text, batch):

@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import tiny_openclip
 import torch
+from families import walk
 from tiny_openclip import FOLDERS, PATCH, PLACES, TRAINED, WIDTH
 from torch import nn
 
@@ -38,13 +39,6 @@ def text(name, openclip):
 @pytest.fixture
 def own(name):
     return tiny_openclip.model(name)
-
-
-def walk(encoder, inputs):
-    tokens = encoder.embed(inputs)
-    for index in range(encoder.spec.blocks):
-        tokens = encoder.block(index, tokens)
-    return encoder.finish(tokens)
 
 
 def never_called(encoder, inputs):
