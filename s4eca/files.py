@@ -126,6 +126,37 @@ def write_together(folder: Path, files: Mapping[str, bytes], without: Collection
                 above.rmdir()  # succeeds on an empty one alone
 
 
+def obstacle(path: Path, *, overwrite: bool) -> str | None:
+    """What forbids to write a file, as the rest of a sentence that begins with its name, without a full stop.
+
+    Args:
+        path: the final name.
+        overwrite: whether a file that is there may be replaced.
+
+    Returns:
+        None if nothing is seen that forbids it; what `probe` finds is not looked for.
+    """
+    if path.is_dir():
+        return "is a folder; name a file"
+    if path.exists() and not overwrite:
+        return "exists; name another file, or give --overwrite"
+    above = Path(os.path.realpath(path)).parent
+    if not above.is_dir():
+        return f"cannot be written: there is no folder {above}; make it first"
+    return None
+
+
+def probe(path: Path) -> None:
+    """Try whether the folder of a name takes a file; its permissions alone do not tell. Nothing is left.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    hidden = aside(path)
+    hidden.touch(exist_ok=False)
+    hidden.unlink()
+
+
 def sha256_of(*paths: Path) -> str:
     """SHA-256 (hex) over the bytes of files one after the other.
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
-from s4eca.errors import ConfigError
 from s4eca.registry import LAYOUTS
 
 
@@ -40,20 +38,3 @@ def splits_asked(args: argparse.Namespace, reader: dict[str, Any]) -> tuple[str,
     from s4eca.data.open import splits_of
 
     return (args.split,) if args.split is not None else splits_of(args.folder, args.layout, **reader)
-
-
-def require_new_folder(path: Path) -> None:
-    """Refuse an output folder before the work begins.
-
-    Raises:
-        ConfigError: it is a file or holds anything, or the folder that is to hold it is missing or closed.
-    """
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"--out is {path}, which is a file; name a new folder.")
-    if path.is_dir() and any(path.iterdir()):
-        raise ConfigError(f"--out is {path}, which is not empty; name a new folder.")
-    above = path.absolute().parent
-    if not above.is_dir():
-        raise ConfigError(f"--out is {path}, but there is no folder {above}; make it first.")
-    if not os.access(above, os.W_OK):
-        raise ConfigError(f"--out is {path}, which cannot be written in {above}; name a folder elsewhere.")

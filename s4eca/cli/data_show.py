@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s4eca.cli.data_options import add_folder, reader_of, splits_asked
+from s4eca.cli.outputs import require_writable
 from s4eca.errors import ConfigError
 
 SHOW = """\
@@ -40,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     for name, least in (("images", 1), ("expressions", 1), ("columns", 1), ("side", 96), ("seed", 0)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name} is {getattr(args, name)}; it must be at least {least}.")
-    _check_out(args.out, args.overwrite)
+    if args.out.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--out is {args.out}; a contact sheet ends in {', '.join(ENDINGS)}.")
+    require_writable({"--out": args.out}, overwrite=args.overwrite)
     from s4eca.data.contact_sheet import Choice, choose, draw_sheet
     from s4eca.data.open import open_dataset
     from s4eca.files import staged
@@ -60,15 +63,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{args.out}: {sheet.width} x {sheet.height} pixels, splits {', '.join(s.split for s in splits)}.")
     return 0
-
-
-def _check_out(out: Path, overwrite: bool) -> None:
-    """Refuse a picture that could not be written at the end."""
-    if out.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"--out is {out}; a contact sheet ends in {', '.join(ENDINGS)}.")
-    if out.is_dir():
-        raise ConfigError(f"--out is {out}, which is a folder; name a file.")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"--out is {out}, which exists; name another file, or give --overwrite.")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out is {out}, but there is no folder {out.absolute().parent}; make it first.")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4eca.cli.data_options import require_new_folder
+from s4eca.cli.outputs import require_new_folder
 from s4eca.errors import ConfigError
 
 if TYPE_CHECKING:

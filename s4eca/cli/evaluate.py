@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.outputs import require_writable
 from s4eca.errors import ConfigError, S4ECAError
-from s4eca.files import aside, write_whole
+from s4eca.files import write_whole
 from s4eca.registry import LAYOUTS
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         S4ECAError: a setting, a file or an output is not what it should be.
     """
     _check_settings(args)
-    _check_outputs([path for path in (args.out, args.records) if path is not None], overwrite=args.overwrite)
+    require_writable({"--out": args.out, "--records": args.records}, overwrite=args.overwrite)
     from s4eca.data.open import open_dataset
     from s4eca.data.reader_options import checked_options, from_words
     from s4eca.evaluation import records as lines
@@ -119,30 +120,6 @@ def _check_settings(args: argparse.Namespace) -> None:
         raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1.")
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size is {args.batch_size}; it must be at least 1.")
-
-
-def _check_outputs(paths: list[Path], *, overwrite: bool) -> None:
-    """Refuse outputs that could not be written at the end, before the work begins."""
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise S4ECAError(f"--out and --records both name {paths[0]}; they need two files.")
-    for path in paths:
-        if path.is_dir():
-            raise S4ECAError(f"{path} is a folder; name a file to write.")
-        if path.exists() and not overwrite:
-            raise S4ECAError(f"{path} exists; name another file, or give --overwrite.")
-        if not path.resolve().parent.is_dir():
-            raise S4ECAError(f"The folder {path.resolve().parent} does not exist; make it first.")
-        _probe(path)
-
-
-def _probe(path: Path) -> None:
-    """Try whether the folder takes a file; its permissions alone do not tell."""
-    trial = aside(path)
-    try:
-        trial.touch(exist_ok=False)
-        trial.unlink()
-    except OSError as error:
-        raise S4ECAError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -240,7 +240,8 @@ SHOW: dict[str, tuple[Make, list[str]]] = {
     "show: too small": (lambda p: show(p, "s.png", "--side", "9"), ["--side", "9", "96"]),
     "show: out of another format": (lambda p: show(p, "sheet.pdf"), ["--out", "sheet.pdf", ".png"]),
     "show: out exists": (over_a_picture, ["--out", "old.png", "exists"]),
-    "show: no folder for out": (lambda p: show(p, "none/s.png"), ["--out", "none"]),
+    "show: no folder for out": (lambda p: show(p, "none/s.png"), ["--out", "none", "make it first"]),
+    "show: out where nobody may write": (lambda p: show(p, "/proc/s.png"), ["--out", "/proc/s.png", "cannot be"]),
 }  # fmt: skip
 
 DATA = {**TILE, **IMPORT, **SHOW}

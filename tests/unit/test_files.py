@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s4eca.files import sha256_of, staged, write_together, write_whole
+from s4eca.files import obstacle, probe, sha256_of, staged, write_together, write_whole
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = b"what stood there", b"what is new" * 1000
@@ -315,3 +315,24 @@ def test_the_hash_reads_in_pieces_and_names_what_it_cannot_read(tmp_path: Path) 
     with pytest.raises(FileNotFoundError) as told:
         sha256_of(tmp_path / "x", tmp_path / "none")
     assert told.value.filename == str(tmp_path / "none") or told.value.filename == tmp_path / "none"
+
+
+def test_what_stands_in_the_way_is_said_before_any_work(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("mine")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "no" / "target")
+    assert obstacle(tmp_path / "new", overwrite=False) is None and obstacle(there, overwrite=True) is None
+    assert str(obstacle(tmp_path, overwrite=True)).startswith("is a folder")
+    assert str(obstacle(there, overwrite=False)).startswith("exists; ")
+    # What counts is the folder that a link leads to, for the file comes to lie there.
+    for lost in (tmp_path / "no" / "new", link):
+        assert f"there is no folder {tmp_path / 'no'};" in str(obstacle(lost, overwrite=False))
+
+
+def test_a_probe_leaves_nothing_and_finds_what_permissions_hide(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("mine")
+    probe(tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"] and (tmp_path / "there").read_text() == "mine"
+    with pytest.raises(OSError, match="No such file"):
+        probe(Path("/proc/new"))

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from s4eca.errors import RasterError
-from s4eca.files import aside, discard, settle, to_disk
+from s4eca.files import aside, discard, obstacle, probe, settle, to_disk
 
 LEFTOVERS = ("-wal", "-shm", "-journal", ".aux.xml")  # what GDAL and SQLite may put beside a file
 STALE = (".ovr", ".msk", *LEFTOVERS)  # what speaks of the pixels or rows of the file that is being replaced
@@ -88,18 +88,18 @@ def check_outputs(
         if real in taken:
             raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
         taken[real] = option
-        if path.is_dir():
-            raise RasterError(f"{option} {path} is a folder; name a file.")
-        if path.exists() and not overwrite:
-            raise RasterError(f"{option} {path} exists; pass --overwrite to replace it, or name another file.")
-        if not path.parent.is_dir():
-            raise RasterError(f"{option} {path} cannot be written: there is no folder {path.parent}; make it first.")
+        forbidden = obstacle(path, overwrite=overwrite)
+        if forbidden is not None:
+            raise RasterError(f"{option} {path} {forbidden}.")
         if path.suffix.lower() == ".gpkg" and "!" in str(path.absolute().parent):
             raise RasterError(
                 f"{option} {path} lies in a folder with '!' in its name, where no GeoPackage can be written; name "
                 "another folder."
             )
-        _probe(path)
+        try:
+            probe(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def _check_ending(option: str, path: Path, endings: Collection[str]) -> None:
@@ -110,16 +110,6 @@ def _check_ending(option: str, path: Path, endings: Collection[str]) -> None:
     if ending == ".shp":
         raise RasterError(f"{option} {path} is a shapefile, which cuts names and texts short; name a .gpkg file.")
     raise RasterError(f"{option} {path} must end in {' or '.join(endings)}.")
-
-
-def _probe(path: Path) -> None:
-    """Try whether the folder takes a file."""
-    trial = Staged(path).temporary
-    try:
-        trial.touch(exist_ok=False)
-        trial.unlink()
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _resolved(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +95,16 @@ def test_flags_reach_the_protocols(call: Any, capsys: pytest.CaptureFixture[str]
         (["--threshold", "1.5"], "--threshold is 1.5; it must lie between 0 and 1"),
         (["--threshold", "nan"], "--threshold is nan"),
         (["--batch-size", "0"], "--batch-size is 0"),
-        (["--out", "{tmp}/there.json"], "there.json exists; name another file, or give --overwrite"),
-        (["--out", "{tmp}/no/way.json"], "no does not exist; make it first"),
-        (["--out", "{tmp}/data"], "data is a folder"),
-        (["--out", "{tmp}/x", "--records", "{tmp}/x"], "need two files"),
+        (["--out", "{tmp}/there.json"], "--out: {tmp}/there.json exists; name another file, or give --overwrite"),
+        (["--out", "{tmp}/no/way.json"], "there is no folder {tmp}/no; make it first"),
+        (["--out", "{tmp}/data"], "--out: {tmp}/data is a folder; name a file"),
+        (["--out", "{tmp}/x", "--records", "{tmp}/x"], "--out and --records both name {tmp}/x; they need two files"),
         (["--split", "tset"], "test"),
     ],
 )
 def test_what_is_refused_before_any_work(call: Any, tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "there.json").write_text("mine")
-    with pytest.raises(S4ECAError, match=message) as caught:
+    with pytest.raises(S4ECAError, match=re.escape(message.format(tmp=tmp_path))) as caught:
         call(*[word.format(tmp=tmp_path) for word in words])
     assert caught.value.exit_code == 2
     assert call.loads == []
