@@ -391,7 +391,8 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
         lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "s.json")), ["s.json", "--overwrite"]
     ),
     "no folder for scores of evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--out", p.tmp / "none" / "s.json"), ["none", "there is no folder"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--out", p.tmp / "none" / "s.json"),
+        ["--out", "none", "there is no folder"],
     ),
     "scores of evaluate below a file": (
         lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "file") / "s.json"), ["file"]

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from s4eca.data.sample import Reference
 
 # RRSIS-D glues these; its expressions always say the spaced form (PROTOCOL 1).
 _GLUED = {
@@ -47,3 +52,16 @@ def longest_class(expression: str, names: tuple[str, ...]) -> str | None:
         if not any(a <= start and end <= b and b - a > end - start for a, b, _ in found)
     ]
     return min(whole)[1] if whole else None
+
+
+def spoken_classes(references: Iterable[Reference]) -> dict[str, str]:
+    """Each class of some references as it is spoken, by the name it has in the files, in alphabetical order."""
+    return {name: spoken_name(name) for name in sorted({r.category for r in references if r.category})}
+
+
+def classes_named(references: Iterable[Reference]) -> dict[Path, frozenset[str]]:
+    """The classes that the references of each image name; an image of which no class is known has none."""
+    named: dict[Path, set[str]] = defaultdict(set)
+    for reference in references:
+        named[reference.image].update([reference.category] if reference.category else [])
+    return {image: frozenset(classes) for image, classes in named.items()}

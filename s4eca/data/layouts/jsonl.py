@@ -27,14 +27,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from s4eca.data.band_files import bands_size
 from s4eca.data.fields import check_id, check_text, short
-from s4eca.data.layouts.class_names import spoken_name
+from s4eca.data.layouts.class_names import classes_named, spoken_classes
 from s4eca.data.layouts.encoded_masks import encoded
 from s4eca.data.layouts.recognise import no_such_split, not_this_layout
 from s4eca.data.mask_files import MASK_OPTIONS, MaskFile
@@ -111,9 +111,6 @@ def open_jsonl(
     twice = [name for name, count in Counter(reference.id for reference in references).items() if count > 1]
     if twice:
         raise DataError(f"{path}: id {twice[0]!r} occurs more than once in split {split!r}.")
-    present: dict[Path, set[str]] = defaultdict(set)
-    for reference in references:
-        present[reference.image].update([reference.category] if reference.category else [])
     findings: list[str] = []
     references = encoded(references, threshold, foreground, findings)
     empty = [r.id for r in references if isinstance(r.source, RunLengths) and r.source.area() == 0]
@@ -125,9 +122,9 @@ def open_jsonl(
         root=root,
         split=split,
         references=tuple(references),
-        classes={name: spoken_name(name) for name in sorted({r.category for r in references if r.category})},
+        classes=spoken_classes(references),
         exhaustive=bool(exhaustive),
-        present={image: frozenset(classes) for image, classes in present.items()},
+        present=classes_named(references),
         findings=tuple(findings),
         bands=tuple(bands),
     )

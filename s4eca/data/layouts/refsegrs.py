@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s4eca.data.layouts.class_names import longest_class, spoken_name
+from s4eca.data.layouts.class_names import classes_named, longest_class, spoken_classes
 from s4eca.data.layouts.encoded_masks import encoded
 from s4eca.data.layouts.published import REFSEGRS_CLASSES, expect_refsegrs
 from s4eca.data.layouts.recognise import folders_near, no_such_split, not_this_layout, require_folder
@@ -100,18 +100,15 @@ def open_refsegrs(
     images = len({reference.image for reference in references})
     if images < len(references):
         findings.append(f"{len(references)} expressions share {images} image file{'s' if images > 1 else ''}.")
-    present: dict[Path, set[str]] = defaultdict(set)
-    for reference in references:
-        present[reference.image].update([reference.category] if reference.category else [])
     return ReferringDataset(
         name=folder.name,
         layout="refsegrs",
         root=root,
         split=split,
         references=tuple(references),
-        classes={name: spoken_name(name) for name in sorted({r.category for r in references if r.category})},
+        classes=spoken_classes(references),
         exhaustive=bool(exhaustive),
-        present={path: frozenset(classes) for path, classes in present.items()},
+        present=classes_named(references),
         findings=tuple(findings),
     )
 
