@@ -11,6 +11,7 @@ from torch import Tensor
 
 from s4eca.decoder.loss import segmentation_loss
 from s4eca.layers.trainable import parameter_groups, trainable_parameters
+from s4eca.records import Fused
 from s4eca.registry import METHODS
 
 # Every method of the registry, with sizes that suit encoders of a few dozen channels.
@@ -46,6 +47,28 @@ def pixels(model: Any, batch: int = 3, *, seed: int = 3, wide: bool = False) -> 
     size = model.config.image_size
     width = size + model.vision.spec.strides[-1] if wide else size
     return torch.randn(batch, 3, size, width, generator=torch.Generator().manual_seed(seed))
+
+
+def fused(model: Any, images: Tensor) -> Fused:
+    """All that the decoder is given of some images and `SAID`."""
+    with torch.no_grad():
+        return model.fuse(model.encode(images), model.tokenize(SAID))
+
+
+def tensors_of(found: Fused) -> list[Tensor]:
+    """Adapted maps, words and their pool."""
+    return [*found.levels, found.words.values, found.words.pooled]
+
+
+def assert_nothing_changed(found: Fused, wanted: Fused, method: str, vision: str) -> None:
+    """Before training they are those of the frozen pair: bit for bit, where the same kernels compute them.
+
+    DoRA: bit for bit only in the kernels that the row norms came from. open_clip, timm: attention with fused
+    projections takes other kernels once its weights train or its projections are split.
+    """
+    exact = method != "dora" and not vision.startswith(("openclip", "timm"))
+    for one, other in zip(tensors_of(found), tensors_of(wanted), strict=True):
+        torch.testing.assert_close(one, other, **({"rtol": 0, "atol": 0} if exact else {}))
 
 
 def loss(model: Any, seed: int = 3) -> Tensor:

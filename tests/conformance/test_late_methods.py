@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conforming import SAID, SMALL, frozen_tensors, known_dead, pixels, train
+from conforming import SAID, SMALL, assert_nothing_changed, frozen_tensors, fused, known_dead, pixels, tensors_of, train
 
 from s4eca.adapters.sites import changed, inside
 from s4eca.budgets.count import count_model, count_trainable, specs
@@ -56,27 +56,18 @@ def late(make: Any) -> Any:
     return make(**LATE).eval()
 
 
-def fused(model: Any, images: Any) -> list[torch.Tensor]:
-    with torch.no_grad():
-        found = model.fuse(model.encode(images), model.tokenize(SAID))
-    return [*found.levels, found.words.values, found.words.pooled]
-
-
 def test_all_but_the_decoder_alone_can_be_limited() -> None:
     assert set(LIMITED) == set(SMALL) - {"s4eca", "decoder-only"}
 
 
 def test_the_start_is_the_frozen_pair_where_promised(late, model_of, method, names) -> None:
     plain = model_of("decoder-only")
-    pairs = list(zip(fused(late, pixels(late)), fused(plain, pixels(plain)), strict=True))
+    found, wanted = fused(late, pixels(late)), fused(plain, pixels(plain))
     assert late.method.late_blocks == M
-    if not METHODS.load(method).IDENTITY:
-        assert not all(torch.allclose(a, b) for a, b in pairs)
-    elif method == "dora" or names[0].startswith(("openclip", "timm")):
-        for a, b in pairs:
-            torch.testing.assert_close(a, b)
+    if METHODS.load(method).IDENTITY:
+        assert_nothing_changed(found, wanted, method, names[0])
     else:
-        assert all(torch.equal(a, b) for a, b in pairs)
+        assert not all(torch.allclose(a, b) for a, b in zip(tensors_of(found), tensors_of(wanted), strict=True))
 
 
 def test_only_the_last_blocks_change(late, method) -> None:
@@ -155,15 +146,15 @@ def test_saved_and_loaded_it_says_the_same(late, encoders, tmp_path) -> None:
 def test_disabled_it_is_the_frozen_pair_and_comes_back(late, model_of, method) -> None:
     train(late, 2)
     plain, images = model_of("decoder-only"), pixels(late)
-    was = fused(late, images)
+    was = tensors_of(fused(late, images))
     if not METHODS.load(method).SEPARABLE:
         with pytest.raises(ConfigError, match="cannot be disabled"), late.disabled():
             pass
         return
     with late.disabled():
-        for a, b in zip(fused(late, images), fused(plain, images), strict=True):
+        for a, b in zip(tensors_of(fused(late, images)), tensors_of(fused(plain, images)), strict=True):
             torch.testing.assert_close(a, b)
-    assert all(torch.equal(a, b) for a, b in zip(was, fused(late, images), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(was, tensors_of(fused(late, images)), strict=True))
 
 
 def test_withdrawn_it_leaves_no_trace(late, method) -> None:
