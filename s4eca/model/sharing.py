@@ -9,7 +9,7 @@ it has is nobody else's. Adapters of one model are not meant: they know of one a
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -85,26 +85,31 @@ def _check_no_layers(encoder: Any, role: str) -> None:
 
 def _rewriting(given: Any, beside: Any) -> list[str]:
     """Methods that rewrote an encoder, of the other models that stand on it."""
-    found = []
-    for model in _on(given, beside):
-        methods = zip(model.named.configs(), model.named.methods(), strict=True)
-        found += [config.method for config, method in methods if method.REWRITES]
-    return found
+    # Settings are asked first: most models rewrite nothing, and to look at every parameter takes long.
+    named = {model: _rewriters(model) for model in list(_LIVE)}
+    rewritten = _on(given, beside, [model for model, methods in named.items() if methods])
+    return [method for model in rewritten for method in named[model]]
 
 
-def _on(given: Any, beside: Any) -> list[Any]:
-    """Other models with an encoder that shares a parameter with what is given."""
+def _rewriters(model: Any) -> list[str]:
+    methods = zip(model.named.configs(), model.named.methods(), strict=True)
+    return [config.method for config, method in methods if method.REWRITES]
+
+
+def _on(given: Any, beside: Any, among: Iterable[Any] = _LIVE) -> list[Any]:
+    """Models other than `beside` with an encoder that shares a parameter with what is given."""
     if not isinstance(given, nn.Module):
         return []  # of no library; whoever wraps it says so
     own = {id(parameter) for parameter in given.parameters()}
-    others = [model for model in list(_LIVE) if model is not beside]
+    others = [model for model in list(among) if model is not beside]
     return [m for m in others if any(id(p) in own for encoder in (m.vision, m.text) for p in encoder.parameters())]
 
 
 def _surely(find: Callable[[], list[Any]]) -> list[Any]:
     """What is found among models that something still refers to; the others are let go of first."""
-    if find():
-        gc.collect()
+    if not find():
+        return []
+    gc.collect()
     return find()
 
 
