@@ -20,6 +20,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "model.optim": ("learning rates and their course", "training/optim.py", "OptimConfig"),
     "model.running": ("how the model runs", "model/running.py", "Running"),
     "data": ("the data set", "training/datamodule.py", "ReferringData"),
+    "data.augment": ("how training samples are varied, nothing by default", "data/augment/settings.py", "Augmentation"),
     "run": ("where results go and what the adapter folder says", "training/lightning_cli.py", "RunConfig"),
 }
 # Class -> the one of the same file whose settings, with their defaults, are fields of it too.
