@@ -52,7 +52,7 @@ def change_look(image: NDArray[Any], expression: str, settings: Augmentation, se
     if not chosen:
         return image
     rgb = image.dtype == np.uint8
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    pixels = torch.tensor(image).permute(2, 0, 1)
     pixels = pixels.float() / 255.0 if rgb else pixels
     for name in chosen:
         if name == "haze":

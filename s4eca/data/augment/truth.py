@@ -25,7 +25,7 @@ from s4eca.data.sample import Reference
 from s4eca.language.lexicon import Lexicon
 from s4eca.language.margins import Margins
 from s4eca.language.parser import parse
-from s4eca.language.resolve import resolve
+from s4eca.language.resolve import Resolution, resolve
 from s4eca.language.scene import Instance, Scene, measured
 from s4eca.language.tree import Phrase
 
@@ -34,14 +34,22 @@ LEAST_SEEN = 0.5  # of anything that is spoken of and is no target: less could b
 SAME = 0.01  # share of pixels by which the true mask may differ from the instances it is made of
 PART_BYTES = 2**27  # of masks of instances kept, in each loader process
 MOST_MEANINGS = 200_000
+_UNCLEAR = Resolution("ambiguous")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an expression singles out in its image: a tree, and the places of its targets among the image's things."""
+    """What an expression singles out, by places among the image's things.
+
+    Attributes:
+        tree: what it says.
+        targets: the things that are meant; none where clearly nothing fits.
+        landmarks: for each thing that it refers to, how clear that is and what it is.
+    """
 
     tree: Phrase
     targets: tuple[int, ...]
+    landmarks: tuple[Resolution, ...] = ()
 
 
 class Truths:
@@ -94,7 +102,7 @@ class Truths:
         held = _round(tuple(self._box(picture, place) for place in meaning.targets))
         for _ in range(ATTEMPTS):
             window = draw_window(picture.size, self.settings.scale, held, self.settings.keep, draws)
-            if self._resolved(meaning.tree, picture, window, image, meaning.targets) == meaning.targets:
+            if self._resolved(meaning.tree, picture, window, image, meaning.targets) == meaning:
                 return window
         return None
 
@@ -105,30 +113,34 @@ class Truths:
         tree = parse(reference.expression, self.lexicon)
         if not isinstance(tree, Phrase):
             return None
-        targets = self._resolved(tree, picture, Window(0, 0, *picture.size), image)
-        if targets is None:
+        meaning = self._resolved(tree, picture, Window(0, 0, *picture.size), image)
+        if meaning is None:
             return None
         true, drawn = mask(), np.zeros(picture.size, np.bool_)
-        for place in targets:
+        for place in meaning.targets:
             x0, y0, x1, y1 = self._box(picture, place)
             drawn[y0:y1, x0:x1] |= self._part(picture, place)
         if true.shape != drawn.shape or (true != drawn).sum() > SAME * (true | drawn).sum():
             return None
-        return Meaning(tree, targets)
+        return meaning
 
     def _resolved(
         self, tree: Phrase, picture: Picture, window: Window, image: NDArray[Any], targets: tuple[int, ...] = ()
-    ) -> tuple[int, ...] | None:
-        """What a tree singles out in a window, nothing for what is clearly not there; None where it is not clear."""
+    ) -> Meaning | None:
+        """What a tree means in a window; None where that is not clear."""
         scene = self._scene(tree, picture, window, image, targets)
         if scene is None:
             return None
         found = resolve(tree, scene, self.margins)
-        if found.status == "none":
+        if found.status == "none" and tree.kind != "count":
             # Another number than that of the things is not enough to say that nothing fits.
-            one = tree if tree.kind == "count" else replace(tree, count=1)
-            return () if resolve(one, scene, self.margins).status == "none" else None
-        return found.ids if found.status == "found" else None
+            found = resolve(replace(tree, count=1), scene, self.margins)
+            found = found if found.status == "none" else _UNCLEAR
+        if found.status == "ambiguous":
+            return None
+        # Without the road nothing is left of it; but who says so means another road than there was.
+        marks = (resolve(mark, scene, self.margins) for mark in (tree.relation.landmarks if tree.relation else ()))
+        return Meaning(tree, found.ids, tuple(replace(mark, margin=None, why="") for mark in marks))
 
     def _scene(
         self, tree: Phrase, picture: Picture, window: Window, image: NDArray[Any], targets: tuple[int, ...]
