@@ -135,7 +135,12 @@ def _is_field(node: ast.stmt) -> bool:
 
 
 def _plain(value: ast.expr) -> str:
-    """A default as a user would write it; what only running it would tell stands as it is in the source."""
+    """A default as a user would write it; what only running it would tell stands as it is in the source.
+
+    A name stands for the defaults of a group that is listed by itself.
+    """
+    if isinstance(value, ast.Name):
+        return "below"
     try:
         return _written(ast.literal_eval(value))
     except ValueError:

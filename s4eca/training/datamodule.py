@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.augment.augmenter import Augmenter
-from s4eca.data.augment.settings import Augmentation
+from s4eca.data.augment.settings import NOTHING, Augmentation
 from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.open import open_dataset
@@ -52,7 +52,7 @@ class ReferringData(LightningDataModule):
         workers: loader processes.
         seed: of order and draws.
         shuffle_expressions: seed of a derangement for validation and test (a control); None leaves them.
-        augment: crops, colours, blur and haze of training samples, a group of its own; None leaves them alone.
+        augment: crops, colours, blur and haze of training samples, a group of its own.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class ReferringData(LightningDataModule):
         workers: int = 0,
         seed: int = 0,
         shuffle_expressions: int | None = None,
-        augment: Augmentation | None = None,
+        augment: Augmentation = NOTHING,
     ) -> None:
         super().__init__()
-        self.augment = augment or Augmentation()
+        self.augment = augment
         self.augment.check_cache(cache)
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("mask_size", mask_size, 0)):
             if value < least:

@@ -15,7 +15,7 @@ from s4eca.data.augment.truth import Truths
 from s4eca.data.augment.window import Window
 from s4eca.data.describe.annotations import NoInstancesError, read_annotated
 from s4eca.data.masks import Mask
-from s4eca.data.preprocess import stretch, stretch_bands, working_mask
+from s4eca.data.preprocess import stretch, stretch_bands, window_mask
 from s4eca.data.sample import Reference, ReferringDataset
 
 
@@ -48,9 +48,7 @@ class Augmenter:
             except NoInstancesError as reason:
                 self.remark = f"data.augment.reframe leaves all samples of split {split.split!r} alone: {reason}"
 
-    def window(
-        self, reference: Reference, image: NDArray[Any], mask: Callable[[], Mask], seed: int
-    ) -> Window | None:
+    def window(self, reference: Reference, image: NDArray[Any], mask: Callable[[], Mask], seed: int) -> Window | None:
         """What of the image a sample shows; None for all of it.
 
         Args:
@@ -84,7 +82,7 @@ class Augmenter:
         image, truth = self.split.image(reference), None
         window = self.window(reference, image, lambda: self.split.mask(reference), seed)
         if window is not None:
-            truth = working_mask(window.cut(self.split.mask(reference), False), mask_size)
+            truth = window_mask(window.cut(self.split.mask(reference), False), mask_size)
             truth = apply_symmetry(truth, symmetry)
             image = window.cut(image, _fill(image))
         turned = apply_symmetry(image, symmetry)

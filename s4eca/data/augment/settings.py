@@ -107,6 +107,7 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 def _ordered(name: str, pair: tuple[float, float], low: float, high: float) -> None:
     if len(pair) != 2 or not all(math.isfinite(v) and low <= v <= high for v in pair) or pair[0] > pair[1]:
         shown = ", ".join(f"{value:g}" for value in pair)
-        raise ConfigError(
-            f"data.augment.{name} is [{shown}]; it must be [least, most], both from {low:g} to {high:g}."
-        )
+        raise ConfigError(f"data.augment.{name} is [{shown}]; it must be [least, most], both from {low:g} to {high:g}.")
+
+
+NOTHING = Augmentation()

@@ -63,6 +63,8 @@ def test_it_lists_the_settings_there_are_with_their_defaults(group):
         default = there[setting.name]
         if setting.default is None:
             assert default is inspect.Parameter.empty
+        elif dataclasses.is_dataclass(default):
+            assert setting.default == "below" and f"{group}.{setting.name}" in fit_help.GROUPS
         else:
             assert setting.default == ("{}" if default == {} else fit_help._written(default))
 
