@@ -20,6 +20,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "model.optim": ("learning rates and their course", "training/optim.py", "OptimConfig"),
     "model.running": ("how the model runs", "model/running.py", "Running"),
     "data": ("the data set", "training/datamodule.py", "ReferringData"),
+    "data.augment": ("how training samples are varied, nothing by default", "data/augment/settings.py", "Augmentation"),
     "run": ("where results go and what the adapter folder says", "training/lightning_cli.py", "RunConfig"),
 }
 # Class -> the one of the same file whose settings, with their defaults, are fields of it too.
@@ -134,7 +135,12 @@ def _is_field(node: ast.stmt) -> bool:
 
 
 def _plain(value: ast.expr) -> str:
-    """A default as a user would write it; what only running it would tell stands as it is in the source."""
+    """A default as a user would write it; what only running it would tell stands as it is in the source.
+
+    A name stands for the defaults of a group that is listed by itself.
+    """
+    if isinstance(value, ast.Name):
+        return "below"
     try:
         return _written(ast.literal_eval(value))
     except ValueError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,28 @@ def choose(dataset: ReferringDataset, choice: Choice) -> list[Cell]:
     return cells
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A picture with masks, as it goes on a sheet.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        masks: (h, w) bool each, of any size.
+        texts: what is said of each mask.
+        name: what the picture is called.
+        more: how many expressions it has besides.
+    """
+
+    image: NDArray[np.uint8]
+    masks: Sequence[Mask]
+    texts: Sequence[str]
+    name: str
+    more: int = 0
+
+
+Part = tuple[str, Sequence[Callable[[], Shown]]]
+
+
 def draw_sheet(
     splits: Sequence[tuple[ReferringDataset, Sequence[Cell]]], columns: int = 4, side: int = 320
 ) -> Image.Image:
@@ -87,31 +110,48 @@ def draw_sheet(
     Raises:
         DataError: an image or mask cannot be read.
     """
-    parts: list[Image.Image] = []
     columns = min(columns, max(len(cells) for _, cells in splits))
+    return lay_out(
+        [(title(d, len(cells)), [partial(_shown, d, cell) for cell in cells]) for d, cells in splits], columns, side
+    )
+
+
+def lay_out(parts: Sequence[Part], columns: int, side: int) -> Image.Image:
+    """Parts one below the other, each a title and its pictures, which are made one at a time.
+
+    Args:
+        parts: title and pictures of each part.
+        columns: pictures in a row.
+        side: width of a picture in pixels of the sheet.
+    """
+    drawn: list[Image.Image] = []
     width = 2 * MARGIN + columns * side + (columns - 1) * GAP
-    total = sum(len(cells) for _, cells in splits)
+    total = sum(len(pictures) for _, pictures in parts)
     with tqdm(total=total, desc="drawing", unit="image", delay=2, leave=False, disable=None) as bar:
-        for dataset, cells in splits:
-            parts.append(_title(dataset, cells, width))
-            for start in range(0, len(cells), columns):
-                drawn = []
-                for cell in cells[start : start + columns]:
-                    drawn.append(_draw(dataset, cell, side))
+        for text, pictures in parts:
+            drawn.append(_title(text, width))
+            for start in range(0, len(pictures), columns):
+                row = []
+                for make in pictures[start : start + columns]:
+                    row.append(_draw(make(), side))
                     bar.update()
-                parts.append(_row(drawn, width, side))
-    sheet = Image.new("RGB", (width, sum(part.height for part in parts) + MARGIN), PAPER)
+                drawn.append(_row(row, width, side))
+    sheet = Image.new("RGB", (width, sum(part.height for part in drawn) + MARGIN), PAPER)
     top = 0
-    for part in parts:
+    for part in drawn:
         sheet.paste(part, (0, top))
         top += part.height
     return sheet
 
 
-def _title(dataset: ReferringDataset, cells: Sequence[Cell], width: int) -> Image.Image:
+def title(dataset: ReferringDataset, images: int) -> str:
+    """What stands over the images of a split."""
+    there = f"{images} of {len(dataset.images())} images, {len(dataset)} expressions in all"
+    return f"{dataset.name} / {dataset.split}: {there}"
+
+
+def _title(text: str, width: int) -> Image.Image:
     bar = Image.new("RGB", (width, HEAD + GAP), PAPER)
-    images = len(dataset.images())
-    text = f"{dataset.name} / {dataset.split}: {len(cells)} of {images} images, {len(dataset)} expressions in all"
     ImageDraw.Draw(bar).text((MARGIN, MARGIN), text, fill=INK, font=TITLE)
     return bar
 
@@ -123,26 +163,29 @@ def _row(cells: Sequence[Image.Image], width: int, side: int) -> Image.Image:
     return row
 
 
-def _draw(dataset: ReferringDataset, cell: Cell, side: int) -> Image.Image:
-    """One image with outlines, and its expressions below."""
-    picture = _picture(dataset.image(cell.references[0]), dataset.bands)
-    height = max(round(side * picture.shape[0] / picture.shape[1]), 1)
-    large = Image.fromarray(picture).resize((FINER * side, FINER * height), Image.Resampling.LANCZOS)
+def _shown(dataset: ReferringDataset, cell: Cell) -> Shown:
+    picture = picture_of(dataset.image(cell.references[0]), dataset.bands)
     masks = [dataset.mask(reference) for reference in cell.references]
-    shown = Image.fromarray(outlined(np.array(large), masks)).resize((side, height), Image.Resampling.BOX)
+    return Shown(picture, masks, [r.expression for r in cell.references], cell.image.name, cell.more)
+
+
+def _draw(shown: Shown, side: int) -> Image.Image:
+    """One image with outlines, and its expressions below."""
+    height = max(round(side * shown.image.shape[0] / shown.image.shape[1]), 1)
+    large = Image.fromarray(shown.image).resize((FINER * side, FINER * height), Image.Resampling.LANCZOS)
+    picture = Image.fromarray(outlined(np.array(large), shown.masks)).resize((side, height), Image.Resampling.BOX)
     lines: list[tuple[str, tuple[int, int, int] | None]] = []
-    for number, (reference, mask) in enumerate(zip(cell.references, masks, strict=True)):
+    for number, (text, mask) in enumerate(zip(shown.texts, shown.masks, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
-        absent = "" if mask.any() else "  (not there)"
-        text = _wrapped(reference.expression + absent, side - LINE - 4)
-        lines += [(part, colour if not place else None) for place, part in enumerate(text)]
-    if cell.more:
-        lines.append((f"and {cell.more} more", None))
+        wrapped = _wrapped(text + ("" if mask.any() else "  (not there)"), side - LINE - 4)
+        lines += [(part, colour if not place else None) for place, part in enumerate(wrapped)]
+    if shown.more:
+        lines.append((f"and {shown.more} more", None))
     drawn = Image.new("RGB", (side, height + 6 + LINE * (len(lines) + 1)), PAPER)
-    drawn.paste(shown, (0, 0))
+    drawn.paste(picture, (0, 0))
     pen = ImageDraw.Draw(drawn)
     top = height + 4
-    pen.text((0, top), _wrapped(cell.image.name, side)[0], fill=FAINT, font=FONT)
+    pen.text((0, top), _wrapped(shown.name, side)[0], fill=FAINT, font=FONT)
     for line, mark in lines:
         top += LINE
         if mark is not None:
@@ -198,7 +241,7 @@ def _coloured(
     return shown
 
 
-def _picture(image: NDArray[Any], bands: tuple[str, ...]) -> NDArray[np.uint8]:
+def picture_of(image: NDArray[Any], bands: tuple[str, ...]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 for people: colours by their names, stretched between the 2nd and 98th percentile of each."""
     if not bands:
         return image

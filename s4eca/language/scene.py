@@ -88,24 +88,29 @@ def measured(
     number: int,
     category: str,
     *,
+    corner: tuple[int, int] = (0, 0),
+    size: tuple[int, int] | None = None,
     cut: bool = False,
     colours: Mapping[str, tuple[float, float]] | None = None,
 ) -> Instance | None:
-    """An instance from its mask (H, W) bool; None where the mask is empty.
+    """An instance from its mask (h, w) bool; None where the mask is empty.
 
     Args:
-        mask: its pixels in the picture.
+        mask: its pixels in the picture, or in a part of it.
         number: its annotation.
         category: its class as expressions name it.
+        corner: (x, y) of the mask's first pixel in the picture.
+        size: (height, width) of the picture; None for the mask's own.
         cut: known to go on outside; what touches the border of the picture counts as cut anyway.
         colours: see `Instance`.
     """
-    height, width = mask.shape
+    height, width = size or mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return None
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     part = mask[y0:y1, x0:x1]
+    x0, y0, x1, y1 = x0 + corner[0], y0 + corner[1], x1 + corner[0], y1 + corner[1]
     across, down = part.sum(axis=0), part.sum(axis=1)
     area = int(across.sum())
     xs, ys = np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5

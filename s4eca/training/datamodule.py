@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.augmenter import Augmenter
+from s4eca.data.augment.settings import NOTHING, Augmentation
 from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.open import open_dataset
@@ -49,6 +52,7 @@ class ReferringData(LightningDataModule):
         workers: loader processes.
         seed: of order and draws.
         shuffle_expressions: seed of a derangement for validation and test (a control); None leaves them.
+        augment: crops, colours, blur and haze of training samples, a group of its own.
     """
 
     def __init__(
@@ -68,8 +72,11 @@ class ReferringData(LightningDataModule):
         workers: int = 0,
         seed: int = 0,
         shuffle_expressions: int | None = None,
+        augment: Augmentation = NOTHING,
     ) -> None:
         super().__init__()
+        self.augment = augment
+        self.augment.check_cache(cache)
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("mask_size", mask_size, 0)):
             if value < least:
                 raise ConfigError(f"data.{name} is {value}; it must be at least {least}.")
@@ -179,8 +186,18 @@ class ReferringData(LightningDataModule):
         side = self.mask_size or 8 * (self.model.config.image_size // self.model.stride)
         wanted = split.exhaustive and self.absent_share > 0
         absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
-        samples = TrainingSamples(split, self.model.config.image_size, side, self.cache, self.symmetries, absent)
+        size, augmenter = self.model.config.image_size, self._augmenter(split)
+        samples = TrainingSamples(split, size, side, self.cache, self.symmetries, absent, augmenter)
         return self._loader(samples, DrawSampler(len(samples), self.seed, **self._processes), drop_last=True)
+
+    def _augmenter(self, split: ReferringDataset) -> Augmenter | None:
+        """What varies the samples of the training split; None where nothing is asked for."""
+        if not self.augment.wanted:
+            return None
+        augmenter = Augmenter(split, self.augment, checked_options(self.layout, self.reader, self.model.config.bands))
+        if augmenter.remark:
+            warnings.warn(augmenter.remark, UserWarning, stacklevel=2)
+        return augmenter
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The validation split in order; nothing where there is none."""

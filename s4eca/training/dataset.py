@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.augmenter import Augmenter
 from s4eca.data.augment.draw import draw_symmetry
 from s4eca.data.augment.symmetries import Symmetry, apply_symmetry
 from s4eca.data.feature_cache import FeatureCache, entry_name
@@ -64,6 +65,7 @@ class TrainingSamples(Dataset[Item]):
         cache: features of every image under every symmetry, or None for pixels.
         symmetries: symmetries to draw from.
         absent: draws expressions of absent classes anew every epoch, or None.
+        augmenter: varies pixels and truths further, or None.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class TrainingSamples(Dataset[Item]):
         cache: FeatureCache | None,
         symmetries: Sequence[Symmetry],
         absent: AbsentSampler | None,
+        augmenter: Augmenter | None = None,
     ) -> None:
         self.split = split
         self.images = _Images(split, size, cache)
+        self.augmenter = augmenter
         self.mask_size = mask_size
         self.symmetries = tuple(symmetries)
         self.absent = absent
@@ -109,6 +113,11 @@ class TrainingSamples(Dataset[Item]):
         index, seed, epoch = (draw, draw, 0) if isinstance(draw, int) else draw
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
+        if self.augmenter is not None:
+            image, other = self.augmenter.sample(
+                reference, symmetry, expression, seed, self.images.size, self.mask_size
+            )
+            return Item(expression, apply_symmetry(truth, symmetry) if other is None else other, index, image=image)
         item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index)
         return self.images.fill(item, reference, symmetry)
 

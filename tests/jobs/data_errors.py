@@ -111,6 +111,18 @@ def over_a_picture(place: Place) -> list[Any]:
     return show(place, "old.png")
 
 
+def augmented(place: Place, setting: str, *words: Any) -> list[Any]:
+    """A line that draws samples with a setting of augmentation."""
+    return show(place, "s.png", "--augmented", "2", "--augment", setting, *words)
+
+
+def damaged_beside(place: Place) -> list[Any]:
+    """The instances beside the lines are cut short: that is no folder without instances."""
+    folder = place.references()
+    (folder / "instances.json").write_text('{"images": [')
+    return show(place, "s.png", "--augmented", "2", "--augment", "reframe=1", data=folder)
+
+
 ONES = np.ones((1, 40, 40), np.uint8)
 
 TILE: dict[str, tuple[Make, list[str]]] = {
@@ -241,6 +253,26 @@ SHOW: dict[str, tuple[Make, list[str]]] = {
     "show: out of another format": (lambda p: show(p, "sheet.pdf"), ["--out", "sheet.pdf", ".png"]),
     "show: out exists": (over_a_picture, ["--out", "old.png", "exists"]),
     "show: no folder for out": (lambda p: show(p, "none/s.png"), ["--out", "none", "make it first"]),
+    "show: draws of nothing": (lambda p: show(p, "s.png", "--augmented", "3"), ["--augmented", "3", "--augment"]),
+    "show: a setting without draws": (lambda p: show(p, "s.png", "--augment", "blur=1"), ["blur=1", "--augmented"]),
+    "show: draws below none": (lambda p: show(p, "s.png", "--augmented=-1"), ["--augmented", "-1"]),
+    "show: draws of a small image": (
+        lambda p: augmented(p, "blur=1", "--image-size", "8"), ["--image-size", "8", "28"]
+    ),
+    "show: an unknown setting of draws": (lambda p: augmented(p, "blurr=1"), ["--augment", "'blurr=1'", "blur,"]),
+    "show: a setting of draws twice": (lambda p: augmented(p, "blur=1", "--augment", "blur=0.1"), ["'blur'", "twice"]),
+    "show: a setting of draws in words": (lambda p: augmented(p, "blur=often"), ["blur", "'often'"]),
+    "show: a share of draws above one": (lambda p: augmented(p, "blur=7"), ["data.augment.blur", "7", "from 0 to 1"]),
+    "show: a range of draws of one number": (lambda p: augmented(p, "scale=2"), ["scale", "'2'", "0.75,1.6"]),
+    "show: a range of draws upside down": (lambda p: augmented(p, "scale=2,1"), ["data.augment.scale", "[2, 1]"]),
+    "show: a synonym of nothing": (lambda p: augmented(p, "synonyms=plane"), ["synonyms", "'plane'", "noun: class"]),
+    "show: an unknown symmetry": (
+        lambda p: augmented(p, "blur=1", "--symmetries", "ROT45"), ["--symmetries", "'ROT45'", "ROT90"]
+    ),
+    "show: haze of bands": (
+        lambda p: augmented(p, "haze=1", "--bands", "red,green,blue"), ["data.augment.haze", "red, green, blue"]
+    ),
+    "show: instances of draws are damaged": (damaged_beside, ["instances.json", "JSON"]),
     "show: out where nobody may write": (lambda p: show(p, "/proc/s.png"), ["--out", "/proc/s.png", "cannot be"]),
 }  # fmt: skip
 

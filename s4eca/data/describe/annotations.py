@@ -18,6 +18,10 @@ from s4eca.errors import DataError
 Record = dict[str, Any]
 
 
+class NoInstancesError(DataError):
+    """A data folder has no instance annotations, or nobody says that they are exhaustive."""
+
+
 @dataclass(frozen=True)
 class Thing:
     """One annotated thing: its id, class as the file spells it, mask, and whether a tile's edge cut it."""
@@ -78,8 +82,8 @@ def read_annotated(root: Path, layout: str, split: str | None, options: Mapping[
         options: options of the layout's reader, `exhaustive` among them.
 
     Raises:
-        DataError: there are no instance annotations, nobody says that they are exhaustive, a file is missing or
-            damaged, or the split is not there.
+        NoInstancesError: there are no instance annotations, or nobody says that they are exhaustive.
+        DataError: a file is missing or damaged, or the split is not there.
     """
     if layout == "rrsisd":
         files = find_files(root, options.get("split_by", "unc"))
@@ -93,18 +97,18 @@ def read_annotated(root: Path, layout: str, split: str | None, options: Mapping[
         folder = root if root.is_dir() else root.parent
         path, splits = folder / "instances.json", {}
         if not path.is_file():
-            raise DataError(f"{path} does not exist; expressions are made from the instance annotations in it.")
+            raise NoInstancesError(f"{path} does not exist, which would hold its instance annotations.")
         content = read_instances(path)
     else:
-        raise DataError(
-            f"The layout {layout!r} has no instance annotations to describe; those of 'rrsisd' and 'jsonl' have them "
+        raise NoInstancesError(
+            f"The layout {layout!r} has no instance annotations; those of 'rrsisd' and 'jsonl' have them "
             "in instances.json."
         )
     declared = options.get("exhaustive")
     if not (bool((content.get("info") or {}).get("exhaustive")) if declared is None else declared):
-        raise DataError(
+        raise NoInstancesError(
             f"{path} does not say that every object is annotated, so nothing can be called the only one or the largest;"
-            " pass --reader exhaustive=true if it is so."
+            " the reader's option exhaustive=true says that it is so."
         )
     return _collected(content, path, folder, splits, split)
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from s4eca._version import __version__
 from s4eca.data.band_files import bands_size
 from s4eca.data.describe.annotations import Annotated, Picture
+from s4eca.data.describe.beside import instances_beside
 from s4eca.data.describe.colours import colour_shares, has_colours
 from s4eca.data.pixels import read_rgb
 from s4eca.errors import DataError
@@ -63,6 +64,9 @@ def describe(
 ) -> Described:
     """Write a data folder with expressions about annotated pictures: ``references.jsonl`` and ``description.json``.
 
+    The annotations of its images go beside them (``instances.json``), so that training can tell which crops keep an
+    expression true.
+
     Args:
         annotated: the pictures.
         out: folder to make; refused if it holds anything.
@@ -79,6 +83,7 @@ def describe(
         raise DataError(f"--out {out} exists and is not an empty folder; expressions are written to a new one.")
     done = Described(colours=not bands or "colour" not in wishes.kinds)
     lexicon = Lexicon.of(annotated.classes.values())
+    named: list[tuple[Picture, str]] = []
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with staged(out) as folder:
@@ -92,11 +97,14 @@ def describe(
                     _count(done, picture, said)
                     if said:
                         image = _image(picture, number, folder, final, copy_images)
+                        named.append((picture, image))
                         for record in _records(picture, annotated.classes, image, said):
                             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
             if not done.expressions:
                 raise DataError("No expression is unambiguous by these margins and kinds; nothing was written.")
             note = {"made_by": f"s4eca {__version__}", **asdict(wishes), "classes": dict(annotated.classes)}
+            beside = json.dumps(instances_beside(named, annotated.classes), ensure_ascii=False)
+            (folder / "instances.json").write_text(beside, encoding="utf-8")
             (folder / "description.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"--out {out} cannot be written: {error.strerror or error}.") from error

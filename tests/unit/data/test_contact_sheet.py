@@ -101,6 +101,23 @@ def test_deep_bands_are_shown_by_their_names(folder):
     assert np.asarray(sheet).std() > 20
 
 
+def test_draws_stand_beside_what_they_are_drawn_from(folder, capsys):
+    lines_file(folder, [("a.png", "the red roof", "train", square(4, 4, 9)), ("b.png", "left roof", "train",
+                        square(9, 9, 9))])  # fmt: skip
+    line = ["data", "show", str(folder), "--layout", "jsonl", "--out", str(folder / "s.png"), "--image-size", "56",
+            "--augmented", "3", "--augment", "blur=1", "--augment", "reframe=1", "--overwrite", "--json"]  # fmt: skip
+    assert main([*line, "--symmetries", "FLIP_LR"]) == 0
+    said, told = capsys.readouterr()
+    assert json.loads(said)["draws"] == 6 and json.loads(said)["reframed"] == 0
+    assert "data.augment.reframe leaves all samples of split 'train' alone" in told and told.count("\n") == 1
+    first = (folder / "s.png").read_bytes()
+    with Image.open(folder / "s.png") as sheet:
+        assert sheet.width > 4 * 320
+    assert main([*line, "--symmetries", "FLIP_LR"]) == 0 and (folder / "s.png").read_bytes() == first
+    assert main([*line, "--seed", "1", "--symmetries", "ROT90,IDENTITY"]) == 0
+    assert (folder / "s.png").read_bytes() != first
+
+
 def test_check_finds_contradictions_and_copies_in_other_splits(folder, capsys):
     with Image.open(folder / "a.png") as image:
         image.save(folder / "again.jpg", quality=85)
@@ -137,5 +154,7 @@ def test_real_sets_are_shown(realdata, tmp_path, name, layout):
     out = tmp_path / "sheet.png"
     line = ["data", "show", str(realdata / name), "--layout", layout, "--images", "6", "--out", str(out)]
     assert main(line) == 0
+    drawn = ["--augmented", "3", "--augment", "reframe=1", "--expressions", "1", "--overwrite"]
+    assert main([*line, *drawn, "--split", "train"]) == 0
     with Image.open(out) as sheet:
         assert sheet.width > 1200 and sheet.height > 800

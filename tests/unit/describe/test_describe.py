@@ -232,6 +232,26 @@ def test_nothing_is_said_of_a_class_with_a_crowd(folder, tmp_path):
 
     found = lines(made(edited(folder, tmp_path, crowd), tmp_path / "b"))
     assert found and not any("building" in line["expression"] for line in found)
+    beside = read_annotated(tmp_path / "b", "jsonl", None, {})
+    assert any(picture.crowds == {"building"} for picture in beside.pictures)
+
+
+def test_the_annotations_stand_beside_under_the_ids_of_the_targets(folder, tmp_path):
+    out = made(folder, tmp_path / "out")
+    before, beside = (
+        {os.path.realpath(picture.file): picture for picture in annotated.pictures}
+        for annotated in (read_annotated(folder[1], folder[0], None, {}), read_annotated(out, "jsonl", None, {}))
+    )
+    assert set(beside) <= set(before)
+    for file, picture in beside.items():
+        assert (picture.size, picture.split) == (before[file].size, before[file].split)
+        masks = {thing.id: (thing.category, thing.cut, thing.runs.read().tobytes()) for thing in picture.things}
+        assert masks == {t.id: (t.category, t.cut, t.runs.read().tobytes()) for t in before[file].things}
+    things = {os.path.realpath(p.file): {t.id: t.runs.read() for t in p.things} for p in beside.values()}
+    for line in lines(out):
+        there = things[os.path.realpath(out / line["image"])]
+        drawn = np.logical_or.reduce([np.zeros_like(next(iter(there.values()))), *(there[i] for i in line["targets"])])
+        assert (drawn == coco.decode(line["rle"]).astype(bool)).all()
 
 
 BROKEN = {

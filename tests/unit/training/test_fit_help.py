@@ -39,6 +39,7 @@ def test_it_is_up_at_once_and_loads_nothing_heavy():
 def real(group):
     """Names and defaults as running the class gives them."""
     from s4eca.config import S4ECAConfig
+    from s4eca.data.augment.settings import Augmentation
     from s4eca.model.running import Running
     from s4eca.training.datamodule import ReferringData
     from s4eca.training.lightning_cli import RunConfig
@@ -46,7 +47,8 @@ def real(group):
 
     if group == "data":
         return {p.name: p.default for p in inspect.signature(ReferringData).parameters.values()}
-    classes = {"model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running, "run": RunConfig}
+    classes = {"model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running, "run": RunConfig,
+               "data.augment": Augmentation}  # fmt: skip
     made = classes[group]()
     return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
 
@@ -61,6 +63,8 @@ def test_it_lists_the_settings_there_are_with_their_defaults(group):
         default = there[setting.name]
         if setting.default is None:
             assert default is inspect.Parameter.empty
+        elif dataclasses.is_dataclass(default):
+            assert setting.default == "below" and f"{group}.{setting.name}" in fit_help.GROUPS
         else:
             assert setting.default == ("{}" if default == {} else fit_help._written(default))
 
