@@ -125,16 +125,16 @@ def _row(cells: Sequence[Image.Image], width: int, side: int) -> Image.Image:
 
 def _draw(dataset: ReferringDataset, cell: Cell, side: int) -> Image.Image:
     """One image with outlines, and its expressions below."""
-    picture = _picture(dataset.image(cell.references[0]), dataset.bands)
-    height = max(round(side * picture.shape[0] / picture.shape[1]), 1)
-    large = Image.fromarray(picture).resize((FINER * side, FINER * height), Image.Resampling.LANCZOS)
+    image = picture(dataset.image(cell.references[0]), dataset.bands)
+    height = max(round(side * image.shape[0] / image.shape[1]), 1)
+    large = Image.fromarray(image).resize((FINER * side, FINER * height), Image.Resampling.LANCZOS)
     masks = [dataset.mask(reference) for reference in cell.references]
     shown = Image.fromarray(outlined(np.array(large), masks)).resize((side, height), Image.Resampling.BOX)
     lines: list[tuple[str, tuple[int, int, int] | None]] = []
     for number, (reference, mask) in enumerate(zip(cell.references, masks, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
         absent = "" if mask.any() else "  (not there)"
-        text = _wrapped(reference.expression + absent, side - LINE - 4)
+        text = wrapped(reference.expression + absent, side - LINE - 4)
         lines += [(part, colour if not place else None) for place, part in enumerate(text)]
     if cell.more:
         lines.append((f"and {cell.more} more", None))
@@ -142,7 +142,7 @@ def _draw(dataset: ReferringDataset, cell: Cell, side: int) -> Image.Image:
     drawn.paste(shown, (0, 0))
     pen = ImageDraw.Draw(drawn)
     top = height + 4
-    pen.text((0, top), _wrapped(cell.image.name, side)[0], fill=FAINT, font=FONT)
+    pen.text((0, top), wrapped(cell.image.name, side)[0], fill=FAINT, font=FONT)
     for line, mark in lines:
         top += LINE
         if mark is not None:
@@ -198,7 +198,7 @@ def _coloured(
     return shown
 
 
-def _picture(image: NDArray[Any], bands: tuple[str, ...]) -> NDArray[np.uint8]:
+def picture(image: NDArray[Any], bands: tuple[str, ...]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 for people: colours by their names, stretched between the 2nd and 98th percentile of each."""
     if not bands:
         return image
@@ -216,7 +216,7 @@ def _picture(image: NDArray[Any], bands: tuple[str, ...]) -> NDArray[np.uint8]:
     return shown
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """A text in lines of at most that many pixels, three at most, the last one ending in dots where it is cut."""
     lines, line = [], ""
     for word in text.split():

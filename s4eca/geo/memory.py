@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from s4eca.protocols import RasterSource
 
 COPIES = 3  # arrays of CHUNK_BYTES that resampling holds at once
-TRACING = 40  # bytes a pixel of a strip while its outlines are traced: labels, weights and their copies
+TRACING = 40  # bytes a pixel of a strip while its outlines are traced or it is cleaned: labels, weights and their copies
 
 
 @dataclass(frozen=True)
