@@ -18,8 +18,8 @@ def add_asked(parser: argparse.ArgumentParser) -> None:
     add("--prompt", action="append", default=[], metavar="TEXT", help="what to look for; repeat for more")
     add(
         "--legend", metavar="NAME=TEXT;...",
-        help='in place of prompts: one raster of classes, as "building=buildings;water=a river or lake"; a name may come '
-        "again with another text. Where two classes are as probable, or none is above the threshold, it is 0",
+        help='in place of prompts: one raster of classes, as "building=buildings;water=a river or lake"; a name may '
+        "come again with another text. Where two classes are as probable, or none is above the threshold, it is 0",
     )  # fmt: skip
 
 

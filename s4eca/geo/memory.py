@@ -17,12 +17,15 @@ from s4eca.geo.grids import CHUNK, CHUNK_BYTES, Grid, NativeGrid
 from s4eca.geo.request import Request
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.geotiff import TILE
+from s4eca.geo.write.preview import preview_size
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource
 
 COPIES = 3  # arrays of CHUNK_BYTES that resampling holds at once
-TRACING = 40  # bytes a pixel of a strip while its outlines are traced or it is cleaned: labels, weights and their copies
+MERGING = 10  # bytes a pixel of a strip while classes are merged
+TRACING = 40  # bytes a pixel of a strip while its outlines are traced: labels, weights and their copies
+CLEANING = 60  # the same while holes and small objects are looked for: labels, areas and runs too
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,23 @@ def needs(request: Request, scene: RasterSource, grid: Grid, plan: Plan) -> Need
         "the mask": TILE * file_wide * count,
         "the scores": TILE * file_wide * 4 * count if scores else 0,
         "the polygons": file_wide * 8 * count if polygons else 0,
+        "the preview": _preview(request, scene) if request.finish.preview is not None else 0,
         "the block cache": scene.cache_bytes(),
     }
     passing = {
         "reading": strip * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0)) + (COPIES * CHUNK_BYTES) * resampled,
         "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
         "writing": strip * count * (3 + 4 * scores) + TILE * file_wide * (5 if scores else 1)
-        + strip * TRACING * polygons + (COPIES * CHUNK_BYTES) * resampled,
+        + strip * (TRACING * polygons + CLEANING * request.finish.cleans + MERGING * bool(request.legend))
+        + (COPIES * CHUNK_BYTES) * resampled,
     }  # fmt: skip
     return Needs(kept, passing)
+
+
+def _preview(request: Request, scene: RasterSource) -> int:
+    """Bytes of the preview: its rows so far, then the scene in small as numbers of four bytes and what is drawn."""
+    height, width = preview_size(scene.facts.height, scene.facts.width)
+    return height * width * (11 + 4 * (2 * scene.channels + 12)) + 8 * width * (len(request.expressions) + 1)
 
 
 def check_memory(request: Request, scene: RasterSource, grid: Grid, plan: Plan, limit: int) -> None:

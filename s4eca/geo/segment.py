@@ -56,8 +56,8 @@ def segment_geotiff(
 
     Args:
         source: a raster: GeoTIFF, a picture without georeference, or another name that GDAL knows.
-        expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a legend:
-            one band of classes, by the larger probability, 0 where two are equal or none is above the threshold.
+        expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a
+            legend: one band of classes, by the larger probability; 0 where two are equal or none is above the threshold
         segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.

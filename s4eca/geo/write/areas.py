@@ -9,7 +9,7 @@ from shapely.geometry import box
 from s4eca.geo.ground import Ground
 from s4eca.records import SceneFacts
 
-STEP = 128  # rows between two measurements, interpolated in between
+STEP = 96  # most rows between two measurements, interpolated in between
 BLOCKS = 16  # most measurements along a row
 REACH = 32  # half the side in pixels of the square that is measured
 
@@ -29,8 +29,10 @@ class PixelAreas:
         self._height, self._width = facts.height, facts.width
         count = min(BLOCKS, -(-facts.width // (2 * REACH)))
         self._edges = np.linspace(0, facts.width, count + 1).round().astype(int)
+        low, high = min(REACH, facts.height / 2.0), max(facts.height - REACH, facts.height / 2.0)
+        self._stations = np.linspace(low, high, int(np.ceil((high - low) / STEP)) + 1)
         self._known: dict[int, NDArray[np.float64]] = {}
-        self.in_metres = not np.isnan(self._at(self._height // 2)).any()
+        self.in_metres = not np.isnan(self._at(len(self._stations) // 2)).any()
 
     def rows(self, first: int, count: int) -> NDArray[np.float64]:
         """(count, W) area of each pixel of full-width rows."""
@@ -42,14 +44,14 @@ class PixelAreas:
         if not self.in_metres:
             return np.ones((count, len(self._edges) - 1))
         rows = np.arange(first, first + count) + 0.5
-        stations = range(first // STEP, (first + count - 1) // STEP + 2)
-        measured = {station: self._at(station * STEP) for station in stations}
-        self._known = {row: area for row, area in self._known.items() if row >= stations[0] * STEP}
-        low = (rows // STEP).astype(int)
-        share = (rows / STEP - low)[:, None]
-        below = np.stack([measured[station] for station in low])
-        above = np.stack([measured[station + 1] for station in low])
-        areas: NDArray[np.float64] = (1.0 - share) * below + share * above
+        if len(self._stations) == 1:
+            return np.repeat(self._at(0)[None], count, axis=0)
+        below = np.clip(np.searchsorted(self._stations, rows) - 1, 0, len(self._stations) - 2)
+        self._known = {station: area for station, area in self._known.items() if station >= below[0]}
+        measured = {station: self._at(station) for station in range(int(below[0]), int(below[-1]) + 2)}
+        share = ((rows - self._stations[below]) / (self._stations[below + 1] - self._stations[below]))[:, None]
+        areas: NDArray[np.float64] = (1.0 - share) * np.stack([measured[int(station)] for station in below])
+        areas += share * np.stack([measured[int(station) + 1] for station in below])
         return areas
 
     def total(self, first: int, marked: NDArray[np.bool_]) -> float:
@@ -57,15 +59,15 @@ class PixelAreas:
         counts = np.add.reduceat(marked, self._edges[:-1], axis=1, dtype=np.int64)
         return float((counts * self.blocks(first, len(marked))).sum())
 
-    def _at(self, row: int) -> NDArray[np.float64]:
-        """(blocks,) area of one pixel about a row, the mean of the square around it; NaN where it is not known."""
-        if row not in self._known:
-            areas = []
+    def _at(self, station: int) -> NDArray[np.float64]:
+        """(blocks,) area of a pixel at one station, the mean of a square around it; NaN where it is not known."""
+        if station not in self._known:
+            areas, centre = [], self._stations[station]
             for left, right in zip(self._edges[:-1], self._edges[1:], strict=True):
-                middle, centre = (left + right) / 2.0, min(row, self._height)
+                middle = (left + right) / 2.0
                 square = box(middle - REACH, centre - REACH, middle + REACH, centre + REACH)
                 inside = square.intersection(box(0, 0, self._width, self._height))
                 area = self._ground.area(inside)
                 areas.append(np.nan if area is None else area / inside.area)
-            self._known[row] = np.array(areas)
-        return self._known[row]
+            self._known[station] = np.array(areas)
+        return self._known[station]

@@ -6,6 +6,7 @@ output, packed, and passes once more when all is known. Memory does not grow wit
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import zlib
 from collections import defaultdict
@@ -163,8 +164,9 @@ class _Spool:
             raise cannot_write(self._path, error) from error
 
     def close(self) -> None:
-        """Give the file up."""
-        self._file.close()
+        """Give the file up; what could not be written is of no use any more."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class _Changes:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from s4eca.geo.legend import COLOURS, NODATA, Colour, LegendClass
+from s4eca.data.palette import COLOURS, Colour
+from s4eca.geo.legend import NODATA, LegendClass
 from s4eca.geo.write.outputs import Staged, cannot_write
 
 FOUND = (*COLOURS[0], 255)

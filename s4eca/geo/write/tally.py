@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.data.overlay import Entry
-from s4eca.geo.legend import Marks, colours
+from s4eca.data.palette import colours
+from s4eca.geo.legend import Marks
 from s4eca.geo.request import Request
 from s4eca.geo.result import PromptResult
 from s4eca.geo.write.areas import PixelAreas
@@ -74,7 +75,7 @@ class Tally:
             if one.pixels and one.area_m2 is not None:
                 words.append(in_words(one.area_m2))
             if one.pixels and one.polygons is not None:
-                words.append(f"{one.polygons:,} polygons")
+                words.append(f"{one.polygons:,} polygon{'s' * (one.polygons != 1)}")
             label = one.prompt if one.name is None else f"{one.name} ({one.prompt})"
             entries.append(Entry(label, colour, ", ".join(words)))
         return entries

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.geo.legend import COLOURS, NODATA, Marks
+from s4eca.data.palette import COLOURS
+from s4eca.geo.legend import NODATA, Marks
 from s4eca.geo.request import Request
 from s4eca.geo.result import SceneResult
 from s4eca.geo.write.areas import PixelAreas
