@@ -35,7 +35,8 @@ def add_finish(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--simplify", type=float, metavar="M",
-        help="polygons with fewer vertices, within about M metres; neighbours stay glued, the mask keeps its pixels",
+        help="polygons with fewer vertices: what changes is smaller than M x M metres; neighbours stay glued, the mask "
+        "keeps its pixels",
     )  # fmt: skip
     add("--preview", metavar="FILE.png", help="a small picture of the scene with what was found and a legend")
 

@@ -21,8 +21,8 @@ class Finish:
         min_area: objects that cover less are taken out of mask and polygons, m2; None keeps all.
         fill_holes: holes in one object that cover at most so much are filled in mask and polygons, m2; never what
             touches the scene's edge, another class or pixels without data. It comes before `min_area`.
-        simplify: outlines of polygons may move by about so much, m; common edges of neighbours stay common. The mask
-            keeps its pixels.
+        simplify: vertices of polygons go as long as what is cut off or filled is smaller than a square of this side, m;
+            common edges of neighbours stay common. The mask keeps its pixels.
         preview: picture (.png) to write, the scene downsized with what was found and a legend.
 
     Raises:

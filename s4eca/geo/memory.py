@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COPIES = 3  # arrays of CHUNK_BYTES that resampling holds at once
 MERGING = 10  # bytes a pixel of a strip while classes are merged
 TRACING = 40  # bytes a pixel of a strip while its outlines are traced: labels, weights and their copies
-CLEANING = 60  # the same while holes and small objects are looked for: labels, areas and runs too
+CLEANING = 30  # the same while holes and small objects are looked for: labels, areas and runs too
 
 
 @dataclass(frozen=True)
@@ -77,23 +77,23 @@ def needs(request: Request, scene: RasterSource, grid: Grid, plan: Plan) -> Need
         "the mask": TILE * file_wide * count,
         "the scores": TILE * file_wide * 4 * count if scores else 0,
         "the polygons": file_wide * 8 * count if polygons else 0,
-        "the preview": _preview(request, scene) if request.finish.preview is not None else 0,
         "the block cache": scene.cache_bytes(),
     }
     passing = {
         "reading": strip * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0)) + (COPIES * CHUNK_BYTES) * resampled,
         "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
         "writing": strip * count * (3 + 4 * scores) + TILE * file_wide * (5 if scores else 1)
-        + strip * (TRACING * polygons + CLEANING * request.finish.cleans + MERGING * bool(request.legend))
+        + strip * (max(TRACING * polygons, CLEANING * request.finish.cleans) + MERGING * bool(request.legend))
         + (COPIES * CHUNK_BYTES) * resampled,
+        "the preview": _preview(request, scene) if request.finish.preview is not None else 0,
     }  # fmt: skip
     return Needs(kept, passing)
 
 
 def _preview(request: Request, scene: RasterSource) -> int:
-    """Bytes of the preview: its rows so far, then the scene in small as numbers of four bytes and what is drawn."""
+    """Bytes of the preview: what is found in small, and the scene read once more, averaged and drawn over."""
     height, width = preview_size(scene.facts.height, scene.facts.width)
-    return height * width * (11 + 4 * (2 * scene.channels + 12)) + 8 * width * (len(request.expressions) + 1)
+    return COPIES * CHUNK_BYTES + height * width * (11 + 4 * (2 * scene.channels + 12)) + 8 * width * (len(request.expressions) + 1)
 
 
 def check_memory(request: Request, scene: RasterSource, grid: Grid, plan: Plan, limit: int) -> None:
@@ -127,6 +127,8 @@ def _advice(request: Request, most: str) -> str:
     if most == "a batch":
         ways = ["take a smaller --batch-size"] if request.batch_size > 1 else []
         ways += ["take a smaller --window"] if request.window is not None else []
+    elif most == "the preview":
+        ways = ["leave out --preview"]
     else:
         outputs = (("--scores", request.scores), ("--polygons", request.polygons))
         ways = ["use fewer prompts at once"] if len(request.expressions) > 1 else []

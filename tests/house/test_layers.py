@@ -28,6 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "shapely": ("geo/",),
     "pyogrio": ("geo/",),
     "pyproj": ("geo/",),
+    "pyarrow": ("geo/",),
     "huggingface_hub": ("saved/hub.py", "encoders/meta.py"),
 }
 ADAPTER_LIBRARIES = {"torch", "einops"}

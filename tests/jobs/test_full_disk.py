@@ -48,7 +48,6 @@ def test_every_verb_that_writes(place: Place) -> None:
         "mask": (1_000, place.predict(scene, *more)),
         "scores": (20_000, place.predict(scene, *more, "--scores", place.tmp / "s.tif")),
         "polygons": (30_000, place.predict(scene, *more, "--polygons", place.tmp / "p.gpkg")),
-        "geojson": (8_000, place.predict(scene, *more, "--polygons", place.tmp / "p.geojson")),
         "preview": (8_000, place.predict(scene, *more, "--preview", place.tmp / "p.png")),
         "cog": (1_000, place.predict(scene, *more, "--cog")),
         "cleaning": (500, place.predict(scene, *more, "--min-area", "2", "--fill-holes", "2")),

@@ -23,7 +23,7 @@ class Simplifier:
     what waits is simplified without what is still to come; `parts` counts how often.
 
     Args:
-        tolerance: by how much an outline may move, in the units of `scale`.
+        tolerance: side of the square than which every change is smaller, in the units of `scale`.
         scale: units (down, across) in a pixel.
         most: edges of pixels that may wait.
     """

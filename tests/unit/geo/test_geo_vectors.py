@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyogrio
@@ -17,6 +18,7 @@ from shapely.geometry import shape
 from s4eca.errors import MissingDependencyError, RasterError
 from s4eca.geo.finish import Finish
 from s4eca.geo.segment import segment_geotiff
+from s4eca.geo.write.geojson import GeoJSONFile
 
 ARROW = importlib.util.find_spec("pyarrow") is not None
 PLACES = {
@@ -104,6 +106,18 @@ def test_a_polygon_that_gets_lost_is_said(raster, predict, tmp_path, monkeypatch
     monkeypatch.setattr("s4eca.geo.write.geojson.GeoJSONFile.finish", lambda self: self.abandon() or 0)
     with pytest.raises(RasterError, match="p.geojson cannot be written: 0 of . polygons arrived"):
         predict(raster(np.full((3, 40, 40), 200, np.uint8)), polygons=tmp_path / "p.geojson")
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("many", [False, True])
+def test_a_full_disk_is_said(raster, predict, tmp_path, monkeypatch, many):
+    begin = GeoJSONFile.__init__
+    monkeypatch.setattr(GeoJSONFile, "__init__", lambda self, place, *more: begin(self, Path("/dev/full"), *more))
+    picture = np.zeros((3, 300, 300), np.uint8)
+    picture[:, :: 3 if many else 200, :: 3 if many else 200] = 255
+    with pytest.raises(RasterError, match="p.geojson cannot be written .No space left on device"):
+        predict(raster(picture), polygons=tmp_path / "p.geojson", window=128)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
 
 
