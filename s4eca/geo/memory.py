@@ -93,7 +93,8 @@ def needs(request: Request, scene: RasterSource, grid: Grid, plan: Plan) -> Need
 def _preview(request: Request, scene: RasterSource) -> int:
     """Bytes of the preview: what is found in small, and the scene read once more, averaged and drawn over."""
     height, width = preview_size(scene.facts.height, scene.facts.width)
-    return COPIES * CHUNK_BYTES + height * width * (11 + 4 * (2 * scene.channels + 12)) + 8 * width * (len(request.expressions) + 1)
+    drawn = height * width * (11 + 4 * (2 * scene.channels + 12)) + 8 * width * (len(request.expressions) + 1)
+    return drawn + COPIES * CHUNK_BYTES
 
 
 def check_memory(request: Request, scene: RasterSource, grid: Grid, plan: Plan, limit: int) -> None:

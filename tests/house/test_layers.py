@@ -28,7 +28,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "shapely": ("geo/",),
     "pyogrio": ("geo/",),
     "pyproj": ("geo/",),
-    "pyarrow": ("geo/",),
     "huggingface_hub": ("saved/hub.py", "encoders/meta.py"),
 }
 ADAPTER_LIBRARIES = {"torch", "einops"}
