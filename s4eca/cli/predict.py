@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--polygons", metavar="OUT.gpkg",
         help="also write polygons: prompt, score, area_m2, source; .gpkg, .geojson (RFC 7946) or .parquet (GeoParquet)",
     )  # fmt: skip
-    add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN)")
+    add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN); .tif or .zarr")
     add_finish(parser)
     where = parser.add_argument_group("what the model sees")
     add = where.add_argument

@@ -25,6 +25,7 @@ from s4eca.registry import SINKS
 
 SMALLEST_WINDOW = 8
 COG_ENDINGS = (".tif", ".tiff")
+CUBE = ".zarr"  # of probabilities alone
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
 
@@ -191,7 +192,8 @@ def open_scene(request: Request) -> Scene:
 def _outputs(request: Request) -> dict[str, tuple[Path, Collection[str]]]:
     """Every file the run will write, under the option that asked for it."""
     rasters: Collection[str] = COG_ENDINGS if request.finish.cog else SINKS
-    outputs: dict[str, tuple[Path, Collection[str]]] = {"--out": (request.out, rasters)}
+    masks = [ending for ending in rasters if ending != CUBE]
+    outputs: dict[str, tuple[Path, Collection[str]]] = {"--out": (request.out, masks)}
     if request.polygons is not None:
         outputs["--polygons"] = (request.polygons, FORMATS)
     if request.scores is not None:

@@ -404,6 +404,14 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     "no folder for the preview": (
         lambda p: p.predict(p.scene(), "--preview", p.tmp / "none" / "p.png"), ["--preview", "no folder"]
     ),
+    "a cube exists": (
+        lambda p: (p.tmp / "s.zarr").mkdir() or p.predict(p.scene(), "--overwrite", "--scores", p.tmp / "s.zarr"),
+        ["--scores", "s.zarr", "never replaced"],
+    ),
+    "a mask as a cube": (lambda p: p.predict(p.scene(), out=p.tmp / "m.zarr"), ["--out", "m.zarr", ".tif or .tiff"]),
+    "a cloud-optimised cube": (
+        lambda p: p.predict(p.scene(), "--cog", "--scores", p.tmp / "s.zarr"), ["--scores", "s.zarr", ".tif or .tiff"]
+    ),
     "GeoJSON exists": (
         lambda p: p.predict(p.scene(), "--polygons", there(p, "p.geojson")), ["--polygons", "--overwrite"]
     ),
