@@ -1,8 +1,8 @@
 """What the work on a scene takes in memory, beside the model, known before it begins.
 
 It grows with the width of the scene and of the grid the model works on, with the window and the prompts, never with the
-height. Outlines of unfinished objects are not counted: they depend on what is found, and are bounded by themselves (see
-`s4eca.geo.write.polygons`).
+height. Outlines of unfinished objects, and of those that wait to be simplified, are not counted: they depend on what is
+found, and are bounded by themselves (see `s4eca.geo.write.polygons` and `s4eca.geo.write.simplify`).
 """
 
 from __future__ import annotations

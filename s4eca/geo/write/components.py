@@ -104,9 +104,7 @@ class SmallComponents:
 
     def finish(self) -> Iterator[Runs]:
         """Runs of the small components that touch the last row (which is no end of a hole)."""
-        for part in self._open.values():
-            if not self._holes:
-                yield from self._closed(part)
+        yield from self._closed([] if self._holes else list(self._open.values()))
         self._open, self._last = {}, None
 
     def _label(
@@ -188,8 +186,7 @@ class SmallComponents:
                 self._next += 1
             lookup[label] = names[key]
         self._last = lookup[strip.labels[-1]]
-        for part in parts.values():
-            yield from self._closed(part)
+        yield from self._closed(list(parts.values()))
 
     def _forget(self, part: _Open) -> None:
         """Drop the runs of what cannot count any more."""
@@ -205,14 +202,18 @@ class SmallComponents:
             found += _pairs(self._last[:-1], first[1:]) + _pairs(self._last[1:], first[:-1])
         return found
 
-    def _closed(self, part: _Open) -> Iterator[Runs]:
-        """The runs of a finished component, if it counts."""
-        if part.runs is None or part.barred or part.area > self._limit:
-            return
-        if self._holes and not (part.low == part.high and part.high > 0):
-            return
-        runs = np.concatenate(part.runs)
-        yield np.column_stack([runs, np.full(len(runs), part.high)])
+    def _closed(self, parts: list[_Open]) -> Iterator[Runs]:
+        """The runs of those finished components that count, together."""
+        found = []
+        for part in parts:
+            if part.runs is None or part.barred or part.area > self._limit:
+                continue
+            if self._holes and not (part.low == part.high and part.high > 0):
+                continue
+            runs = np.concatenate(part.runs)
+            found.append(np.column_stack([runs, np.full(len(runs), part.high)]))
+        if found:
+            yield np.concatenate(found)
 
 
 def _pairs(one: NDArray[Any], other: NDArray[Any]) -> list[tuple[int, int]]:

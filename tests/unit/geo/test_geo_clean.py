@@ -61,7 +61,7 @@ def at_once(values, things, min_area, fill_holes):
     return cleaned
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 2, 4, 9]), st.sampled_from([None, 1, 3, 8]),
     st.sampled_from([1, 2, 5, 40]), st.sampled_from(["bands", "classes"]),

@@ -114,8 +114,8 @@ def test_a_polygon_that_gets_lost_is_said(raster, predict, tmp_path, monkeypatch
 def test_a_full_disk_is_said(raster, predict, tmp_path, monkeypatch, many):
     begin = GeoJSONFile.__init__
     monkeypatch.setattr(GeoJSONFile, "__init__", lambda self, place, *more: begin(self, Path("/dev/full"), *more))
-    picture = np.zeros((3, 300, 300), np.uint8)
-    picture[:, :: 3 if many else 200, :: 3 if many else 200] = 255
+    picture = np.zeros((3, 120, 120), np.uint8)
+    picture[:, :: 3 if many else 80, :: 3 if many else 80] = 255
     with pytest.raises(RasterError, match="p.geojson cannot be written .No space left on device"):
         predict(raster(picture), polygons=tmp_path / "p.geojson", window=128)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
