@@ -265,9 +265,9 @@ class RasterLayout:
         height, width: pixels.
         crs: the CRS object of rasterio, or None where the scene has none.
         transform: affine transform, pixel to CRS (six numbers a, b, c, d, e, f come first).
-        dtype: ``"uint8"`` for a mask (1 found, 0 not), ``"float32"`` for probabilities.
+        dtype: ``"uint8"`` for a mask (1 found, 0 not) or classes (from 1 on, 0 none), ``"float32"`` for probabilities.
         nodata: value of pixels that are not valid: 255, or NaN.
-        descriptions: K texts, the expression of each band.
+        descriptions: K texts, the expression of each band; of a raster of classes the one text ``"class"``.
         tags: how the file was made, name -> text.
         band_tags: likewise, per band.
         colours: colour table for a mask of one band, value -> RGBA, each 0..255; None for none.

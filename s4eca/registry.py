@@ -110,6 +110,7 @@ SINKS = Table(
     {
         ".tif": "s4eca.geo.write.geotiff:GeoTiffSink",
         ".tiff": "s4eca.geo.write.geotiff:GeoTiffSink",
+        ".zarr": "s4eca.geo.write.zarr:ZarrSink",
     },
 )
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
 from s4eca.errors import ConfigError, ExpressionWarning
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ example:
   whose alpha band is really near infrared: add --bands 4,1,2, and the band is data; with --bands 1,2,3 or --no-alpha it
   is left alone. A value that fills the margins and is not declared as no data: add --nodata=-9999 or --nodata 0,0,0.
 
+  s4eca predict harbour.tif --adapter adapters/harbour --legend "ship=ships;water=the water;quay=the quay" \\
+      --out classes.tif --cog --min-area 20 --preview classes.png
+
+  One raster of classes with names and colours for QGIS, without what covers less than 20 m2, and a picture of it.
+
 exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence."""
 
 
@@ -47,11 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="raster to search: GeoTIFF, PNG/JPEG without georeference, or another name that GDAL knows, as "
         "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif",
     )  # fmt: skip
-    add("--prompt", action="append", required=True, metavar="TEXT", help="what to look for; repeat for more")
+    add_asked(parser)
     add_adapter(parser)
     add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
-    add("--polygons", metavar="OUT.gpkg", help="also write polygons: prompt, score, area_m2, source")
-    add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN)")
+    add(
+        "--polygons", metavar="OUT.gpkg",
+        help="also write polygons: prompt, score, area_m2, source; .gpkg, .geojson (RFC 7946) or .parquet (GeoParquet)",
+    )  # fmt: skip
+    add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN); .tif or .zarr")
+    add_finish(parser)
     where = parser.add_argument_group("what the model sees")
     add = where.add_argument
     add(
@@ -125,7 +135,7 @@ def _request(args: argparse.Namespace) -> Request:
 
     return make_request(
         args.scene,
-        args.prompt,
+        asked(args),
         args.out,
         polygons=args.polygons,
         scores=args.scores,
@@ -140,6 +150,7 @@ def _request(args: argparse.Namespace) -> Request:
         allow_ungeoreferenced=args.allow_ungeoreferenced,
         nodata=None if args.nodata is None else _numbers("--nodata", args.nodata, float),
         alpha=not args.no_alpha,
+        finish=finish_of(args),
     )
 
 
@@ -189,13 +200,15 @@ def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         for one in result.prompts:
             objects = "" if one.polygons is None else f", {one.polygons:,} polygons"
+            ground = "" if one.area_m2 is None or not one.pixels else f", {one.area_m2:,.0f} m2"
             best = "no valid pixel" if one.max_score is None else f"largest score {one.max_score:.3f}"
             verdict = "" if one.pixels else "nothing found: "
-            print(f"{one.prompt}: {verdict}{one.pixels:,} pixels{objects}, {best}", file=sys.stderr)
+            asked_for = one.prompt if one.name is None else one.name
+            print(f"{asked_for}: {verdict}{one.pixels:,} pixels{ground}{objects}, {best}", file=sys.stderr)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return
-    for path in (result.mask, result.polygons, result.scores):
+    for path in (result.mask, result.polygons, result.scores, result.preview):
         if path is not None:
             print(path)
 

@@ -177,15 +177,15 @@ def _draw(shown: Shown, side: int) -> Image.Image:
     lines: list[tuple[str, tuple[int, int, int] | None]] = []
     for number, (text, mask) in enumerate(zip(shown.texts, shown.masks, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
-        wrapped = _wrapped(text + ("" if mask.any() else "  (not there)"), side - LINE - 4)
-        lines += [(part, colour if not place else None) for place, part in enumerate(wrapped)]
+        parts = wrapped(text + ("" if mask.any() else "  (not there)"), side - LINE - 4)
+        lines += [(part, colour if not place else None) for place, part in enumerate(parts)]
     if shown.more:
         lines.append((f"and {shown.more} more", None))
     drawn = Image.new("RGB", (side, height + 6 + LINE * (len(lines) + 1)), PAPER)
     drawn.paste(picture, (0, 0))
     pen = ImageDraw.Draw(drawn)
     top = height + 4
-    pen.text((0, top), _wrapped(shown.name, side)[0], fill=FAINT, font=FONT)
+    pen.text((0, top), wrapped(shown.name, side)[0], fill=FAINT, font=FONT)
     for line, mark in lines:
         top += LINE
         if mark is not None:
@@ -259,7 +259,7 @@ def picture_of(image: NDArray[Any], bands: tuple[str, ...]) -> NDArray[np.uint8]
     return shown
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """A text in lines of at most that many pixels, three at most, the last one ending in dots where it is cut."""
     lines, line = [], ""
     for word in text.split():

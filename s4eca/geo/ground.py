@@ -40,6 +40,11 @@ class Ground:
         self._geod = globe.get_geod()
         self._to_globe = Transformer.from_crs(self._crs, globe, always_xy=True)
 
+    @property
+    def on_globe(self) -> bool:
+        """Whether places have a longitude and a latitude."""
+        return self._geod is not None
+
     def places(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2) pixel coordinates (column, row) to (N, 2) coordinates of the CRS."""
         a, b, c, d, e, f = self._affine

@@ -1,8 +1,8 @@
 """What the work on a scene takes in memory, beside the model, known before it begins.
 
 It grows with the width of the scene and of the grid the model works on, with the window and the prompts, never with the
-height. Outlines of unfinished objects are not counted: they depend on what is found, and are bounded by themselves (see
-`s4eca.geo.write.polygons`).
+height. Outlines of unfinished objects, and of those that wait to be simplified, are not counted: they depend on what is
+found, and are bounded by themselves (see `s4eca.geo.write.polygons` and `s4eca.geo.write.simplify`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from s4eca.geo.grids import CHUNK, CHUNK_BYTES, Grid, NativeGrid
 from s4eca.geo.request import Request
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.geotiff import TILE
+from s4eca.geo.write.preview import preview_size
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource
 
 COPIES = 3  # arrays of CHUNK_BYTES that resampling holds at once
+MERGING = 10  # bytes a pixel of a strip while classes are merged
 TRACING = 40  # bytes a pixel of a strip while its outlines are traced: labels, weights and their copies
+CLEANING = 30  # the same while holes and small objects are looked for: labels, areas and runs too
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,18 @@ def needs(request: Request, scene: RasterSource, grid: Grid, plan: Plan) -> Need
         "reading": strip * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0)) + (COPIES * CHUNK_BYTES) * resampled,
         "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
         "writing": strip * count * (3 + 4 * scores) + TILE * file_wide * (5 if scores else 1)
-        + strip * TRACING * polygons + (COPIES * CHUNK_BYTES) * resampled,
+        + strip * (max(TRACING * polygons, CLEANING * request.finish.cleans) + MERGING * bool(request.legend))
+        + (COPIES * CHUNK_BYTES) * resampled,
+        "the preview": _preview(request, scene) if request.finish.preview is not None else 0,
     }  # fmt: skip
     return Needs(kept, passing)
+
+
+def _preview(request: Request, scene: RasterSource) -> int:
+    """Bytes of the preview: what is found in small, and the scene read once more, averaged and drawn over."""
+    height, width = preview_size(scene.facts.height, scene.facts.width)
+    drawn = height * width * (11 + 4 * (2 * scene.channels + 12)) + 8 * width * (len(request.expressions) + 1)
+    return drawn + COPIES * CHUNK_BYTES
 
 
 def check_memory(request: Request, scene: RasterSource, grid: Grid, plan: Plan, limit: int) -> None:
@@ -116,6 +128,8 @@ def _advice(request: Request, most: str) -> str:
     if most == "a batch":
         ways = ["take a smaller --batch-size"] if request.batch_size > 1 else []
         ways += ["take a smaller --window"] if request.window is not None else []
+    elif most == "the preview":
+        ways = ["leave out --preview"]
     else:
         outputs = (("--scores", request.scores), ("--polygons", request.polygons))
         ways = ["use fewer prompts at once"] if len(request.expressions) > 1 else []

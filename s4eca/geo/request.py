@@ -9,18 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s4eca.errors import ConfigError, RasterError
+from s4eca.geo.finish import Finish
+from s4eca.geo.legend import LegendClass, make_legend
 from s4eca.geo.prompts import check_prompts
 from s4eca.geo.read.band_names import Declared, Given
 from s4eca.geo.read.nodata import check_nodata
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import check_range
 from s4eca.geo.read.source import Scene
+from s4eca.geo.write.layer import FORMATS, check_format
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
 from s4eca.records import SceneFacts
 from s4eca.registry import SINKS
 
 SMALLEST_WINDOW = 8
+COG_ENDINGS = (".tif", ".tiff")
+CUBE = ".zarr"  # of probabilities alone
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
 
@@ -32,7 +37,7 @@ class Request:
         source: a raster: a file, or another name that GDAL knows (see `s4eca.geo.read.opening`).
         expressions: what to look for; one band of the mask each.
         out: mask to write, with a QGIS style (.qml) beside it; its ending is a row of `s4eca.registry.SINKS`.
-        polygons: GeoPackage (.gpkg) to write as well.
+        polygons: polygons to write as well; its ending is one of `s4eca.geo.write.layer.FORMATS`.
         scores: raster of probabilities to write as well.
         bands: the bands shown as red, green and blue (or one, as grey), counted from 1, or bands by name; no other band
             hides pixels then. None takes what the file describes or declares.
@@ -47,6 +52,8 @@ class Request:
         declared: the bands that the adapter takes; None means RGB, or that it is not known yet.
         nodata: a stored value that is no data, or one for each used band that are no data together; empty for none.
         alpha: whether a band may be believed as alpha.
+        finish: how the results are finished.
+        legend: classes that the expressions are merged into, whose phrases are the expressions in their order.
     """
 
     source: str
@@ -66,11 +73,13 @@ class Request:
     declared: Declared | None = None
     nodata: tuple[float, ...] = ()
     alpha: bool = True
+    finish: Finish = Finish()
+    legend: tuple[LegendClass, ...] = ()
 
 
 def make_request(
     source: str | Path,
-    expressions: Sequence[str] | str,
+    expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
     out: str | Path,
     *,
     polygons: str | Path | None = None,
@@ -86,14 +95,18 @@ def make_request(
     allow_ungeoreferenced: bool = False,
     nodata: float | Sequence[float] | None = None,
     alpha: bool = True,
+    finish: Finish | None = None,
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
+
+    Expressions that come as a mapping are a legend: class -> its phrase, or several.
 
     Raises:
         ConfigError: a setting is out of range.
         ExpressionError: a prompt cannot be meant.
     """
-    prompts = check_prompts(expressions)
+    legend = make_legend(expressions) if isinstance(expressions, Mapping) else ()
+    prompts = check_prompts([p for one in legend for p in one.phrases] if legend else expressions)  # type: ignore[arg-type]
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
     if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
@@ -104,12 +117,15 @@ def make_request(
         raise ConfigError(f"window is {window}; it must be at least {SMALLEST_WINDOW} pixels.")
     if not 0.0 <= overlap < 1.0:
         raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
+    if finish is not None and finish.simplify is not None and polygons is None:
+        raise ConfigError(f"--simplify is {finish.simplify:g}, but no outlines are written; add --polygons.")
     return Request(
         source=os.fspath(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
         bands=_bands(bands), gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
+        finish=finish or Finish(), legend=legend,
     )  # fmt: skip
 
 
@@ -164,6 +180,8 @@ def open_scene(request: Request) -> Scene:
     )
     try:
         check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite)
+        if request.polygons is not None:
+            check_format(request.polygons, scene.facts)
         _check_gsd(request, scene.facts)
     except BaseException:
         scene.close()
@@ -173,11 +191,15 @@ def open_scene(request: Request) -> Scene:
 
 def _outputs(request: Request) -> dict[str, tuple[Path, Collection[str]]]:
     """Every file the run will write, under the option that asked for it."""
-    outputs: dict[str, tuple[Path, Collection[str]]] = {"--out": (request.out, SINKS)}
+    rasters: Collection[str] = COG_ENDINGS if request.finish.cog else SINKS
+    masks = [ending for ending in rasters if ending != CUBE]
+    outputs: dict[str, tuple[Path, Collection[str]]] = {"--out": (request.out, masks)}
     if request.polygons is not None:
-        outputs["--polygons"] = (request.polygons, (".gpkg",))
+        outputs["--polygons"] = (request.polygons, FORMATS)
     if request.scores is not None:
-        outputs["--scores"] = (request.scores, SINKS)
+        outputs["--scores"] = (request.scores, rasters)
+    if request.finish.preview is not None:
+        outputs["--preview"] = (request.finish.preview, (".png",))
     outputs["the style beside --out,"] = (style_path(request.out), (".qml",))
     return outputs
 

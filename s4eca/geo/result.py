@@ -9,19 +9,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What was found for one expression.
+    """What was found for one expression, or for one class of a legend.
 
     Attributes:
-        prompt: the expression.
+        prompt: the expression; those of a class with semicolons between them.
         pixels: pixels marked in the mask.
         polygons: objects written, or None where no polygons were asked for.
         max_score: largest probability at a valid pixel, or None where no pixel is valid.
+        area_m2: what the marked pixels cover on the ellipsoid, or None where metres are not known.
+        name: the class, or None without a legend.
+        value: what its pixels are in the mask.
     """
 
     prompt: str
     pixels: int
     polygons: int | None
     max_score: float | None
+    area_m2: float | None = None
+    name: str | None = None
+    value: int = 1
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,10 @@ class SceneResult:
     """Paths, counts and timings of one scene.
 
     Attributes:
-        mask: the mask, one band an expression: 0 background, 1 found, 255 not valid.
+        mask: the mask, one band an expression: 0 background, 1 found, 255 not valid; or one band of classes.
         style: the QGIS style beside it.
-        polygons, scores: the other files, where they were asked for.
-        prompts: per expression, in the order given.
+        polygons, scores, preview: the other files, where they were asked for.
+        prompts: per expression, in the order given, or per class of the legend.
         valid_pixels: pixels of the scene that are valid.
         total_pixels: all pixels of the scene.
         windows: windows of the plan.
@@ -60,10 +66,11 @@ class SceneResult:
     threshold: float
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    preview: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values = asdict(self)
-        for name in ("mask", "style", "polygons", "scores"):
+        for name in ("mask", "style", "polygons", "scores", "preview"):
             values[name] = None if values[name] is None else str(values[name])
         return values

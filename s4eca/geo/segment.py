@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from s4eca._version import __version__
 from s4eca.errors import ConfigError
+from s4eca.geo.finish import Finish
 from s4eca.geo.grids import make_grid
 from s4eca.geo.loop import Clock, Loop
 from s4eca.geo.memory import check_memory
@@ -25,6 +27,7 @@ from s4eca.geo.read.scaling import Scaling, declared_scaling, find_scaling, rema
 from s4eca.geo.read.source import Scene
 from s4eca.geo.request import Request, declare, make_request, open_scene
 from s4eca.geo.windows import Plan
+from s4eca.geo.write.preview import scene_picture
 from s4eca.geo.write.writers import Writers
 from s4eca.records import SceneFacts
 
@@ -39,22 +42,25 @@ Say = Callable[[str], None]
 
 
 def segment_geotiff(
-    source: str | Path, expressions: Sequence[str] | str, segmenter: Segmenter | S4ECAModel, out: str | Path, *,
+    source: str | Path, expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
+    segmenter: Segmenter | S4ECAModel, out: str | Path, *,
     polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None,
     gsd: float | None = None, threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25,
     window: int | None = None, scale: Sequence[float] | None = None, fill: Sequence[float] | None = None,
     overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
     tags: Mapping[str, str] | None = None, max_memory: int = MEMORY, progress: bool = True, say: Say | None = None,
     nodata: float | Sequence[float] | None = None, alpha: bool = True,
+    finish: Finish | None = None,
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
     Args:
         source: a raster: GeoTIFF, a picture without georeference, or another name that GDAL knows.
-        expressions: what to look for; one band of the mask each.
+        expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a
+            legend: one band of classes, by the larger probability; 0 where two are equal or none is above the threshold
         segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
-        polygons: GeoPackage (.gpkg) to write as well.
+        polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
         scores: raster of probabilities (.tif) to write as well.
         bands: one or three bands to show, counted from 1, or name -> band for the bands that the segmenter declares;
             no other band hides pixels then. None: as the file says.
@@ -76,6 +82,7 @@ def segment_geotiff(
         nodata: a stored value (NaN is one) that makes a pixel invalid in whichever band it stands; or a value for each
             band that the model sees, which make a pixel invalid where they stand together. Beside the file's own.
         alpha: whether a band flagged as alpha hides pixels; False is ``--no-alpha``.
+        finish: cloud-optimised GeoTIFFs, cleaning, simplified outlines, a preview; None for none of these.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.
@@ -84,6 +91,7 @@ def segment_geotiff(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha,
+        finish=finish,
     )  # fmt: skip
     return run_request(
         request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
@@ -128,7 +136,7 @@ def run_request(
         check_memory(request, scene, grid, plan, max_memory)
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
         loop = Loop(request, segmenter, scene, grid, plan, colour, clock)
-        with Writers.begin(request, scene.facts, record) as writers:
+        with Writers.begin(request, scene.facts, record, partial(scene_picture, scene, scaling)) as writers:
             with tqdm(total=plan.count, unit="window", desc="predict", disable=not progress) as bar:
                 for strip in loop.strips(bar):
                     with clock.on("write"):
@@ -159,6 +167,17 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
         "source": scene.facts.name.short,
         **({"nodata": ",".join(map(repr, request.nodata))} if request.nodata else {}),
         **({} if request.alpha else {"alpha": "not believed"}),
+        **_finished(request),
+    }
+
+
+def _finished(request: Request) -> dict[str, str]:
+    """What was changed in the mask after the threshold."""
+    finish = request.finish
+    return {
+        name: repr(value)
+        for name, value in (("min_area", finish.min_area), ("fill_holes", finish.fill_holes))
+        if value is not None
     }
 
 

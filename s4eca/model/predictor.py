@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
 from s4eca.model.expressions import check_list, check_reading, unread, warn_of
 from s4eca.model.finite import require_finite
 from s4eca.model.images import as_image, check_windows
+from s4eca.model.masks import Masks
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
 from s4eca.records import Encoded, Prediction
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOGETHER = 8
-
-
-@dataclass(frozen=True)
-class Masks:
-    """Probabilities (K, H, W) float32 in 0..1 for K expressions on the image's own grid, and the threshold."""
-
-    probabilities: NDArray[np.float32]
-    threshold: float
-
-    @property
-    def masks(self) -> NDArray[np.bool_]:
-        """(K, H, W) bool: probability above the threshold."""
-        return self.probabilities > self.threshold
 
 
 class Predictor:
@@ -74,7 +60,7 @@ class Predictor:
             raise ConfigError(
                 "precision is 'fp16', but the encoders are in bf16, which it cannot be mixed with; take bf16."
             )
-        self._image: tuple[Encoded, tuple[int, int]] | None = None
+        self._image: tuple[Encoded, NDArray[Any]] | None = None
 
     @property
     def image_size(self) -> int:
@@ -114,11 +100,11 @@ class Predictor:
             DataError: another shape, type or range (0..1 among them), or a file that cannot be read.
         """
         array = as_image(image, self.bands)
-        self._image = self.encode(self._square(array[None])), (int(array.shape[0]), int(array.shape[1]))
+        self._image = self.encode(self._square(array[None])), array.copy()  # the caller may change theirs
         return self
 
     def segment(self, expressions: Sequence[str] | str, adapter: str | None = None) -> Masks:
-        """Masks of the image that was set, one for each expression.
+        """Masks of the image that was set, one for each expression, with boxes, scores and a picture of them.
 
         Args:
             expressions: what to look for; a bare text is one expression. Words that the text encoder does not know are
@@ -135,13 +121,17 @@ class Predictor:
         """
         if self._image is None:
             raise DataError("No image is set; call set_image first.")
-        encoded, size = self._image
+        encoded, image = self._image
         with self.model.using(adapter):
             said = check_list([expressions] if isinstance(expressions, str) else expressions)
             warn_of(self.check(said))
-            logits = self._logits(encoded, said)
-            found = upsample(logits[:, None], size).sigmoid()[:, 0]
-            return Masks(found.cpu().numpy(), self.threshold)
+            given = self._predict(encoded, said)
+            found = upsample(given.logits[:, None], (int(image.shape[0]), int(image.shape[1]))).sigmoid()[:, 0]
+            presence = given.extras.get("presence")
+            return Masks(
+                found.cpu().numpy(), self.threshold, tuple(said),
+                None if presence is None else presence.float().reshape(len(said)).cpu().numpy(), image, self.bands,
+            )  # fmt: skip
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
         """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid.
@@ -161,7 +151,7 @@ class Predictor:
         encoded = self.encode(self._square(windows))
         size = (int(windows.shape[1]), int(windows.shape[2]))
         with torch.inference_mode():
-            columns = [self._decode(encoded, [one] * len(windows)) for one in said]
+            columns = [self._decode(encoded, [one] * len(windows)).logits for one in said]
             found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
         result: NDArray[np.float32] = found.cpu().numpy()
         return result
@@ -198,21 +188,24 @@ class Predictor:
         """
         said = check_list(expressions)
         warn_of(self.unread(said))
-        return Prediction(self._logits(encoded, said))
+        return self._predict(encoded, said)
 
-    def _logits(self, encoded: Encoded, expressions: list[str]) -> Tensor:
-        parts = []
+    def _predict(self, encoded: Encoded, expressions: list[str]) -> Prediction:
+        """One encoded image and K expressions to logits (K, h', w') and whatever else the model says of each."""
+        parts: list[Prediction] = []
         with torch.inference_mode():
             for start in range(0, len(expressions), TOGETHER):
                 chosen = expressions[start : start + TOGETHER]
-                parts.append(self._decode(_repeat(encoded, len(chosen)), chosen)[:, 0])
-        return torch.cat(parts)
+                parts.append(self._decode(_repeat(encoded, len(chosen)), chosen))
+        extras = {name: torch.cat([part.extras[name] for part in parts]) for name in parts[0].extras}
+        return Prediction(torch.cat([part.logits[:, 0] for part in parts]), extras)
 
-    def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
+    def _decode(self, encoded: Encoded, expressions: list[str]) -> Prediction:
         with self._autocast():
-            logits = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).logits.float()
-        require_finite(logits, expressions, self.model, self.precision)
-        return logits
+            given = self.model.decode(encoded, self.model.tokenize(expressions, cut=True))
+        found = Prediction(given.logits.float(), given.extras)
+        require_finite(found.logits, expressions, self.model, self.precision)
+        return found
 
     def _autocast(self) -> Any:
         kind = self.model.device.type

@@ -51,6 +51,10 @@ class Place:
         """A line of `s4eca predict`."""
         return ["predict", scene, "--prompt", prompt, "--adapter", self.adapter, "--out", out or self.out, *words]
 
+    def legend(self, scene: Any, legend: str, *words: Any) -> list[Any]:
+        """A line of `s4eca predict` with a legend."""
+        return ["predict", scene, "--legend", legend, "--adapter", self.adapter, "--out", self.out, *words]
+
     def evaluate(self, data: Path, layout: str, *words: Any) -> list[Any]:
         """A line of `s4eca evaluate`."""
         return ["evaluate", "--adapter", self.adapter, "--data", data, "--layout", layout, *words]

@@ -6,6 +6,7 @@ it did before. What only looks wrong, and is not, is in `test_unusual.py`.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -336,7 +337,27 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
         lambda p: broken(p).evaluate(p.references(), "jsonl"),
         ["adapter: ", "NaN or infinity", "'the red roof'", "a.png"],
     ),
-    "no prompt": (lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt"]),
+    "no prompt": (
+        lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt", "--legend"]
+    ),
+    "prompt and legend": (lambda p: p.predict(p.scene(), "--legend", "a=b"), ["--prompt", "--legend", "both"]),
+    "a legend without a phrase": (
+        lambda p: p.legend(p.scene(), "building=buildings;water"), ["Part 2", "--legend", "'water'", "name=phrase"]
+    ),
+    "an empty legend": (lambda p: p.legend(p.scene(), ""), ["Part 1", "--legend", "''"]),
+    "one phrase in two classes": (lambda p: p.legend(p.scene(), "a=roof;b=Roof"), ["Prompts 1 and 2", "same"]),
+    "a phrase of a legend that is too long": (
+        lambda p: p.legend(p.scene(), "a=roof;b=" + " ".join("abcdefghijklmno")), ["Expression 2", "17 tokens"]
+    ),
+    "no area": (lambda p: p.predict(p.scene(), "--min-area", "0"), ["--min-area is 0", "above 0", "m2"]),
+    "a negative area": (lambda p: p.predict(p.scene(), "--fill-holes=-3"), ["--fill-holes is -3", "above 0"]),
+    "an area in words": (lambda p: p.predict(p.scene(), "--min-area", "small"), ["--min-area", "'small'"]),
+    "a length that is no number": (
+        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.gpkg", "--simplify", "nan"), ["--simplify is nan"]
+    ),
+    "simplified without polygons": (
+        lambda p: p.predict(p.scene(), "--simplify", "2"), ["--simplify is 2", "--polygons"]
+    ),
     "threshold above 1": (lambda p: p.predict(p.scene(), "--threshold", "1.2"), ["threshold", "1.2", "0 and 1"]),
     "threshold below 0": (lambda p: p.predict(p.scene(), "--threshold=-0.1"), ["threshold", "-0.1", "0 and 1"]),
     "threshold no number": (lambda p: p.predict(p.scene(), "--threshold", "nan"), ["threshold", "nan"]),
@@ -366,6 +387,43 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     ),
     "scores exist": (
         lambda p: p.predict(p.scene(), "--scores", there(p, "s.tif")), ["--scores", "s.tif", "--overwrite"]
+    ),
+    "preview exists": (
+        lambda p: p.predict(p.scene(), "--preview", there(p, "p.png")), ["--preview", "p.png", "--overwrite"]
+    ),
+    "preview is the scene": (
+        lambda p: p.predict(p.scene(name="scene.png", driver="PNG", crs=None, transform=None), "--preview",
+                            p.tmp / "scene.png", "--overwrite"), ["--preview", "input itself"],
+    ),
+    "preview is the mask": (
+        lambda p: p.predict(p.scene(), "--preview", p.tmp / "out.tif"), ["--preview", "out.tif", ".png"]
+    ),
+    "preview of another format": (
+        lambda p: p.predict(p.scene(), "--preview", p.tmp / "p.jpg"), ["--preview", "p.jpg", ".png"]
+    ),
+    "no folder for the preview": (
+        lambda p: p.predict(p.scene(), "--preview", p.tmp / "none" / "p.png"), ["--preview", "no folder"]
+    ),
+    "a cube exists": (
+        lambda p: (p.tmp / "s.zarr").mkdir() or p.predict(p.scene(), "--overwrite", "--scores", p.tmp / "s.zarr"),
+        ["--scores", "s.zarr", "never replaced"],
+    ),
+    "a mask as a cube": (lambda p: p.predict(p.scene(), out=p.tmp / "m.zarr"), ["--out", "m.zarr", ".tif or .tiff"]),
+    "a cloud-optimised cube": (
+        lambda p: p.predict(p.scene(), "--cog", "--scores", p.tmp / "s.zarr"), ["--scores", "s.zarr", ".tif or .tiff"]
+    ),
+    "GeoJSON exists": (
+        lambda p: p.predict(p.scene(), "--polygons", there(p, "p.geojson")), ["--polygons", "--overwrite"]
+    ),
+    "GeoJSON without longitudes": (
+        lambda p: p.predict(p.nowhere(), "--allow-ungeoreferenced", "--polygons", p.tmp / "p.geojson"),
+        ["--polygons", "p.geojson", "longitudes", "scene.tif", ".gpkg"],
+    ),
+    "polygons of another format": (
+        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.kml"), ["--polygons", "p.kml", ".geojson", ".parquet"]
+    ),
+    "polygons as a shapefile": (
+        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.shp"), ["--polygons", "shapefile", ".gpkg"]
     ),
     "out is a folder": (lambda p: p.out.mkdir() or p.predict(p.scene(), "--overwrite"), ["--out", "is a folder"]),
     "out is the input": (
@@ -435,6 +493,11 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
                       "--run.out", there(p, "file") / "run"), ["file"],
     ),
 }  # fmt: skip
+
+if importlib.util.find_spec("pyarrow") is None:
+    OUTPUTS["GeoParquet without pyarrow"] = (
+        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.parquet"), ["pyarrow", "s4eca[parquet]"]
+    )  # fmt: skip
 
 TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS, **DATA}
 

@@ -1,132 +1,44 @@
-"""Writing polygons as one GeoPackage layer in the CRS of the scene."""
+"""Polygons as one GeoPackage layer in the CRS of the scene."""
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyogrio
 import pyogrio.raw
-import shapely
-from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
-
-from s4eca.errors import RasterError
-from s4eca.geo.ground import Ground, oriented
-from s4eca.geo.write.outputs import Staged, cannot_write
-from s4eca.geo.write.polygons import Found
-from s4eca.records import SceneFacts
+from numpy.typing import NDArray
 
 LAYER = "found"
-BATCH = 10_000  # appending is dear, so features are written many at a time,
-VERTICES = 400_000  # unless their outlines are so long that waiting would cost memory
-COLUMNS = ("prompt", "score", "area_m2", "source")
-REFUSALS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, RuntimeError, OSError)
 
 
-class PolygonSink:
-    """A layer of polygons with the columns prompt, score, area_m2 and source.
-
-    score is the mean probability inside the polygon, area_m2 is measured on the ellipsoid of the CRS (empty where the
-    scene has no CRS), source is the name of the scene's file. Nothing found makes an empty layer.
+class GeoPackageFile:
+    """The layer ``found``, written piece by piece.
 
     Args:
-        path: final name.
-        facts: the scene.
+        place: where to write.
+        columns: names of the columns.
+        crs: WKT of the outlines' CRS, or None.
     """
 
-    def __init__(self, path: Path, facts: SceneFacts) -> None:
-        self._staged = Staged(path, plain=True)
+    def __init__(self, place: Path, columns: tuple[str, ...], crs: str | None) -> None:
         # pyogrio takes what stands before a colon for a scheme, and behind two slashes for a server.
-        self._place = re.sub("^/+", "/", str(self._staged.temporary.absolute()))
-        self._source = facts.name.short
-        self._crs = facts.crs.to_wkt() if facts.crs else None
-        self._ground = Ground(facts.crs, facts.transform)
-        self._waiting: list[tuple[Any, str, float, float]] = []
-        self._vertices = 0
-        self._written = 0
+        self._place = re.sub("^/+", "/", str(place.absolute()))
+        self._columns, self._crs = columns, crs
         self._begun = False
 
-    def write(self, prompt: str, found: Iterable[Found]) -> int:
-        """Add the objects of one prompt; returns how many there were.
-
-        Raises:
-            RasterError: the disk is full or fails.
-        """
-        count = 0
-        for one in found:
-            area = self._ground.area(one.outline)
-            placed = oriented(shapely.transform(one.outline, self._ground.places))
-            self._waiting.append((placed, prompt, one.score, np.nan if area is None else area))
-            self._vertices += int(shapely.get_num_coordinates(placed))
-            count += 1
-            if len(self._waiting) >= BATCH or self._vertices >= VERTICES:
-                self._flush()
-        return count
-
-    def _flush(self) -> None:
-        """Write the waiting features."""
-        outlines = [w[0] for w in self._waiting]
-        geometry = shapely.to_wkb(np.array(outlines, dtype=object)) if outlines else np.zeros(0, object)
-        columns = [
-            np.array([w[1] for w in self._waiting], dtype=object),
-            np.array([w[2] for w in self._waiting], dtype=np.float64),
-            np.array([w[3] for w in self._waiting], dtype=np.float64),
-            np.array([self._source] * len(self._waiting), dtype=object),
-        ]
-        with _quiet():
-            try:
-                pyogrio.raw.write(
-                    self._place, geometry, columns, list(COLUMNS), layer=LAYER, driver="GPKG",
-                    geometry_type="MultiPolygon", promote_to_multi=True, crs=self._crs, append=self._begun,
-                )  # fmt: skip
-            except REFUSALS as error:
-                raise cannot_write(self._staged.path, error) from error
+    def append(self, geometry: NDArray[Any], columns: list[NDArray[Any]]) -> None:
+        """More features: WKB of (multi)polygons, and the columns."""
+        pyogrio.raw.write(
+            self._place, geometry, columns, list(self._columns), layer=LAYER, driver="GPKG",
+            geometry_type="MultiPolygon", promote_to_multi=True, crs=self._crs, append=self._begun,
+        )  # fmt: skip
         self._begun = True
-        self._written += len(self._waiting)
-        self._waiting, self._vertices = [], 0
 
-    def close(self) -> None:
-        """Finish the file under its hidden name and count what lies in it.
-
-        Raises:
-            RasterError: features are missing.
-        """
-        if self._waiting or not self._begun:
-            self._flush()
-        with _quiet():
-            try:
-                info = pyogrio.read_info(self._place, layer=LAYER, force_feature_count=True)
-            except REFUSALS as error:
-                raise cannot_write(self._staged.path, error) from error
-        if info["features"] != self._written:
-            raise RasterError(
-                f"{self._staged.path} cannot be written: {info['features']} of {self._written} polygons arrived."
-            )
-
-    def commit(self) -> None:
-        """Give the checked file its final name."""
-        self._staged.commit()
+    def finish(self) -> int:
+        """The number of features that lie in the file."""
+        return int(pyogrio.read_info(self._place, layer=LAYER, force_feature_count=True)["features"])
 
     def abandon(self) -> None:
-        """Take away what was written; safe to call at any time."""
-        self._staged.abandon()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No word about a layer without CRS (said elsewhere) nor about errors that are raised anyway."""
-    log = logging.getLogger("pyogrio")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+        """Nothing is held open."""

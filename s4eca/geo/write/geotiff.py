@@ -123,15 +123,15 @@ class GeoTiffSink:
         file, self._file = self._file, None
         try:
             file.close()
-            self._check()
+            self._check(self._staged.temporary.absolute())
         except (RasterioError, OSError) as error:
             raise cannot_write(self._staged.path, error) from error
 
-    def _check(self) -> None:
-        """Compare the closed file with the sums taken while writing."""
+    def _check(self, path: Path) -> None:
+        """Compare a closed file with the sums taken while writing."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(self._staged.temporary.absolute())
+            file = rasterio.open(path)
         with file:
             for index, sums in enumerate(self._sums):
                 row = index * TILE

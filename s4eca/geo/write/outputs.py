@@ -88,6 +88,8 @@ def check_outputs(
         if real in taken:
             raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
         taken[real] = option
+        if path.suffix.lower() == ".zarr" and path.is_dir():
+            raise RasterError(f"{option} {path} exists, and a folder is never replaced; name another, or take it away.")
         forbidden = obstacle(path, overwrite=overwrite)
         if forbidden is not None:
             raise RasterError(f"{option} {path} {forbidden}.")

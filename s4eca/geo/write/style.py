@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from s4eca.data.palette import COLOURS, Colour
+from s4eca.geo.legend import NODATA, LegendClass
 from s4eca.geo.write.outputs import Staged, cannot_write
 
-FOUND = (227, 26, 28, 255)
-MASK_COLOURS = {0: (0, 0, 0, 0), 1: FOUND, 255: (0, 0, 0, 0)}
+FOUND = (*COLOURS[0], 255)
+NOTHING = (0, 0, 0, 0)
+MASK_COLOURS = {0: NOTHING, 1: FOUND, NODATA: NOTHING}
 
 
-def qml(prompt: str) -> str:
-    """The style document for the first band of a mask; the prompt may hold any printable character."""
-    colour = "#{:02x}{:02x}{:02x}".format(*FOUND[:3])
+def colour_table(legend: Iterable[LegendClass]) -> dict[int, tuple[int, int, int, int]]:
+    """Value -> RGBA of a raster of classes, or of a mask where there are none."""
+    found = {one.value: (*one.colour, 255) for one in legend}
+    return {0: NOTHING, **found, NODATA: NOTHING} if found else MASK_COLOURS
+
+
+def qml(*shown: tuple[int, str, Colour]) -> str:
+    """The style document of the first band: value, label and colour of all that is shown.
+
+    A label may hold any printable character.
+    """
+    rows = "\n".join(
+        f'        <paletteEntry value="{value}" color="{_hex(colour)}" alpha="255" label={quoteattr(label)}/>'
+        for value, label, colour in shown
+    )
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22" styleCategories="Symbology">
   <pipe>
@@ -21,7 +37,7 @@ def qml(prompt: str) -> str:
       <rasterTransparency/>
       <colorPalette>
         <paletteEntry value="0" color="#000000" alpha="0" label="background"/>
-        <paletteEntry value="1" color="{colour}" alpha="255" label={quoteattr(prompt)}/>
+{rows}
       </colorPalette>
     </rasterrenderer>
   </pipe>
@@ -29,19 +45,23 @@ def qml(prompt: str) -> str:
 """
 
 
+def _hex(colour: Colour) -> str:
+    return "#" + bytes(colour).hex()
+
+
 class StyleSink:
     """The style file of a mask, staged like every other output.
 
     Args:
         mask: final name of the mask; the style takes the same name with the ending .qml.
-        prompt: what the first band shows.
+        shown: value, label and colour of all that the first band shows.
     """
 
-    def __init__(self, mask: Path, prompt: str) -> None:
+    def __init__(self, mask: Path, *shown: tuple[int, str, Colour]) -> None:
         self.path = style_path(mask)
         self._staged = Staged(self.path)
         try:
-            self._staged.temporary.write_text(qml(prompt), encoding="utf-8")
+            self._staged.temporary.write_text(qml(*shown), encoding="utf-8")
         except OSError as error:
             self._staged.abandon()
             raise cannot_write(self.path, error) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,115 +11,216 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4eca.data.palette import COLOURS
+from s4eca.geo.legend import NODATA, Marks
 from s4eca.geo.request import Request
-from s4eca.geo.result import PromptResult, SceneResult
-from s4eca.geo.write.geopackage import PolygonSink
-from s4eca.geo.write.polygons import Tracer
-from s4eca.geo.write.style import MASK_COLOURS, StyleSink
+from s4eca.geo.result import SceneResult
+from s4eca.geo.write.areas import PixelAreas
+from s4eca.geo.write.clean import Cleaner
+from s4eca.geo.write.cog import CogSink
+from s4eca.geo.write.layer import PolygonSink
+from s4eca.geo.write.polygons import Found, Tracer
+from s4eca.geo.write.preview import Picture, PreviewSink
+from s4eca.geo.write.simplify import Simplifier
+from s4eca.geo.write.style import StyleSink, colour_table
+from s4eca.geo.write.tally import Tally
 from s4eca.protocols import RasterSink
 from s4eca.records import RasterLayout, SceneFacts
 from s4eca.registry import SINKS
 
-NODATA = 255
-
 
 class Writers:
-    """Mask, and where asked for scores and polygons, with counts.
+    """Mask or classes, and where asked for scores, polygons and a preview, with counts.
 
     Args:
         request: what is asked.
         facts: the scene.
         record: tags of the rasters.
+        picture: gives the scene in small, for a preview.
     """
 
-    def __init__(self, request: Request, facts: SceneFacts, record: Mapping[str, str]) -> None:
+    def __init__(
+        self, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture | None = None
+    ) -> None:
+        assert request.threshold is not None
         self._request, self._facts = request, facts
-        count = len(request.expressions)
-        self._sinks: list[PolygonSink | StyleSink | RasterSink] = []
+        self._marks = Marks(request.threshold, len(request.expressions), request.legend)
+        areas = PixelAreas(facts)
+        self._tally = Tally(request, self._marks, areas)
+        self._sinks: list[PolygonSink | StyleSink | PreviewSink | RasterSink] = []
         self._row = 0
-        self._valid = 0
-        self._pixels = np.zeros(count, np.int64)
-        self._largest = np.full(count, -np.inf)
-        self._objects = [0] * count
-        self._tracers = [Tracer() for _ in request.expressions] if request.polygons is not None else []
+        self._tracers = [Tracer() for _ in self._marks.things] if request.polygons is not None else []
         self._polygons: PolygonSink | None = None
+        self._preview: PreviewSink | None = None
         self._scores: RasterSink | None = None
+        self._cleaner: Cleaner | None = None
         self.notes: list[str] = []
         try:
-            self._open(record)
+            self._open(record, picture)
+            self._simplifier = self._make_simplifier()
+            self._cleaner = self._make_cleaner(areas)
         except BaseException:
             self.abandon()
             raise
 
     @classmethod
     @contextmanager
-    def begin(cls, request: Request, facts: SceneFacts, record: Mapping[str, str]) -> Iterator[Writers]:
+    def begin(
+        cls, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture | None = None
+    ) -> Iterator[Writers]:
         """Files that are taken away again unless the block ends well."""
-        writers = cls(request, facts, record)
+        writers = cls(request, facts, record, picture)
         try:
             yield writers
         finally:
             writers.abandon()
 
-    def _open(self, record: Mapping[str, str]) -> None:
+    def _open(self, record: Mapping[str, str], picture: Picture | None) -> None:
         """Create every file under its hidden name; the mask is the last to be named in the end."""
         request, facts = self._request, self._facts
         if request.polygons is not None:
-            self._polygons = PolygonSink(request.polygons, facts)
+            self._polygons = PolygonSink(request.polygons, facts, classes=bool(request.legend))
             self._sinks.append(self._polygons)
+        if request.finish.preview is not None and picture is not None:
+            self._preview = PreviewSink(request.finish.preview, facts, self._things(), picture)
+            self._sinks.append(self._preview)
         if request.scores is not None:
-            self._scores = self._raster(request.scores, "float32", float("nan"), record)
-        self._style = StyleSink(request.out, request.expressions[0])
+            self._scores = self._raster(request.scores, "float32", float("nan"), request.expressions, record)
+        legend = request.legend
+        shown = [(one.value, one.name, one.colour) for one in legend] or [(1, request.expressions[0], COLOURS[0])]
+        self._style = StyleSink(request.out, *shown)
         self._sinks.append(self._style)
-        self._mask = self._raster(request.out, "uint8", NODATA, record)
+        self._mask = self._raster(request.out, "uint8", NODATA, ("class",) if legend else request.expressions, record)
 
-    def _raster(self, path: Path, dtype: str, nodata: float, record: Mapping[str, str]) -> RasterSink:
+    def _things(self) -> list[tuple[int, int]]:
+        """The (band, value) of the mask that may be marked."""
+        return [(band, value) for band, value, _ in self._marks.things]
+
+    def _raster(
+        self, path: Path, dtype: str, nodata: float, bands: tuple[str, ...], record: Mapping[str, str]
+    ) -> RasterSink:
         """The sink that the ending of a name leads to, begun."""
-        facts = self._facts
+        facts, legend = self._facts, self._request.legend
+        if legend and dtype == "uint8":
+            classes = {str(one.value): {"name": one.name, "prompts": one.phrases} for one in legend}
+            own: tuple[Mapping[str, str], ...] = ({"classes": json.dumps(classes, ensure_ascii=False)},)
+        else:
+            own = tuple({"prompt": prompt} for prompt in bands)
         layout = RasterLayout(
             height=facts.height, width=facts.width, crs=facts.crs, transform=facts.transform, dtype=dtype,
-            nodata=nodata, descriptions=self._request.expressions, tags=record,
-            band_tags=tuple({"prompt": prompt} for prompt in self._request.expressions),
-            colours=MASK_COLOURS if dtype == "uint8" else None, area_or_point=facts.area_or_point,
+            nodata=nodata, descriptions=bands, tags=record, band_tags=own,
+            colours=colour_table(legend) if dtype == "uint8" else None, area_or_point=facts.area_or_point,
         )  # fmt: skip
-        sink: RasterSink = SINKS.load(path.suffix.lower())(path, layout)
+        make = CogSink if self._request.finish.cog else SINKS.load(path.suffix.lower())
+        sink: RasterSink = make(path, layout)
         self._sinks.append(sink)
         return sink
 
+    def _make_simplifier(self) -> Simplifier | None:
+        """What simplifies outlines, in metres or, where these are not known, in pixels."""
+        tolerance = self._request.finish.simplify
+        if tolerance is None or self._polygons is None:
+            return None
+        scale = self._facts.pixel_size
+        if scale is None:
+            self._note_pixels("--simplify", "in pixels")
+        return Simplifier(tolerance, scale or (1.0, 1.0))
+
+    def _make_cleaner(self, areas: PixelAreas) -> Cleaner | None:
+        """What fills holes and takes small objects out."""
+        finish = self._request.finish
+        if not finish.cleans:
+            return None
+        if not areas.in_metres:
+            for option, value in (("--min-area", finish.min_area), ("--fill-holes", finish.fill_holes)):
+                if value is not None:
+                    self._note_pixels(option, "a number of pixels")
+        return Cleaner(
+            self._request.out, areas, self._things(), self._facts.height, finish.min_area, finish.fill_holes,
+            sure=self._polygons is not None,
+        )  # fmt: skip
+
+    def _note_pixels(self, option: str, what: str) -> None:
+        self.notes.append(f"{self._facts.name} has no size in metres, so {option} is {what}.")
+
     def write(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
         """The next rows: (K, n, width) probabilities, of any value where (n, width) `valid` is False."""
-        assert self._request.threshold is not None
-        with np.errstate(invalid="ignore"):
-            found = (probabilities > self._request.threshold) & valid
-        self._valid += int(valid.sum())
-        self._pixels += found.sum(axis=(1, 2))
-        if valid.any():
-            largest = np.max(probabilities, axis=(1, 2), where=valid, initial=-np.inf)
-            self._largest = np.maximum(self._largest, largest)
-        self._mask.write(np.where(valid, found.view(np.uint8), np.uint8(NODATA)))
+        self._tally.saw(probabilities, valid)
         if self._scores is not None:
             self._scores.write(np.where(valid, probabilities, np.float32(np.nan)))
+        values, sure = self._marks.of(probabilities, valid)
+        if self._cleaner is not None:
+            self._cleaner.add(values, sure)
+        else:
+            self._deliver(values, sure)
+
+    def _deliver(self, values: NDArray[np.uint8], sure: NDArray[np.float32] | None) -> None:
+        """Finished rows of the mask to everything that is made from it."""
+        self._tally.count(self._row, values)
+        self._mask.write(values)
+        if self._preview is not None:
+            self._preview.write(values)
         if self._polygons is not None:
-            for index, prompt in enumerate(self._request.expressions):
-                done = self._tracers[index].add(self._row, found[index], probabilities[index])
-                self._objects[index] += self._polygons.write(prompt, done)
-        self._row += valid.shape[0]
+            assert sure is not None
+            for number, (band, value, _) in enumerate(self._marks.things):
+                self._outlines(number, self._tracers[number].add(self._row, values[band] == value, sure[band]))
+        self._row += values.shape[1]
+
+    def _outlines(self, number: int, found: Iterable[Found]) -> None:
+        """Objects of one expression or class to the polygons, simplified where that is asked for."""
+        if self._simplifier is None:
+            self._put(number, found)
+            return
+        # Classes are one sheet, for they share edges; masks of several expressions lie on one another.
+        sheet = self._marks.things[number][0]
+        for one in found:
+            for thing, simple in self._simplifier.add(sheet, number, one):
+                self._put(thing, (simple,))
+
+    def _put(self, number: int, found: Iterable[Found]) -> None:
+        """Objects into the file."""
+        assert self._polygons is not None
+        owned = self._marks.things[number][2]
+        labels = ["; ".join(self._request.expressions[place] for place in owned)]
+        if self._request.legend:
+            labels.insert(0, self._request.legend[number].name)
+        self._tally.objects[number] += self._polygons.write(tuple(labels), found)
 
     def finish(self) -> None:
         """Close, check and name every file."""
+        if self._cleaner is not None:
+            for strip in self._cleaner.finish():
+                self._deliver(*strip)
+            self._cleaner.close()
         if self._polygons is not None:
-            for index, prompt in enumerate(self._request.expressions):
-                self._objects[index] += self._polygons.write(prompt, self._tracers[index].finish())
-            cut = sum(tracer.cut for tracer in self._tracers)
-            if cut:
-                self.notes.append(f"Very long outlines were cut into parts {cut} times to keep memory bounded.")
+            self._last_outlines()
+        if self._preview is not None:
+            self._preview.draw(self._tally.entries())
         for sink in self._sinks:
             sink.close()
         for sink in self._sinks:
             sink.commit()
 
+    def _last_outlines(self) -> None:
+        """Objects that touch the last row, and those that waited."""
+        for number, tracer in enumerate(self._tracers):
+            self._outlines(number, tracer.finish())
+        if self._simplifier is not None:
+            for thing, simple in self._simplifier.finish():
+                self._put(thing, (simple,))
+            if self._simplifier.parts:
+                self.notes.append(
+                    f"Outlines were too long to be simplified at once and were in {self._simplifier.parts + 1} parts; "
+                    "where two parts meet, neighbours may lie over one another by --simplify."
+                )
+        cut = sum(tracer.cut for tracer in self._tracers)
+        if cut:
+            self.notes.append(f"Very long outlines were cut into parts {cut} times to keep memory bounded.")
+
     def abandon(self) -> None:
         """Take away every file that has not got its name."""
+        if self._cleaner is not None:
+            self._cleaner.close()
         for sink in self._sinks:
             sink.abandon()
 
@@ -129,18 +231,10 @@ class Writers:
         """Counts and paths of the finished run."""
         request = self._request
         assert request.threshold is not None
-        prompts = tuple(
-            PromptResult(
-                prompt,
-                int(self._pixels[index]),
-                self._objects[index] if self._polygons is not None else None,
-                float(self._largest[index]) if self._valid else None,
-            )
-            for index, prompt in enumerate(request.expressions)
-        )
         return SceneResult(
             mask=request.out, style=self._style.path, polygons=request.polygons, scores=request.scores,
-            prompts=prompts, valid_pixels=self._valid, total_pixels=self._facts.height * self._facts.width,
+            preview=request.finish.preview, prompts=self._tally.results(), valid_pixels=self._tally.valid,
+            total_pixels=self._facts.height * self._facts.width,
             windows=windows, encoded=encoded, gsd=gsd,
             bands=dict(zip(self._facts.names, self._facts.bands, strict=True)), scaling=scaling,
             threshold=request.threshold, seconds=seconds, notes=notes,

@@ -128,7 +128,7 @@ def test_damage_found_on_the_way(scenes, brightness, tmp_path, scene):
     ({"bands": [0, 1, 2]}, ["--bands", "band 0"]),
     ({"bands": [1, 2]}, ["--bands", "2 bands"]),
     ({"polygons": "p.shp"}, ["--polygons", "p.shp", ".gpkg"]),
-    ({"polygons": "p.geojson"}, ["--polygons", ".gpkg"]),
+    ({"polygons": "p.kml"}, ["--polygons", ".gpkg", ".geojson", ".parquet"]),
     ({"out": "mask.png"}, ["--out", ".tif"]),
     ({"scores": "s.npy"}, ["--scores", ".tif"]),
     ({"scores": "out.tif"}, ["--scores", "--out"]),

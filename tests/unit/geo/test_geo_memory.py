@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from s4eca.errors import RasterError
+from s4eca.geo.finish import Finish
 from s4eca.geo.grids import make_grid
 from s4eca.geo.memory import needs
 from s4eca.geo.read.opening import gdal_env
@@ -37,6 +39,9 @@ CASES = {
     "coarser with everything": (np.float32, {"gsd": 8.0, "scores": True, "polygons": True, "prompts": 4}),
     "little overlap": (np.uint8, {"overlap": 0.0, "prompts": 4}),
     "large batch": (np.uint8, {"batch_size": 32, "window": 256}),
+    "cleaned": (np.uint8, {"finish": Finish(min_area=1.0, fill_holes=1.0), "polygons": True}),
+    "cleaned classes": (np.uint8, {"finish": Finish(min_area=1.0, fill_holes=1.0), "prompts": 4, "legend": True}),
+    "preview": (np.uint16, {"finish": Finish(preview=Path("p.png"))}),
 }  # fmt: skip
 
 
@@ -57,6 +62,10 @@ def test_the_estimate_is_near_what_is_taken(raster, tmp_path, case):
     source = raster(values, tiled=True, blockxsize=256, blockysize=256)
     options = dict(options)
     texts = [f"thing {k}" for k in range(options.pop("prompts", 1))]
+    if options.pop("legend", False):
+        texts = {text: text for text in texts}
+    if "finish" in options and options["finish"].preview is not None:
+        options["finish"] = Finish(preview=tmp_path / "p.png")
     for name, ending in (("scores", "s.tif"), ("polygons", "p.gpkg")):
         if options.get(name):
             options[name] = tmp_path / ending

@@ -13,6 +13,7 @@ import rasterio
 from virtual import plain, vrt
 
 from s4eca.errors import RasterError
+from s4eca.geo.finish import Finish
 from s4eca.records import RasterName
 
 # ---- names that GDAL knows ----
@@ -113,9 +114,10 @@ NAMES = ["a!b", "a;b", "a b", "a?b", "a#b", "a%20b", "дом 屋", "-x", "zip:a"
 def test_outputs_may_have_any_name(odd, predict, tmp_path, monkeypatch, name, relative):
     monkeypatch.chdir(tmp_path)
     folder = Path() if relative else tmp_path
-    scores, polygons = folder / f"{name}.s.tif", folder / f"{name}.gpkg"
-    run = predict(odd / "u8.tif", out=f"{name}.tif", scores=scores, polygons=polygons)
-    written = {f"{name}.tif", f"{name}.qml", scores.name, polygons.name}
+    scores, polygons, preview = (folder / f"{name}{ending}" for ending in (".s.tif", ".gpkg", ".png"))
+    finish = Finish(cog=True, preview=preview)
+    run = predict(odd / "u8.tif", out=f"{name}.tif", scores=scores, polygons=polygons, finish=finish)
+    written = {f"{name}.tif", f"{name}.qml", scores.name, polygons.name, preview.name}
     assert set(os.listdir(tmp_path)) == {"odd", *written}
     assert len(plain(Path(scores).absolute())[0]) == 32 and (run.mask != 255).all()
     os.rename(polygons, tmp_path / "p.gpkg")
@@ -137,6 +139,7 @@ def test_a_folder_in_which_no_geopackage_can_be_written_is_named(odd, predict, n
     with pytest.raises(RasterError, match="--polygons .*a!b/p.gpkg lies in a folder with '!' in its name"):
         predict(odd / "u8.tif", out="a!b/m.tif", scores=None, polygons=folder / "p.gpkg", segmenter=never)
     assert not list(folder.iterdir())
-    predict(odd / "u8.tif", out="a!b/m.tif", scores=folder / "s.tif")
+    finish = Finish(cog=True, preview=folder / "p.png", min_area=1.0)
+    predict(odd / "u8.tif", out="a!b/m.tif", scores=folder / "s.tif", polygons=folder / "p.geojson", finish=finish)
     with rasterio.open((folder / "m.tif").absolute()) as file:
         assert np.array_equal(file.shape, (32, 32))

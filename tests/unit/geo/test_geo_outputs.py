@@ -93,7 +93,7 @@ def test_one_band_has_colours_and_several_have_a_style(raster, rgb, predict):
 
 @pytest.mark.parametrize("prompt", ["a & b", "<i>", '"quoted"', "it's", "дом", "]]>", "house\u2028"])
 def test_style_is_xml_for_any_prompt(prompt):
-    entries = ElementTree.fromstring(qml(prompt)).findall(".//paletteEntry")
+    entries = ElementTree.fromstring(qml((1, prompt, (227, 26, 28)))).findall(".//paletteEntry")
     assert entries[1].get("label") == prompt and entries[1].get("value") == "1"
 
 

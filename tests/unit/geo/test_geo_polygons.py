@@ -222,7 +222,7 @@ def test_without_crs_areas_are_empty(raster, predict, tmp_path):
 
 @pytest.mark.parametrize("bound", [("BATCH", 30), ("VERTICES", 200)])
 def test_many_features_are_written_in_batches(raster, predict, tmp_path, monkeypatch, bound):
-    monkeypatch.setattr(f"s4eca.geo.write.geopackage.{bound[0]}", bound[1])
+    monkeypatch.setattr(f"s4eca.geo.write.layer.{bound[0]}", bound[1])
     picture = np.zeros((3, 30, 30), np.uint8)
     picture[:, ::3, ::3] = 255
     run = predict(raster(picture), polygons=tmp_path / "p.gpkg", segmenter=None)

@@ -17,6 +17,7 @@ import rasterio
 from s4eca.errors import RasterError
 from s4eca.geo.read.source import Scene
 from s4eca.geo.write.geotiff import GeoTiffSink
+from s4eca.geo.write.zarr import ZarrSink
 from s4eca.protocols import RasterSink, RasterSource
 from s4eca.records import RasterLayout
 from s4eca.registry import SINKS
@@ -97,7 +98,7 @@ def test_an_ending_without_a_sink_is_refused(raster, rgb, never, predict, name):
 
 
 def test_our_own_sink_and_source_have_every_member():
-    for protocol, cls in ((RasterSink, GeoTiffSink), (RasterSource, Scene)):
+    for protocol, cls in ((RasterSink, GeoTiffSink), (RasterSink, ZarrSink), (RasterSource, Scene)):
         members = {name for name, _ in inspect.getmembers(protocol) if not name.startswith("_")}
         assert members and members <= set(dir(cls))
     assert inspect.signature(GeoTiffSink).parameters.keys() == inspect.signature(RasterSink).parameters.keys()

@@ -1,0 +1,88 @@
+"""What was found, counted while it passes: pixels, ground, objects, and the largest probability."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4eca.data.overlay import Entry
+from s4eca.data.palette import colours
+from s4eca.geo.legend import Marks
+from s4eca.geo.request import Request
+from s4eca.geo.result import PromptResult
+from s4eca.geo.write.areas import PixelAreas
+
+
+class Tally:
+    """Counts for each expression, or for each class of a legend.
+
+    Args:
+        request: what is asked.
+        marks: what may be marked.
+        areas: how much ground pixels cover.
+    """
+
+    def __init__(self, request: Request, marks: Marks, areas: PixelAreas) -> None:
+        self._request, self._marks, self._areas = request, marks, areas
+        count = len(marks.things)
+        self.valid = 0
+        self.objects = [0] * count
+        self._pixels = np.zeros(count, np.int64)
+        self._ground = np.zeros(count)
+        self._largest = np.full(len(request.expressions), -np.inf)
+
+    def saw(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Probabilities (K, n, W) of rows, of any value where not `valid`."""
+        self.valid += int(valid.sum())
+        if valid.any():
+            largest = np.max(probabilities, axis=(1, 2), where=valid, initial=-np.inf)
+            self._largest = np.maximum(self._largest, largest)
+
+    def count(self, row: int, values: NDArray[np.uint8]) -> None:
+        """Rows (bands, n, W) of the finished mask."""
+        for number, (band, value, _) in enumerate(self._marks.things):
+            marked = values[band] == value
+            pixels = int(marked.sum())
+            self._pixels[number] += pixels
+            if pixels and self._areas.in_metres:
+                self._ground[number] += self._areas.total(row, marked)
+
+    def results(self) -> tuple[PromptResult, ...]:
+        """The counts, in the order of expressions or classes."""
+        request = self._request
+        found = []
+        for number, (_, value, owned) in enumerate(self._marks.things):
+            ground = float(self._ground[number])
+            found.append(
+                PromptResult(
+                    prompt="; ".join(request.expressions[place] for place in owned),
+                    pixels=int(self._pixels[number]),
+                    polygons=self.objects[number] if request.polygons is not None else None,
+                    max_score=float(self._largest[owned].max()) if self.valid else None,
+                    area_m2=ground if self._areas.in_metres and np.isfinite(ground) else None,
+                    name=request.legend[number].name if request.legend else None,
+                    value=value,
+                )
+            )
+        return tuple(found)
+
+    def entries(self) -> list[Entry]:
+        """The legend of a picture, with what was found in words."""
+        shown = [one.colour for one in self._request.legend] or colours(len(self._marks.things))
+        entries = []
+        for one, colour in zip(self.results(), shown, strict=True):
+            words = [f"{one.pixels:,} px" if one.pixels else "nothing found"]
+            if one.pixels and one.area_m2 is not None:
+                words.append(in_words(one.area_m2))
+            if one.pixels and one.polygons is not None:
+                words.append(f"{one.polygons:,} polygon{'s' * (one.polygons != 1)}")
+            label = one.prompt if one.name is None else f"{one.name} ({one.prompt})"
+            entries.append(Entry(label, colour, ", ".join(words)))
+        return entries
+
+
+def in_words(square_metres: float) -> str:
+    """An area for people."""
+    if square_metres >= 1e6:
+        return f"{square_metres / 1e6:,.3g} km2" if square_metres < 1e9 else f"{square_metres / 1e6:,.0f} km2"
+    return f"{square_metres:,.0f} m2" if square_metres >= 10 else f"{square_metres:.2g} m2"
