@@ -151,6 +151,14 @@ def test_published_rows_stand_beside_with_protocol_and_source(
                 assert all(0 < value < 100 for value in row.scores.values() if value is not None)
 
 
+def test_the_page_shows_what_the_line_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[3]
+    page = (root / "docs" / "compare.md").read_text()
+    files = [str(root / "benchmarks" / "results" / "compare" / f"{name}.json") for name in ("true", "shuffled")]
+    assert main(["compare", *files, "--protocol", "native"]) == 0
+    assert f"```markdown\n{capsys.readouterr().out}```" in page
+
+
 def damaged(tmp_path: Path, **changes: Any) -> Path:
     """A file whose references have keys changed, or (None) taken away."""
     path = write(tmp_path / "bad.json")

@@ -1,0 +1,129 @@
+"""What a training of each configuration for RRSIS-D and RefSegRS is expected to take on one GPU: computed, not timed.
+
+    python benchmarks/field_cost.py --out benchmarks/results/field_cost.json
+    python benchmarks/field_cost.py --write
+
+Hours are operations, counted by `s4eca.budgets.flops` on the meta device, over a sustained throughput that is assumed;
+reading and decoding images is not in them. Memory is weights, gradients, both moments and the average of what trains,
+plus what a step keeps for the backward: bytes of saved tensors under bf16 autocast, counted on the CPU at batches of
+one and of two, so that what is kept once (weights as autocast casts them) is told from what each sample adds. What a
+GPU needs beside it (workspace, fragments) is added as a share, assumed too.
+
+--write puts the tables of the result file into docs/rrsisd.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import record
+import torch
+import yaml
+from cost_measures import saved_bytes
+from cost_variants import Trial, Variant
+
+from s4eca.budgets.flops import flops
+from s4eca.budgets.report import budget
+from s4eca.config import S4ECAConfig
+from s4eca.data.layouts.published import REFSEGRS_COUNTS, RRSISD_COUNTS
+from s4eca.encoders import meta
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, MARK, END = ROOT / "docs" / "rrsisd.md", "<!-- cost: python benchmarks/field_cost.py --write -->", "<!-- end -->"
+SETS = {"rrsisd": RRSISD_COUNTS, "refsegrs": REFSEGRS_COUNTS}
+TERA = 60  # 10^12 operations a second, sustained: about a fifth of what an A100 multiplies in bf16 at best
+SPARE = 0.25
+GIB = 2**30
+# Bytes a parameter: frozen ones are fp32 weights; what trains has weight, gradient, two moments and an average.
+FROZEN, TRAINED = 4, 4 * 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "field_cost.json")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/rrsisd.md, measure nothing")
+    args = parser.parse_args()
+    if not args.write:
+        pairs = {path.stem.partition("_")[2]: path for path in sorted((ROOT / "configs").glob("rrsisd_*.yaml"))}
+        found = {name: measured(path) for name, path in pairs.items()}
+        record.write(args.out, {**record.provenance(), "pairs": found})
+        return
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), json.loads(args.out.read_text())), encoding="utf-8")
+
+
+def measured(path: Path) -> dict[str, Any]:
+    """Operations and bytes of one pair of encoders."""
+    config = S4ECAConfig.from_dict(yaml.safe_load(path.read_text())["model"]["config"])
+    counted, work = budget(config, check_effective=False), flops(config)
+    pair = materialised(meta.vision_encoder(config.vision)), materialised(meta.text_encoder(config.text))
+    kept = {}
+    for checkpointing in ("none", "all"):
+        variant = Variant(path.stem, mode=config.mode, checkpointing=checkpointing)
+        one, two = (saved_bytes(Trial(variant, config, pair, batch, True), decoder=True) for batch in (1, 2))
+        kept[checkpointing] = {"once": max(0, 2 * one - two), "sample": two - one}
+        print(path.stem, checkpointing, kept[checkpointing], flush=True)
+    return {
+        "frozen": counted.frozen_vision + counted.frozen_text,
+        "trained": counted.trainable,
+        "step": work.step,
+        "forward": work.forward,
+        "encoders": work.encoders,
+        "kept": kept,
+    }
+
+
+def materialised(encoder: Any) -> Any:
+    """An encoder of the meta device on the CPU, all zeros: what is kept depends on sizes alone."""
+    module = encoder.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.zero_()
+    return module
+
+
+def hours(pair: dict[str, Any], settings: dict[str, Any], counts: dict[str, int], checkpointing: str) -> float:
+    """Of all epochs with their validations."""
+    again = pair["forward"] if checkpointing == "all" else 0
+    epoch = counts["train"] * (pair["step"] + again) + counts["val"] * pair["forward"]
+    return float(settings["trainer"]["max_epochs"] * epoch / (TERA * 1e12) / 3600)
+
+
+def gib(pair: dict[str, Any], batch: int, checkpointing: str) -> float:
+    """Of a training step."""
+    kept = pair["kept"][checkpointing]
+    held = FROZEN * pair["frozen"] + TRAINED * pair["trained"] + kept["once"]
+    return float((1 + SPARE) * (held + batch * kept["sample"]) / GIB)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Hours and memory of every configuration, as Markdown."""
+    head = ("configuration", "GFLOP a sample and update", "epochs", "hours", "GiB, batch 16", "checkpointed")
+    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---:|"]
+    for name, counts in SETS.items():
+        for pair, numbers in result["pairs"].items():
+            path = ROOT / "configs" / f"{name}_{pair}.yaml"
+            settings = yaml.safe_load(path.read_text())
+            batch = settings["data"]["batch_size"]
+            plain, less = (
+                (hours(numbers, settings, counts, how), gib(numbers, batch, how)) for how in ("none", "all")
+            )
+            cells = [f"`{path.name}`", f"{numbers['step'] / 1e9:.0f}", str(settings["trainer"]["max_epochs"])]
+            cells += [f"{plain[0]:.1f}", f"{plain[1]:.0f}", f"{less[0]:.1f} h, {less[1]:.0f} GiB"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def written(text: str, result: dict[str, Any]) -> str:
+    """The page with its table made anew."""
+    before, _, rest = text.partition(MARK)
+    return f"{before}{MARK}\n\n{table(result)}\n\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    main()
