@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,17 @@ def test_every_file_is_here_and_they_differ_in_their_pairs_and_sets_alone() -> N
             assert other["run"]["out"] == f"runs/{name}_{pair}"
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_the_head_says_the_licences_of_the_weights(name: str) -> None:
+    from s4eca.encoders import catalog
+
+    head = (CONFIGS / f"{name}.yaml").read_text().partition("model:")[0]
+    assert f"s4eca fit -c configs/{name}.yaml " in head
+    for role in ("vision", "text"):
+        licence = catalog.licence(read(name)["model"]["config"][role], role)
+        assert licence and (licence if "not verified" not in licence else "no licence was verified") in head
+
+
 def test_the_first_is_what_the_issue_of_2_4_percent_is_about() -> None:
     config = S4ECAConfig.from_dict(read("rrsisd_dinov2b_clipb")["model"]["config"])
     assert (config.image_size, config.mode, config.width) == (448, "inject", 160)
@@ -132,7 +144,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Rendered sets in the official layouts, by the verb that a user has."""
     place = tmp_path_factory.mktemp("drawn")
     for name in SETS:
-        assert main(["data", "render", str(place / name), "--layout", name, "--scenes", "6", "--size", "96"]) == 0
+        assert main(["data", "render", str(place / name), "--layout", name, "--scenes", "24", "--size", "96"]) == 0
     return {name: place / name for name in SETS}
 
 
@@ -145,29 +157,52 @@ def tiny(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda name: f"openclip:{tiny_openclip.write(root, name)}" if name == "openclip" else str(hub(name))
 
 
+def small(name: str, data: Path, tiny: Any, out: Path) -> list[str]:
+    """A line that fits a configuration for two updates with small sizes, on tiny checkpoints."""
+    vision, text = (tiny(source) for source in PAIRS[name.partition("_")[2]])
+    changes = {
+        **{f"model.config.{key}": value for key, value in SMALL.items()},
+        "model.config.vision": vision, "model.config.text": text, "model.config.image_size": 28, "data.root": data,
+        "data.batch_size": 2, "data.workers": 0, "trainer.accelerator": "cpu", "trainer.max_steps": 2,
+        "trainer.limit_val_batches": 2, "trainer.enable_progress_bar": "false", "run.out": out, "run.threads": 1,
+    }  # fmt: skip
+    words = [str(word) for key, value in changes.items() for word in (f"--{key}", value)]
+    return ["fit", "-c", str(CONFIGS / f"{name}.yaml"), *words]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_two_updates_a_validation_and_a_save(
     name: str, drawn: dict[str, Path], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, _, pair = name.partition("_")
-    vision, text = (tiny(source) for source in PAIRS[pair])
-    monkeypatch.chdir(tmp_path)
-    changes = {
-        **{f"model.config.{key}": value for key, value in SMALL.items()},
-        "model.config.vision": vision, "model.config.text": text, "model.config.image_size": 28,
-        "data.root": drawn[data], "data.batch_size": 2, "data.workers": 0, "trainer.accelerator": "cpu",
-        "trainer.max_steps": 2, "trainer.limit_val_batches": 2, "trainer.enable_progress_bar": "false",
-        "run.out": tmp_path / "run", "run.threads": 1,
-    }  # fmt: skip
-    words = [str(word) for key, value in changes.items() for word in (f"--{key}", value)]
-    assert main(["fit", "-c", str(CONFIGS / f"{name}.yaml"), *words]) == 0
-    rows = list(csv.DictReader((tmp_path / "run" / "scores.csv").open()))
-    assert [row["update"] for row in rows] == ["2"] and 0 <= float(rows[0]["val/mIoU"]) <= 1
     from s4eca.model.model import S4ECAModel
     from s4eca.saved.folder import read_config
 
-    card = read_config(tmp_path / "run" / "adapter")["card"]
-    settings = read(name)
+    monkeypatch.chdir(tmp_path)
+    assert main(small(name, drawn[name.partition("_")[0]], tiny, tmp_path / "run")) == 0
+    rows = list(csv.DictReader((tmp_path / "run" / "scores.csv").open()))
+    assert [row["update"] for row in rows] == ["2"] and 0 <= float(rows[0]["val/mIoU"]) <= 1
+    card, settings = read_config(tmp_path / "run" / "adapter")["card"], read(name)
     assert card["name"] == settings["run"]["name"] and card["licence"] == settings["run"]["licence"]
     model = S4ECAModel.from_pretrained(tmp_path / "run" / "adapter")
-    assert model.config.mode == "inject" and model.vision.spec.source == vision and model.text.spec.source == text
+    assert model.config.mode == "inject"
+    assert [model.vision.spec.source, model.text.spec.source] == [tiny(one) for one in PAIRS[name.partition("_")[2]]]
+
+
+@pytest.mark.parametrize("layout", SETS)
+def test_the_five_commands_of_the_page(
+    layout: str, drawn: dict[str, Path], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page has them but for sizes and the published counts, which a rendered set has not."""
+    page = (CONFIGS.parent / "docs" / "rrsisd.md").read_text()
+    block = next(b for b in re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S) if f"--published {layout}" in b)
+    lines = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert [line[0] for line in lines] == ["data", "fit", "evaluate", "evaluate", "compare"]
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        words = [str(drawn[layout]) if word == "DATA" else word for word in line if word != "--expect-published"]
+        if words[0] == "fit":
+            assert (CONFIGS.parent / words[2]).exists()
+            words = small(Path(words[2]).stem, drawn[layout], tiny, Path(words[-1]))
+        assert main(words) == 0, words
+    table = (tmp_path / "table.md").read_text()
+    assert "SHUFFLED (seed 0)" in table and "| RMSIN |" in table and "| **ours** |" in table
