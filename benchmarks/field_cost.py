@@ -15,7 +15,9 @@ GPU needs beside it (workspace, fragments) is added as a share, assumed too.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,14 +49,27 @@ FROZEN, TRAINED = 4, 4 * 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "field_cost.json")
+    parser.add_argument("--pair", type=Path, metavar="CONFIG", help="print the numbers of one file")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/rrsisd.md, measure nothing")
     args = parser.parse_args()
+    if args.pair is not None:
+        print(json.dumps(measured(args.pair)))
+        return
     if not args.write:
         pairs = {path.stem.partition("_")[2]: path for path in sorted((ROOT / "configs").glob("rrsisd_*.yaml"))}
-        found = {name: measured(path) for name, path in pairs.items()}
+        found = {name: apart(path) for name, path in pairs.items()}
         record.write(args.out, {**record.provenance(), "pairs": found})
         return
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), json.loads(args.out.read_text())), encoding="utf-8")
+
+
+def apart(path: Path) -> dict[str, Any]:
+    """The numbers of one pair, from a process of its own, which gives its memory back."""
+    line = [sys.executable, __file__, "--pair", str(path)]
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
+    print(path.stem, done.stdout.strip(), flush=True)
+    numbers: dict[str, Any] = json.loads(done.stdout)
+    return numbers
 
 
 def measured(path: Path) -> dict[str, Any]:
@@ -65,9 +80,8 @@ def measured(path: Path) -> dict[str, Any]:
     kept = {}
     for checkpointing in ("none", "all"):
         variant = Variant(path.stem, mode=config.mode, checkpointing=checkpointing)
-        one, two = (saved_bytes(Trial(variant, config, pair, batch, True), decoder=True) for batch in (1, 2))
+        one, two = (kept_by(variant, config, pair, batch) for batch in (1, 2))
         kept[checkpointing] = {"once": max(0, 2 * one - two), "sample": two - one}
-        print(path.stem, checkpointing, kept[checkpointing], flush=True)
     return {
         "frozen": counted.frozen_vision + counted.frozen_text,
         "trained": counted.trainable,
@@ -76,6 +90,13 @@ def measured(path: Path) -> dict[str, Any]:
         "encoders": work.encoders,
         "kept": kept,
     }
+
+
+def kept_by(variant: Variant, config: S4ECAConfig, pair: tuple[Any, Any], batch: int) -> int:
+    """Bytes kept for the backward of a batch; afterwards nothing of it is held."""
+    found = saved_bytes(Trial(variant, config, pair, batch, True), decoder=True)
+    gc.collect()
+    return found
 
 
 def materialised(encoder: Any) -> Any:
