@@ -124,18 +124,20 @@ def gib(pair: dict[str, Any], batch: int, checkpointing: str) -> float:
 
 def table(result: dict[str, Any]) -> str:
     """Hours and memory of every configuration, as Markdown."""
-    head = ("configuration", "GFLOP a sample and update", "epochs", "hours", "GiB, batch 16", "checkpointed")
-    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---:|"]
+    head = ("configuration", "GFLOP a sample and update", "epochs", "hours", "GiB, batch 16", "hours, checkpointed")
+    head += ("GiB",)
+    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---:|---:|"]
     for name, counts in SETS.items():
         for pair, numbers in result["pairs"].items():
             path = ROOT / "configs" / f"{name}_{pair}.yaml"
             settings = yaml.safe_load(path.read_text())
             batch = settings["data"]["batch_size"]
-            plain, less = (
-                (hours(numbers, settings, counts, how), gib(numbers, batch, how)) for how in ("none", "all")
-            )
+            times = [hours(numbers, settings, counts, how) for how in ("none", "all")]
+            room = ["not counted"] * 2
+            if "kept" in numbers:
+                room = [f"{gib(numbers, batch, how):.1f}" for how in ("none", "all")]
             cells = [f"`{path.name}`", f"{numbers['step'] / 1e9:.0f}", str(settings["trainer"]["max_epochs"])]
-            cells += [f"{plain[0]:.1f}", f"{plain[1]:.0f}", f"{less[0]:.1f} h, {less[1]:.0f} GiB"]
+            cells += [f"{times[0]:.2f}", room[0], f"{times[1]:.2f}", room[1]]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
