@@ -43,8 +43,8 @@ def _wake(device: str) -> None:
     Trial(Variant("toy"), config, (vision.to(device), text.to(device)), 1, False).step()
 
 
-def saved_bytes(trial: Trial) -> int:
-    """Bytes kept for the backward by encoders and adapters, decoder excluded.
+def saved_bytes(trial: Trial, *, decoder: bool = False) -> int:
+    """Bytes kept for the backward by encoders and adapters, and by the decoder and the loss where it is asked for.
 
     Every storage counts once and whole; parameters and buffers, which exist anyway, do not. What a checkpointed site
     keeps are its inputs.
@@ -60,9 +60,11 @@ def saved_bytes(trial: Trial) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), _inputs_of_sites(keep):
         with trial._precision():
-            fused = trial.model.fuse(trial.encode(), trial.batch)
+            encoded = trial.encode()
+            fused = trial.model.fuse(encoded, trial.batch)
+            loss = trial.loss(fused, encoded.detail) if decoder else None
         total = sum(storage.nbytes() for storage in kept.values())
-    del fused
+    del fused, loss
     return total
 
 

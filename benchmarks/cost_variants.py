@@ -19,7 +19,7 @@ from s4eca.decoder.loss import segmentation_loss
 from s4eca.encoders import catalog
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
-from s4eca.records import Encoded
+from s4eca.records import Encoded, Fused
 
 PAIRS = {
     "base": ("facebook/dinov2-with-registers-base", "openai/clip-vit-base-patch16"),
@@ -132,6 +132,10 @@ class Trial:
             self.model.fuse(self.encode(), self.batch)
         return clock(self.pixels) - began
 
+    def loss(self, fused: Fused, detail: Tensor | None) -> Tensor:
+        """The loss of what adapters made of the batch."""
+        return segmentation_loss(self.model.decoder(fused, detail).float(), self.truth)
+
     def step(self) -> tuple[float, float]:
         """One training step: seconds of encoders and adapters, and of the decoder, each with its update."""
         times = [clock(self.pixels)]
@@ -140,8 +144,7 @@ class Trial:
             fused = self.model.fuse(encoded, self.batch)
             times.append(clock(self.pixels))
             leaves = cut(fused)
-            logits = self.model.decoder(leaves.fused, encoded.detail)
-            loss = segmentation_loss(logits.float(), self.truth)
+            loss = self.loss(leaves.fused, encoded.detail)
         loss.backward()
         times.append(clock(self.pixels))
         leaves.backward()

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from grid_data import Sets
-from numpy.typing import NDArray
 
 from s4eca.errors import DataError
 from s4eca.evaluation.protocols import scoring_protocol
 from s4eca.evaluation.records import Record
+from s4eca.evaluation.resampling import image_numbers as numbered
+from s4eca.evaluation.resampling import mean_interval
 from s4eca.evaluation.run import evaluate, image_groups
 from s4eca.model.model import S4ECAModel
 from s4eca.model.predictor import Predictor
@@ -20,7 +21,6 @@ from s4eca.model.predictor import Predictor
 CHOSEN = ("mIoU", "oIoU", "P@0.5", "P@0.7")
 SHUFFLE_SEED = 0
 STEPS = 10_000  # an IoU is kept as a whole number of ten-thousandths
-RESAMPLES = 2000
 
 
 def scored(
@@ -92,9 +92,7 @@ def _ious(records: Sequence[Record]) -> list[int]:
 
 def image_numbers(sets: Sets, name: str) -> list[int]:
     """For each validation reference a number of its image; intervals resample images, not references."""
-    groups = image_groups(sets.split(name, "val"))
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(group, len(numbers)) for group in groups]
+    return numbered(image_groups(sets.split(name, "val"))).tolist()
 
 
 def paired(
@@ -109,10 +107,5 @@ def paired(
         seed: of the resampling.
     """
     gap = 100 * (np.mean(np.asarray(theirs, float), axis=0) - np.mean(np.asarray(ours, float), axis=0)) / STEPS
-    place = np.asarray(images)
-    sums: NDArray[np.float64] = np.bincount(place, weights=gap)
-    counts = np.bincount(place)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(gap.mean()), float(low), float(high)
+    low, high = mean_interval(gap, np.asarray(images), seed=seed)
+    return float(gap.mean()), low, high

@@ -9,7 +9,6 @@ Prints a table, or with --json the whole report as JSON and nothing else; --out 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.data.open import open_dataset
     from s4eca.data.reader_options import checked_options, from_words
     from s4eca.evaluation import records as lines
+    from s4eca.evaluation import result_file
     from s4eca.evaluation.report import table
     from s4eca.evaluation.run import evaluate
     from s4eca.saved import folder as adapter_folder
@@ -97,15 +97,16 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
     predictor, about = _load(args, folder)
     found: list[lines.Record] = []
+    rules = _protocols(args, predictor)
     with named(args.adapter):
         report = evaluate(
-            predictor, dataset, _protocols(args, predictor), shuffle_seed=args.shuffle_expressions,
+            predictor, dataset, rules, shuffle_seed=args.shuffle_expressions,
             batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
         )  # fmt: skip
     for finding in report["findings"]:
         print(f"s4eca: note: {finding}", file=sys.stderr)
-    report = {"adapter": about, "untrained": args.untrained, **report}
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    report = result_file.with_references({"adapter": about, "untrained": args.untrained, **report}, found, rules)
+    text = result_file.to_text(report)
     sys.stdout.write(text if args.json else table(report))
     if args.records is not None:
         _write(args.records, lines.to_jsonl(found))

@@ -65,7 +65,8 @@ def short_help(verb: str, configs: Iterable[str]) -> str:
     parts = [
         f"usage: s4eca {verb} -c FILE [--GROUP.NAME VALUE ...] [--ckpt_path FILE]\n\n"
         f"{LINES[verb].capitalize()}. Values on the line replace those of the file.\n",
-        _row("-c, --config FILE", f"configuration in YAML; packaged: {', '.join(configs)}"),
+        _row("-c, --config FILE", "configuration in YAML; packaged:"),
+        textwrap.indent(textwrap.fill(", ".join(configs), WIDTH - COLUMN - 1), " " * (COLUMN + 1)),
         _row("--ckpt_path FILE", "checkpoint to go on with" if verb == "fit" else "checkpoint to score"),
         _row("--seed_everything N", "seed of all random numbers"),
         _row("--print_config", "print the whole configuration of this line as YAML, and stop"),

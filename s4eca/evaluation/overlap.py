@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from s4eca.evaluation.resampling import LEVEL, RESAMPLES, mean_interval
+
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 EMPTY_POLICIES = ("zero", "one")
 SCORES = ("mIoU", "oIoU", *(f"P@{cut}" for cut in CUTS))
@@ -130,20 +132,14 @@ def aggregate(
 
 
 def bootstrap(
-    values: Sequence[float] | NDArray[np.float64], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+    values: Sequence[float] | NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[float, float]:
     """Percentile interval of the mean of N samples, drawn with replacement (seeded, so it can be repeated).
 
     Raises:
         ValueError: there is no sample.
     """
-    samples = np.asarray(values, dtype=np.float64)
-    if not samples.size:
-        raise ValueError("there is no sample to resample")
-    random = np.random.default_rng(seed)
-    means = [samples[random.integers(0, samples.size, samples.size)].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return mean_interval(values, seed=seed, resamples=resamples, level=level)
 
 
 def _counts(intersection: ArrayLike, union: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

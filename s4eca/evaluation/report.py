@@ -8,11 +8,11 @@ from typing import Any
 from s4eca.evaluation.overlap import SCORES, bootstrap
 from s4eca.evaluation.protocols import ScoringProtocol
 from s4eca.evaluation.records import Record
+from s4eca.evaluation.resampling import RESAMPLES
 
 SIZES = ("<16", "16-32", "32-64", "64-128", ">128")
 _SIDES = (16, 32, 64)
 _LARGEST = 128
-_RESAMPLES = 2000
 _MEANINGS = {
     "mIoU": "mIoU (mean; gIoU elsewhere): the mean over samples of the IoU of each.",
     "oIoU": "oIoU (overall, cumulative; cIoU elsewhere): summed intersections over summed unions.",
@@ -20,7 +20,7 @@ _MEANINGS = {
     "size": "Size: square root of the mask's area in pixels of the original image; a lower border belongs to its "
     "bucket, and 128 to 64-128; empty truths are in no bucket.",
     "empty": "Empty: references whose true mask holds no pixel on its own grid.",
-    "interval": f"95 %: percentile bootstrap of mIoU over samples, {_RESAMPLES} resamples; expressions of one image "
+    "interval": f"95 %: percentile bootstrap of mIoU over samples, {RESAMPLES} resamples; expressions of one image "
     "are not independent, so the true uncertainty is larger.",
 }
 
@@ -105,7 +105,7 @@ def _scores(records: Sequence[Record], rule: ScoringProtocol) -> dict[str, float
 
 
 def _interval(records: Sequence[Record], rule: ScoringProtocol, seed: int) -> list[float]:
-    return list(bootstrap(rule.ious(*_counts(records, rule.name)), seed=seed, resamples=_RESAMPLES))
+    return list(bootstrap(rule.ious(*_counts(records, rule.name)), seed=seed, resamples=RESAMPLES))
 
 
 def _per_group(

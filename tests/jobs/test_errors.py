@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compare_errors import COMPARE
 from data_errors import DATA
 from job_inputs import Place, cut
 
@@ -499,7 +500,8 @@ if importlib.util.find_spec("pyarrow") is None:
         lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.parquet"), ["pyarrow", "s4eca[parquet]"]
     )  # fmt: skip
 
-TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS, **DATA}
+PARTS = (FILES, FIELDS, ASKED, OUTPUTS, DATA, COMPARE)
+TABLE = {name: row for part in PARTS for name, row in part.items()}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -518,7 +520,7 @@ def test_refused_in_one_sentence(s4eca: Any, place: Place, name: str) -> None:
 
 
 def test_the_rows_are_not_lost() -> None:
-    assert len(TABLE) == len(FILES) + len(FIELDS) + len(ASKED) + len(OUTPUTS) + len(DATA) >= 150
+    assert len(TABLE) == sum(len(part) for part in PARTS) >= 150
 
 
 def test_nothing_is_left_in_a_folder_that_takes_no_files(s4eca: Any, place: Place) -> None:

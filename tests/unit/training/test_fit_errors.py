@@ -37,7 +37,7 @@ def test_a_wrong_setting_is_named(changes, named, line, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: dubai_ref.yaml, vhr10_ref.yaml"),
+        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: dubai_ref.yaml, refsegrs_dinov2b"),
         (["-c"], "-c"),
         (["--data.root"], "data.root"),
     ],
