@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from s4eca.errors import ConfigError
+from s4eca.layers.trainable import trainable_state
 from s4eca.model.running import blocks
 
 WORDS = "auto, ddp (with what Lightning appends to it, for instance ddp_find_unused_parameters_true), or fsdp"
@@ -39,6 +40,11 @@ class ShardedEncoders(DDPStrategy):
         assert module is not None
         shard(module.model, self.root_device.type, self.world_size)
         super().model_to_device()
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """What trains, which is whole; the shards are the checkpoint's of their encoders."""
+        module: Any = self.lightning_module
+        return {f"model.{name}": tensor for name, tensor in trainable_state(module.model).items()}
 
 
 def shard(model: Any, device: str, processes: int) -> None:
