@@ -27,7 +27,7 @@ from s4eca.training.bars import RunBar
 from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
-from s4eca.training.strategies import check_strategy, chosen_strategy
+from s4eca.training.strategies import check_strategy, check_unused, chosen_strategy
 from s4eca.training.threads import chosen_threads
 from s4eca.training.trainer import RunTrainer, taken_precision
 
@@ -166,6 +166,7 @@ class S4ECACLI(LightningCLI):
             raise ConfigError(f"Lightning's trainer refuses its settings: {first}") from error
         _check_precision(trainer.precision)
         check_strategy(settings.get("strategy"), trainer.strategy)
+        check_unused(settings.get("strategy"), self.model.config.method, trainer.world_size)
         workers = self.datamodule.workers
         now = torch.get_num_threads()
         torch.set_num_threads(chosen_threads(run.threads, now, processes=trainer.num_devices, workers=workers))

@@ -108,6 +108,19 @@ def chosen_strategy(named: Any) -> Any:
     return ShardedEncoders() if named == "fsdp" else named
 
 
+def check_unused(named: Any, method: str, processes: int) -> None:
+    """Refuse DDP's waiting for gradients of tensors that have none: what no loss reaches of a whole encoder.
+
+    Raises:
+        ConfigError: several processes that train whole encoders under plain ``ddp``.
+    """
+    if method == "full" and processes > 1 and "find_unused" not in str(named) and isinstance(named, str | None):
+        raise ConfigError(
+            f"trainer.strategy is {named!r}, under which processes wait for gradients of tensors that the method "
+            "'full' trains and no loss reaches; take ddp_find_unused_parameters_true."
+        )
+
+
 def check_strategy(named: Any, made: Strategy | None = None) -> None:
     """Refuse strategies under which what trains is not whole on every device.
 

@@ -47,7 +47,7 @@ def single():
 
 @pytest.mark.parametrize(("name", "strategy"), [*((name, "ddp") for name in METHODS), ("inject", "fsdp")])
 def test_two_processes_train_what_one_does(name, strategy, single, toys, dataset, tmp_path):
-    """Weights, moving average, loss and scores, with absent expressions, clipped gradients and a repeat in validation."""
+    """Weights, moving average, loss and scores, with absent expressions and clipped gradients."""
     root = dataset("rrsisd")
     if name not in single:
         toy_run(root, tmp_path / "one.pt", batch=4, **METHODS[name])
@@ -142,7 +142,7 @@ def test_a_cache_that_one_process_cannot_keep_is_an_error_of_all(toys, dataset, 
         # Every process with a folder of its own, as where machines share none.
         own = tmp_path / f"own{rank}"
         encoding.open_cache({"dtype": "float32"}, own, SimpleNamespace(world_size=1, global_rank=0))
-        with pytest.raises(CacheError, match="which another process has encoded; it must be a folder that all machines"):
+        with pytest.raises(CacheError, match="another process has encoded; it must be a folder that all machines"):
             encoding.encode_missing(model, split, FeatureCache({"dtype": "float32"}, own), (Symmetry.IDENTITY,), run)
 
     in_processes(2, work)
