@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import record
 
 ROUNDS = 3
-POLICIES = {"spin": {"OMP_WAIT_POLICY": "ACTIVE"}, "torch's choice": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE"}}
+POLICIES: dict[str, dict[str, str]] = {"spin (the default)": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE"}}
 
 
 def main() -> int:
     """Measure, write one JSON; 1 if two at once are slower than one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=int, default=25, help="forwards and backwards of a round")
+    parser.add_argument("--work", type=int, default=5, help="forwards and backwards of a round")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path("threads.json"))
     args = parser.parse_args()

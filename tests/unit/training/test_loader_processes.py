@@ -12,7 +12,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from s4eca.data.feature_cache import FeatureCache
-
 from s4eca.training import dataset as samples_module
 from s4eca.training.datamodule import ReferringData
 
