@@ -17,7 +17,7 @@ from s4eca.errors import CacheError, ConfigError
 from s4eca.model.encodings import feature_recipe
 from s4eca.training import encoding
 from s4eca.training.samplers import DrawSampler
-from s4eca.training.strategies import ShardedEncoders, check_strategy, shard
+from s4eca.training.strategies import ShardedEncoders, check_strategy, check_unused, shard
 
 METHODS = {
     "side": {},
@@ -188,3 +188,15 @@ def test_strategies_under_which_what_trains_is_not_whole_are_refused():
     for made in (DDPStrategy(), ShardedEncoders(), SingleDeviceStrategy("cpu")):
         check_strategy("auto", made)
         check_strategy(made, made)
+
+
+def test_whole_encoders_need_ddp_to_look_for_unused_tensors():
+    with pytest.raises(ConfigError, match="trainer.strategy is 'ddp', .* take ddp_find_unused_parameters_true"):
+        check_unused("ddp", "full", 2)
+    for named, method, processes in (
+        ("ddp", "full", 1),
+        ("ddp", "lora", 2),
+        ("ddp_find_unused_parameters_true", "full", 2),
+        (ShardedEncoders(), "full", 2),
+    ):
+        check_unused(named, method, processes)
