@@ -225,18 +225,25 @@ def test_a_full_disk_leaves_the_rows_there_were(tmp_path, monkeypatch):
     assert (tmp_path / "scores.csv").read_bytes() == before + b"0,4,,0.25\r\n"
 
 
+IN_PARTS = {
+    "data__batch_size": 2,
+    "trainer__max_steps": 16,
+    "trainer__max_epochs": -1,
+    "trainer__val_check_interval": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(line, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert line("fit", out, **IN_PARTS) == 0
+    return out
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_killed_run_goes_on_as_if_it_had_not_been(workers, line, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(workers, undisturbed, line, tmp_path, monkeypatch):
     """kill -9 at a random update, within an epoch and between two validations; the end is the undisturbed run's."""
-    whole, out = tmp_path / "whole", tmp_path / "killed"
-    same = {
-        "data__batch_size": 2,
-        "data__workers": workers,
-        "trainer__max_steps": 16,
-        "trainer__max_epochs": -1,
-        "trainer__val_check_interval": 2,
-    }
-    assert line("fit", whole, **same) == 0
+    whole, out, same = undisturbed, tmp_path / "killed", {**IN_PARTS, "data__workers": workers}
     steps, step = [], S4ECAModule.training_step
     dies = random.SystemRandom().randint(3, 16)
 
