@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from s4eca.errors import NotFiniteError
 if TYPE_CHECKING:
     from s4eca.model.predictor import Predictor
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 ENCODER_DTYPES = ("fp32", "bf16", "int8")
 
 
@@ -33,7 +34,10 @@ def add_running(group: Any, *, batch: int, what: str) -> None:
         what: what that option counts.
     """
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    group.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of all sums (default: %(default)s)")
+    group.add_argument(
+        "--precision", default="fp32", choices=PRECISIONS,
+        help="of all sums; auto is bf16 where the device multiplies it faster (default: %(default)s)",
+    )  # fmt: skip
     group.add_argument(
         "--encoder-dtype", default="fp32", choices=ENCODER_DTYPES,
         help="of the frozen encoders' weights: less memory, near results (default: %(default)s)",
@@ -53,7 +57,10 @@ def make_predictor(model: Any, args: argparse.Namespace) -> Predictor:
 
     running = Running(encoder_dtype=args.encoder_dtype, compile=args.compile)
     plain = running == Running()
-    return Predictor(model, device=args.device, precision=args.precision, running=None if plain else running)
+    made = Predictor(model, device=args.device, precision=args.precision, running=None if plain else running)
+    if made.fitting is not None:
+        print(f"s4eca: {made.fitting.sentence}", file=sys.stderr, flush=True)
+    return made
 
 
 @contextmanager

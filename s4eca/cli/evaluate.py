@@ -136,7 +136,7 @@ def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]]:
         model = _untrained(model)
         about["sha256"] = None
     predictor = make_predictor(model, args)
-    about |= {"device": str(model.device), "precision": args.precision, "encoder_dtype": args.encoder_dtype}
+    about |= {"device": str(model.device), "precision": predictor.precision, "encoder_dtype": args.encoder_dtype}
     return predictor, about
 
 

@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None takes `sys.argv`.
     """
     line = list(sys.argv[1:] if arguments is None else arguments)
+    _share_cores()
     try:
         code = _dispatch(line)
         sys.stdout.flush()
@@ -109,6 +110,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A full disk names no file: what was being written stays under its temporary name or is incomplete.
         place = error.filename if error.filename is not None else f"{line[0]}: a file cannot be written"
         return _complain(f"{place}: {error.strerror}.", 2)
+
+
+def _share_cores() -> None:
+    """Have threads sleep while they wait for each other, before torch is loaded; loaders and processes inherit it.
+
+    Threads that spin hold a core that another process needs: two processes on the same cores then take longer at once
+    than one after the other (benchmarks/results/threads.json). What the environment says of it is left alone.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(os.environ):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _dispatch(line: list[str]) -> int:

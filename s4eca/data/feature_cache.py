@@ -104,12 +104,27 @@ class FeatureCache:
                 raise CacheError(f"{key} of {name} does not fit into the cache dtype {kind}; take bfloat16 or float32.")
         tensors["grid"] = torch.tensor(encoded.grid)
         tensors |= {f"grid.{site}": torch.tensor(grid) for site, grid in encoded.grids.items()}
+        self.keep(name, tensors)
+
+    def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Keep the tensors of one image as `get` gives them, of a cache of the same recipe."""
         if self.folder is None:
             self._memory[name] = tensors
             return
         from safetensors.torch import save
 
         _write(self._path(name), save(tensors))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Bytes for another process: tensors would take an open file each, of which there are soon too many."""
+        from safetensors.torch import save
+
+        return {**self.__dict__, "_memory": {name: save(tensors) for name, tensors in self._memory.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from safetensors.torch import load
+
+        self.__dict__ |= {**state, "_memory": {name: load(data) for name, data in state["_memory"].items()}}
 
     def get(self, name: str) -> dict[str, Tensor]:
         """The tensors of one image that the recipe asks for, without batch dimension, in the cache's dtype.

@@ -16,9 +16,11 @@ from s4eca.model.finite import require_finite
 from s4eca.model.images import as_image, check_windows
 from s4eca.model.masks import Masks
 from s4eca.model.model import S4ECAModel
+from s4eca.model.precision import Fitting, fitting_precision
 from s4eca.model.running import Running
 from s4eca.records import Encoded, Prediction
 
+AUTO = "auto"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOGETHER = 8
 
@@ -29,7 +31,8 @@ class Predictor:
     Args:
         model: a trained `S4ECAModel`.
         device: a torch device, or ``auto`` for an accelerator where there is one; None leaves the model where it is.
-        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast).
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast), or ``auto``: bf16 where the device multiplies it faster,
+            else fp32. The attribute `precision` is what was taken, `fitting` why, where it was left to the device.
         running: encoders in bf16 or int8, compiled blocks (see `s4eca.model.running.Running`); None leaves it as it is.
 
     Raises:
@@ -44,9 +47,8 @@ class Predictor:
         precision: str = "fp32",
         running: Running | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-        self.precision, self.dtype = precision, PRECISIONS[precision]
+        if precision not in (*PRECISIONS, AUTO):
+            raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join((*PRECISIONS, AUTO))}.")
         try:
             if device == "auto":
                 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,6 +56,9 @@ class Predictor:
         except (RuntimeError, AssertionError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(f"device is {device!r}, which this machine cannot use: {first}") from error
+        self.fitting: Fitting | None = fitting_precision(self.model.device) if precision == AUTO else None
+        self.precision = precision if self.fitting is None else self.fitting.precision
+        self.dtype = PRECISIONS[self.precision]
         if running is not None:
             self.model.run_with(running)
         if precision == "fp16" and self.model.running.encoder_dtype == "bf16":

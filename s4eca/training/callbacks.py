@@ -37,6 +37,16 @@ class ScoreRows(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop rows behind the update that a run goes on from: it gets there again."""
+        if not trainer.is_global_zero or not self.path.exists():
+            return
+        head, *rows = self.path.read_bytes().decode().splitlines(keepends=True)
+        place = next(csv.reader([head])).index("update")
+        kept = [row for row in rows if int(next(csv.reader([row]))[place]) <= trainer.global_step]
+        if len(kept) < len(rows):
+            write_whole(self.path, head + "".join(kept))
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row; only validations of a training run leave one."""
         if not _keeps_records(trainer):

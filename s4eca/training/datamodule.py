@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.augment.augmenter import Augmenter
@@ -28,10 +25,10 @@ from s4eca.model.encodings import feature_recipe
 from s4eca.model.expressions import unread, warn_of
 from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
-from s4eca.training.dataset import ScoringSamples, TrainingSamples, missing_entries, to_pixels
+from s4eca.training.dataset import ScoringSamples, TrainingSamples
+from s4eca.training.encoding import encode_missing, open_cache
+from s4eca.training.resuming import batches_taken
 from s4eca.training.samplers import DrawSampler, ScoringSampler
-
-ENCODE_BATCH = 4
 
 
 class ReferringData(LightningDataModule):
@@ -40,12 +37,13 @@ class ReferringData(LightningDataModule):
     Args:
         root: folder of the data set.
         layout: ``rrsisd``, ``refsegrs``, ``jsonl``, or one of another package.
-        batch_size: samples an update.
+        batch_size: samples an update, of each process where there are several.
         train_split, val_split, test_split: names of the splits; without a `val_split` (null) nothing is validated.
         symmetries: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
         absent_share: share of training samples whose expression names an absent class; used only where the reader
             says that annotations are exhaustive.
-        cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once.
+        cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once and shared out among the
+            processes of a run.
         cache_dtype: ``float16``, ``bfloat16`` or ``float32``.
         mask_size: side of the training truth in pixels; 0 takes twice the side of the logits.
         reader: options of the layout's reader, for instance ``{exhaustive: true}``; docs/data.md lists them.
@@ -122,11 +120,11 @@ class ReferringData(LightningDataModule):
             raise ConfigError(f"data.cache is {self.cache_place!r}, but {self.model.uncacheable}; it must be none.")
         if self.cache is None:
             folder = None if self.cache_place == "memory" else Path(self.cache_place)
-            self.cache = FeatureCache(feature_recipe(self.model, self.cache_dtype), folder)
+            self.cache = open_cache(feature_recipe(self.model, self.cache_dtype), folder, self.trainer)
         for part in wanted:
             # The identity always: it is what a sample falls back to when no symmetry keeps its expression true.
             drawn = (Symmetry.IDENTITY, *(self.symmetries if part == "train" else ()))
-            self._encode(self.splits[part], tuple(dict.fromkeys(drawn)))
+            encode_missing(self.model, self.splits[part], self.cache, tuple(dict.fromkeys(drawn)), self.trainer)
 
     @property
     def validates(self) -> bool:
@@ -149,29 +147,13 @@ class ReferringData(LightningDataModule):
         warn_of(f"{split.root}, split {split.split}: {remark}" for remark in lost)
         return split
 
-    def _encode(self, split: ReferringDataset, symmetries: Sequence[Symmetry]) -> None:
-        assert self.cache is not None and self.trainer is not None
-        model, size = self.model, self.model.config.image_size
-        device = self.trainer.strategy.root_device
-        missing = missing_entries(split, self.cache, size, symmetries)
-        model.to(device)
-        with tqdm(total=len(missing), desc=f"encoding {split.split} images", disable=not missing or None) as bar:
-            for start in range(0, len(missing), ENCODE_BATCH):
-                chosen = missing[start : start + ENCODE_BATCH]
-                with torch.no_grad():
-                    encoded = model.encode(model.normalise(to_pixels(split, size, chosen)))
-                for row, (name, _, _) in enumerate(chosen):
-                    self.cache.put(name, encoded.map(partial(_row, row=row)))
-                bar.update(len(chosen))
-
-    def _loader(self, samples: Any, sampler: DrawSampler | ScoringSampler, *, drop_last: bool) -> DataLoader[Batch]:
+    def _loader(self, samples: Any, sampler: DrawSampler | ScoringSampler) -> DataLoader[Batch]:
         return DataLoader(
             samples,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.workers,
             collate_fn=Collate(self.model.vision.spec.prefix_tokens),
-            drop_last=drop_last and len(sampler) > self.batch_size,
         )
 
     @property
@@ -181,14 +163,17 @@ class ReferringData(LightningDataModule):
         return {"processes": self.trainer.world_size, "rank": self.trainer.global_rank}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled samples with draws."""
+        """Shuffled samples with draws; a run that is gone on with begins behind those that it has had."""
+        assert self.trainer is not None
         split = self.splits["train"]
         side = self.mask_size or 8 * (self.model.config.image_size // self.model.stride)
         wanted = split.exhaustive and self.absent_share > 0
         absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
         size, augmenter = self.model.config.image_size, self._augmenter(split)
         samples = TrainingSamples(split, size, side, self.cache, self.symmetries, absent, augmenter)
-        return self._loader(samples, DrawSampler(len(samples), self.seed, **self._processes), drop_last=True)
+        sampler = DrawSampler(len(samples), self.seed, batch=self.batch_size, **self._processes)
+        sampler.go_on(self.trainer.current_epoch, self.batch_size * batches_taken(self.trainer))
+        return self._loader(samples, sampler)
 
     def _augmenter(self, split: ReferringDataset) -> Augmenter | None:
         """What varies the samples of the training split; None where nothing is asked for."""
@@ -215,7 +200,7 @@ class ReferringData(LightningDataModule):
             order = derange([r.image for r in split.references], said, self.shuffle_expressions)
             expressions = [said[i] for i in order]
         samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions)
-        return self._loader(samples, ScoringSampler(len(samples), **self._processes), drop_last=False)
+        return self._loader(samples, ScoringSampler(len(samples), **self._processes))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch; Lightning does not know its fields."""
@@ -226,8 +211,3 @@ def _symmetry(name: str) -> Symmetry:
     if name not in Symmetry.__members__:
         raise ConfigError(f"symmetries has {name!r}; it must be one of {', '.join(Symmetry.__members__)}.")
     return Symmetry[name]
-
-
-def _row(tensor: Tensor, row: int) -> Tensor:
-    """One image of an encoded batch."""
-    return tensor[row : row + 1]

@@ -27,6 +27,9 @@ from s4eca.training.bars import RunBar
 from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
+from s4eca.training.strategies import check_strategy, check_unused, chosen_strategy
+from s4eca.training.threads import chosen_threads
+from s4eca.training.trainer import RunTrainer, taken_precision
 
 TRAINER_DEFAULTS = {
     "accelerator": "auto",
@@ -37,8 +40,9 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 10,
     "enable_model_summary": False,
 }
-# Types that training computes in, as Lightning calls them; weights and optimiser stay in float32 in all of them.
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# Types that training computes in, as Lightning calls them, and our word for the faster of the first two; weights and
+# optimiser stay in float32 in all of them.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 # What Lightning takes for a checkpoint beside a path.
 CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -54,7 +58,8 @@ class RunConfig:
         name, data, licence: for the card of the adapter folder.
         gsd: ground sampling distance of the training imagery in metres, if known.
         dtype: type of the saved weights.
-        threads: CPU threads of torch; 0 leaves torch's choice.
+        threads: CPU threads of each process; 0 shares the cores among processes and loader workers, and respects
+            OMP_NUM_THREADS.
     """
 
     out: str = "runs/s4eca"
@@ -109,7 +114,10 @@ class S4ECACLI(LightningCLI):
         self.line = line
         # `validate` and `test` record their settings beside those of the run, not over them.
         note = {"overwrite": True, "config_filename": "config.yaml" if line[0] == "fit" else f"{line[0]}.yaml"}
-        super().__init__(S4ECAModule, ReferringData, args=line, save_config_kwargs=note, parser_class=RunParser)
+        super().__init__(
+            S4ECAModule, ReferringData, trainer_class=RunTrainer, args=line, save_config_kwargs=note,
+            parser_class=RunParser,
+        )  # fmt: skip
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the `run` block and the trainer's defaults."""
@@ -119,6 +127,8 @@ class S4ECACLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot be before any weight is loaded."""
         _check_precision(self._get(self.config, "trainer").get("precision"))
+        named = self._get(self.config, "trainer").get("strategy")
+        check_strategy(named if named is None or isinstance(named, str) else "auto")
         given = self._get(self.config, "ckpt_path")
         if given and given not in CHECKPOINT_WORDS and not Path(given).exists():
             raise ConfigError(f"ckpt_path is {given}, which does not exist; name a checkpoint of an earlier run.")
@@ -128,8 +138,6 @@ class S4ECACLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks of a run."""
         run: RunConfig = self._get(self.config_init, "run")
-        if run.threads:
-            torch.set_num_threads(run.threads)
         out = Path(run.out)
         average = MovingAverage(self.model.optim.average)
         own = [
@@ -143,6 +151,8 @@ class S4ECACLI(LightningCLI):
         if self.datamodule.names["val"] is None:
             kwargs["limit_val_batches"] = 0
         settings = self._get(self.config_init, "trainer")
+        kwargs["precision"] = taken_precision(settings.get("precision"), settings.get("accelerator"))
+        kwargs["strategy"] = chosen_strategy(settings.get("strategy"))
         given = kwargs.pop("callbacks", None) or settings.get("callbacks") or []
         given = list(given) if isinstance(given, list | tuple) else [given]
         if settings.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in given):
@@ -155,6 +165,11 @@ class S4ECACLI(LightningCLI):
             first = " ".join(str(error).split(". ")[0].split()).rstrip(".")
             raise ConfigError(f"Lightning's trainer refuses its settings: {first}") from error
         _check_precision(trainer.precision)
+        check_strategy(settings.get("strategy"), trainer.strategy)
+        check_unused(settings.get("strategy"), self.model.config.method, trainer.world_size)
+        workers = self.datamodule.workers
+        now = torch.get_num_threads()
+        torch.set_num_threads(chosen_threads(run.threads, now, processes=trainer.num_devices, workers=workers))
         return trainer
 
     @staticmethod
@@ -186,10 +201,9 @@ def _check_fresh(out: Path) -> None:
     """
     last = out / "checkpoints" / "last.ckpt"
     if any(path.exists() for path in (out / "scores.csv", out / "adapter", last)):
-        raise ConfigError(
-            f"run.out is {out}, which holds an earlier run; name another folder, or go on with that run by "
-            f"--ckpt_path {last}."
-        )
+        # A run that was killed before its first checkpoint has nothing to go on with.
+        instead = f"go on with that run by --ckpt_path {last}" if last.exists() else "delete this one"
+        raise ConfigError(f"run.out is {out}, which holds an earlier run; name another folder, or {instead}.")
 
 
 def _command(line: list[str]) -> str:
@@ -211,6 +225,8 @@ def run_lightning(verb: str, rest: list[str]) -> int:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    # Our sampler goes on within the epoch (s4eca.training.resuming); Lightning looks at the loader.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
     # Scores are made of the counts of all processes, so each process logs the same.
     warnings.filterwarnings("ignore", message=".*recommended to use .*sync_dist=True")
     for name in ("lightning.pytorch", "lightning.fabric"):

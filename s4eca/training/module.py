@@ -22,6 +22,7 @@ from s4eca.training.batch import Batch
 from s4eca.training.ending import validate_at_the_end
 from s4eca.training.former_optimiser import regroup
 from s4eca.training.optim import OptimConfig, build_optimiser
+from s4eca.training.strategies import leave_frozen
 
 PLAIN = Running()
 
@@ -44,6 +45,10 @@ class S4ECAModule(LightningModule):
         # Checkpoints hold the trained tensors alone; `on_load_checkpoint` does the strict comparison itself.
         self.strict_loading = False
 
+    def configure_model(self) -> None:
+        """Called by Lightning before it puts DDP around the module."""
+        leave_frozen(self)
+
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, 1, 4h, 4w) from images or from cached features."""
         encoded = batch.encoded
@@ -56,7 +61,7 @@ class S4ECAModule(LightningModule):
         """Loss of one batch; truths are (M, M) in 0..255."""
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
         loss = segmentation_loss(self.logits(batch), truth)
-        self.log("loss", loss, prog_bar=True, batch_size=len(batch.expressions))
+        self.log("loss", loss, prog_bar=True, batch_size=len(batch.expressions), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -39,18 +39,37 @@ class DrawSampler(_Shares):
     """Indices in random order, each with a seed for its own draws and the epoch; a pure function of (seed, epoch).
 
     Lightning calls `set_epoch`, so a resumed run draws what the uninterrupted run would have drawn. Of several
-    processes each draws its share of one order; where they do not come out even, the order goes on from its beginning.
+    processes each draws its share of one order, so that their k-th batches are together the k-th batch of one process
+    with a batch as large as all of theirs. Only whole batches of all processes are drawn; where there is not even one,
+    the order goes on from its beginning until the processes come out even.
+
+    Args:
+        count: samples there are.
+        seed: of order and draws.
+        batch: samples that a process takes at a time.
+        processes: processes that share them.
+        rank: which of them this is, from 0.
     """
 
-    def __init__(self, count: int, seed: int, *, processes: int = 1, rank: int = 0) -> None:
+    def __init__(self, count: int, seed: int, *, batch: int = 1, processes: int = 1, rank: int = 0) -> None:
         super().__init__(count, processes=processes, rank=rank)
         self.seed = seed
+        if count >= batch * processes:
+            self.num_samples = count // (batch * processes) * batch
+            self.total_size = self.num_samples * processes
+        self._taken = 0
+
+    def go_on(self, epoch: int, taken: int) -> None:
+        """Begin within an epoch, once: a run that is gone on with has had the first `taken` samples of this process."""
+        self.set_epoch(epoch)
+        self._taken = taken
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(self.count)
         seeds = generator.integers(2**31, size=self.count)
-        chosen = [place % self.count for place in self.places]
+        first, self._taken = self._taken, 0
+        chosen = [place % self.count for place in self.places[first:]]
         return iter([(int(order[place]), int(seeds[place]), self.epoch) for place in chosen])
 
 

@@ -282,6 +282,14 @@ FIELDS: dict[str, tuple[Make, list[str]]] = {
     "impossible value, yaml": (
         lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.mode", "sideways"), ["mode", "sideways"]
     ),
+    "unknown precision": (
+        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--trainer.precision", "bf16-true"),
+        ["trainer.precision", "bf16-true", "auto"],
+    ),
+    "unknown strategy": (
+        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--trainer.strategy", "deepspeed"),
+        ["trainer.strategy", "deepspeed", "fsdp"],
+    ),
     "not YAML": (lambda p: fit(p, "data: {root: ["), ["run.yaml"]),
     "counts that are not the published ones": (
         lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"), ["data", "0", "12181"]

@@ -63,6 +63,12 @@ def settings(hub: Any, root: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def configuration(hub, dataset):
+    """Text of a whole configuration file; keywords are its changes."""
+    return lambda **changes: yaml.safe_dump(settings(hub, dataset("rrsisd"), **changes))
+
+
+@pytest.fixture(scope="session")
 def line(hub, dataset, tmp_path_factory):
     """Run one verb of the command line in an empty folder with a configuration; gives the exit code."""
     from s4eca.cli.main import main

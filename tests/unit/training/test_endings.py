@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import random
 import signal
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from several import forked
 
 from s4eca.saved.folder import CONFIG, WEIGHTS
 from s4eca.training.module import S4ECAModule
@@ -220,3 +223,59 @@ def test_a_full_disk_leaves_the_rows_there_were(tmp_path, monkeypatch):
     assert (tmp_path / "scores.csv").read_bytes() == before
     rows.on_validation_end(trainer, None)
     assert (tmp_path / "scores.csv").read_bytes() == before + b"0,4,,0.25\r\n"
+
+
+IN_PARTS = {
+    "data__batch_size": 2,
+    "trainer__max_steps": 16,
+    "trainer__max_epochs": -1,
+    "trainer__val_check_interval": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(line, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert line("fit", out, **IN_PARTS) == 0
+    return out
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(workers, undisturbed, line, tmp_path, monkeypatch):
+    """kill -9 at a random update, within an epoch and between two validations; the end is the undisturbed run's."""
+    whole, out, same = undisturbed, tmp_path / "killed", {**IN_PARTS, "data__workers": workers}
+    steps, step = [], S4ECAModule.training_step
+    dies = random.SystemRandom().randint(3, 16)
+
+    def killed(self, batch, batch_idx):
+        steps.append(batch_idx)
+        if len(steps) == dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, batch, batch_idx)
+
+    def work():
+        monkeypatch.setattr(S4ECAModule, "training_step", killed)
+        line("fit", out, **same)
+
+    _, status = os.waitpid(forked(work), 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert 0 < last(out)["global_step"] < dies
+    assert line("fit", out, "--ckpt_path", str(out / "checkpoints" / "last.ckpt"), **same) == 0
+    assert updates(out) == updates(whole) == [2, 4, 6, 9, 11, 13, 16]
+    a, b = last(whole), last(out)
+    assert a["global_step"] == b["global_step"] == 16
+    for first, second in (
+        (a["state_dict"], b["state_dict"]),
+        (a["callbacks"]["MovingAverage"]["average"], b["callbacks"]["MovingAverage"]["average"]),
+        (load_file(whole / "adapter" / WEIGHTS), load_file(out / "adapter" / WEIGHTS)),
+    ):
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first), f"killed in update {dies}"
+    assert (out / "scores.csv").read_text() == (whole / "scores.csv").read_text()
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_no_run_to_go_on_with(line, tmp_path, capfd):
+    out = tmp_path / "run"
+    (out / "adapter").mkdir(parents=True)
+    assert line("fit", out) == 2
+    assert "which holds an earlier run; name another folder, or delete this one." in capfd.readouterr().err

@@ -63,7 +63,7 @@ def test_the_packaged_configurations_are_read_wherever_one_stands(capfd, tmp_pat
         ({"data__workers": -1}, "data.workers is -1; it must be at least 0"),
         ({"data__absent_share": 2}, "data.absent_share is 2"),
         ({"trainer__devices": 0}, "Lightning's trainer refuses its settings"),
-        ({"trainer__strategy": "nope"}, "invalid strategy name"),
+        ({"trainer__strategy": "nope"}, "trainer.strategy is 'nope'; it must be auto, ddp"),
         ({"trainer__max_epochs": -5}, "must be a non-negative integer"),
     ],
 )

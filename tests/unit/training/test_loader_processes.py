@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from s4eca.data.feature_cache import FeatureCache
 from s4eca.training import dataset as samples_module
 from s4eca.training.datamodule import ReferringData
 
@@ -20,8 +22,9 @@ def loader(dataset, toy_model):
     module = SimpleNamespace(model=toy_model())
     strategy = SimpleNamespace(root_device="cpu")
     made.trainer = SimpleNamespace(
-        lightning_module=module, strategy=strategy, limit_val_batches=1.0, world_size=1, global_rank=0
-    )
+        lightning_module=module, strategy=strategy, limit_val_batches=1.0, world_size=1, global_rank=0,
+        current_epoch=0, state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(restarting=False),
+    )  # fmt: skip
     made.setup("fit")
     return made.train_dataloader()
 
@@ -36,12 +39,13 @@ def test_samples_can_be_pickled_before_and_after_use(loader):
         assert np.array_equal(again.truth, item.truth) and np.array_equal(again.image, item.image)
 
 
-def test_a_spawned_process_gives_the_same_batches(loader):
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_a_process_that_starts_afresh_gives_the_same_batches(start, loader):
     here = list(loader)
     loader.sampler.set_epoch(0)
     spawned = DataLoader(
         loader.dataset, batch_size=3, sampler=loader.sampler, collate_fn=loader.collate_fn, num_workers=1,
-        multiprocessing_context="spawn", drop_last=loader.drop_last,
+        multiprocessing_context=start, drop_last=loader.drop_last,
     )  # fmt: skip
     there = list(spawned)
     assert len(there) == len(here) > 1
@@ -60,3 +64,23 @@ def test_masks_are_kept_up_to_a_bound(loader, monkeypatch):
     monkeypatch.setattr(type(plain.split), "mask", lambda self, reference: reads.append(reference))
     plain[(0, 0, 0)]
     assert not reads, "a mask that was drawn is not drawn again"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts the open files of a process on Linux")
+def test_features_in_memory_travel_without_open_files(toy_model):
+    """A tensor that is shared takes a file descriptor, and a process has a thousand of them by default."""
+    import io
+    from multiprocessing.reduction import ForkingPickler
+
+    from s4eca.model.encodings import feature_recipe
+
+    model = toy_model()
+    cache = FeatureCache(feature_recipe(model, "bfloat16"))
+    cache.put("x", model.encode(torch.rand(1, 3, 32, 32)))
+    sent = io.BytesIO()
+    before = len(os.listdir("/proc/self/fd"))
+    ForkingPickler(sent).dump(cache)
+    assert len(os.listdir("/proc/self/fd")) == before
+    back = pickle.loads(sent.getvalue())
+    assert back.get("x").keys() == cache.get("x").keys()
+    assert all(torch.equal(value, back.get("x")[key]) for key, value in cache.get("x").items())

@@ -22,6 +22,9 @@ def data(dataset, toy_model):
         made.trainer = SimpleNamespace(
             lightning_module=module, strategy=SimpleNamespace(root_device="cpu"), limit_val_batches=1.0, world_size=1,
             global_rank=0,
+            current_epoch=0,
+            state=SimpleNamespace(fn="fit"),
+            fit_loop=SimpleNamespace(restarting=False),
         )
         made.setup("fit")
         return made
