@@ -26,7 +26,8 @@ def samples(dataset, toy_model):
         made = ReferringData(str(root or dataset(layout)), layout, batch_size=3, symmetries=TURNS, **more)
         made.trainer = SimpleNamespace(
             lightning_module=SimpleNamespace(model=toy_model(**(model or {}))), limit_val_batches=0, world_size=1,
-            strategy=SimpleNamespace(root_device="cpu"), global_rank=0,
+            strategy=SimpleNamespace(root_device="cpu"), global_rank=0, current_epoch=0,
+            state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(restarting=False),
         )  # fmt: skip
         made.setup("fit")
         return made.train_dataloader().dataset
