@@ -15,6 +15,7 @@ from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.grids import Grid, RowBuffer
 from s4eca.geo.request import Request
 from s4eca.geo.windows import Plan
+from s4eca.protocols import PresenceSegmenter
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource, Segmenter
@@ -62,6 +63,7 @@ class Loop:
         self._grid, self._plan, self._fill, self._clock = grid, plan, fill, clock
         self._reverse = tuple(axis for axis, over in zip((-2, -1), scene.facts.turned_over, strict=True) if over)
         self.encoded = 0
+        self.presence: NDArray[np.float32] | None = None  # (K,) largest of the windows so far
 
     def strips(self, bar: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
         """Finished rows of the file from the top: (K, n, width) probabilities and (n, width) validity."""
@@ -104,17 +106,26 @@ class Loop:
         prompts, side = self._request.expressions, self._plan.window
         with self._clock.on("model"):
             given = np.stack([window for _, window in waiting])
-            found = self._probabilities(given)
+            found, presence = self._probabilities(given)
         expected = (len(waiting), len(prompts), side, side)
         if found.shape != expected:
             raise S4ECAError(f"The segmenter gave probabilities of shape {found.shape}; {expected} was expected.")
+        if presence is not None:
+            found = self._told(presence, found)
         found = np.flip(found, self._reverse)
         for (col, _), probabilities in zip(waiting, found, strict=True):
             sums.add(col, probabilities)
         self.encoded += len(waiting)
 
-    def _probabilities(self, windows: NDArray[Any]) -> NDArray[np.float32]:
-        """What the segmenter says of some windows.
+    def _told(self, presence: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Note (B, K) presence; a window below the threshold says with zeros that what is asked is not in it."""
+        largest = presence.max(axis=0)
+        self.presence = largest if self.presence is None else np.maximum(self.presence, largest)
+        cut = self._request.presence_threshold
+        return found if cut is None else np.where((presence < cut)[..., None, None], np.float32(0), found)
+
+    def _probabilities(self, windows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What the segmenter says of some windows, and that it is there at all, where it has a no-target head.
 
         Raises:
             NotFiniteError: it says NaN or infinity.
@@ -123,9 +134,14 @@ class Loop:
 
         prompts = self._request.expressions
         try:
-            found = np.asarray(self._segmenter.probabilities(windows, prompts), np.float32)
+            presence = None
+            if isinstance(self._segmenter, PresenceSegmenter):
+                given, presence = self._segmenter.probabilities_and_presence(windows, prompts)
+            else:
+                given = self._segmenter.probabilities(windows, prompts)
+            found = np.asarray(given, np.float32)
             if not np.isfinite(found).all():
                 require_finite(np.moveaxis(found, 1, 0), prompts)
         except NotFiniteError as error:
             raise NotFiniteError(f"{self._scene.facts.name.short}: {error}") from error
-        return found
+        return found, presence

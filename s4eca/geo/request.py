@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from s4eca.config import check_presence_threshold
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.prompts import check_prompts
 from s4eca.geo.read.band_names import Declared, Given
@@ -47,6 +48,8 @@ class Request:
         declared: the bands that the adapter takes; None means RGB, or that it is not known yet.
         nodata: a stored value that is no data, or one for each used band that are no data together; empty for none.
         alpha: whether a band may be believed as alpha.
+        presence_threshold: probability that an expression's target is in a window below which the window marks nothing
+            for it; None takes the segmenter's own.
     """
 
     source: str
@@ -66,6 +69,7 @@ class Request:
     declared: Declared | None = None
     nodata: tuple[float, ...] = ()
     alpha: bool = True
+    presence_threshold: float | None = None
 
 
 def make_request(
@@ -86,6 +90,7 @@ def make_request(
     allow_ungeoreferenced: bool = False,
     nodata: float | Sequence[float] | None = None,
     alpha: bool = True,
+    presence_threshold: float | None = None,
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
@@ -96,6 +101,8 @@ def make_request(
     prompts = check_prompts(expressions)
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
+    if presence_threshold is not None:
+        check_presence_threshold("presence_threshold", presence_threshold)
     if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
         raise ConfigError(f"gsd is {gsd}; it must be a length above 0, in metres.")
     if batch_size < 1:
@@ -110,6 +117,7 @@ def make_request(
         bands=_bands(bands), gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
+        presence_threshold=presence_threshold,
     )  # fmt: skip
 
 

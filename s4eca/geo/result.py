@@ -16,12 +16,15 @@ class PromptResult:
         pixels: pixels marked in the mask.
         polygons: objects written, or None where no polygons were asked for.
         max_score: largest probability at a valid pixel, or None where no pixel is valid.
+        presence: largest probability of a window that what is said is in it; None where no window was looked at, or
+            the adapter has no no-target head.
     """
 
     prompt: str
     pixels: int
     polygons: int | None
     max_score: float | None
+    presence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class SceneResult:
         threshold: probability above which a pixel was marked.
         seconds: time spent in ``read``, ``model``, ``write`` and in all, ``total``.
         notes: what was said about the scene on the way.
+        presence_threshold: presence below which a window marks nothing; None without a no-target head, or a threshold.
     """
 
     mask: Path
@@ -60,10 +64,14 @@ class SceneResult:
     threshold: float
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    presence_threshold: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Plain values, ready for JSON; what concerns presence only where there is any."""
         values = asdict(self)
+        for part, name in ((values, "presence_threshold"), *((one, "presence") for one in values["prompts"])):
+            if part[name] is None:
+                del part[name]
         for name in ("mask", "style", "polygons", "scores"):
             values[name] = None if values[name] is None else str(values[name])
         return values

@@ -26,6 +26,7 @@ from s4eca.geo.read.source import Scene
 from s4eca.geo.request import Request, declare, make_request, open_scene
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.writers import Writers
+from s4eca.protocols import PresenceSegmenter
 from s4eca.records import SceneFacts
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def segment_geotiff(
     window: int | None = None, scale: Sequence[float] | None = None, fill: Sequence[float] | None = None,
     overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
     tags: Mapping[str, str] | None = None, max_memory: int = MEMORY, progress: bool = True, say: Say | None = None,
-    nodata: float | Sequence[float] | None = None, alpha: bool = True,
+    nodata: float | Sequence[float] | None = None, alpha: bool = True, presence_threshold: float | None = None,
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
@@ -76,6 +77,8 @@ def segment_geotiff(
         nodata: a stored value (NaN is one) that makes a pixel invalid in whichever band it stands; or a value for each
             band that the model sees, which make a pixel invalid where they stand together. Beside the file's own.
         alpha: whether a band flagged as alpha hides pixels; False is ``--no-alpha``.
+        presence_threshold: where the probability that an expression's target is in a window lies below it, the window
+            marks nothing for it; a band none of whose windows reaches it stays empty. None takes the segmenter's.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.
@@ -84,6 +87,7 @@ def segment_geotiff(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha,
+        presence_threshold=presence_threshold,
     )  # fmt: skip
     return run_request(
         request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
@@ -107,6 +111,7 @@ def run_request(
     segmenter = _as_segmenter(segmenter)
     if request.threshold is None:
         request = replace(request, threshold=float(segmenter.threshold))
+    request = _with_presence(request, segmenter)
     if request.window is None:
         request = replace(request, window=int(segmenter.image_size))
     if request.declared is None:
@@ -128,13 +133,13 @@ def run_request(
         check_memory(request, scene, grid, plan, max_memory)
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
         loop = Loop(request, segmenter, scene, grid, plan, colour, clock)
-        with Writers.begin(request, scene.facts, record) as writers:
+        with Writers.begin(request, scene.facts, record, tells_presence(segmenter)) as writers:
             with tqdm(total=plan.count, unit="window", desc="predict", disable=not progress) as bar:
                 for strip in loop.strips(bar):
                     with clock.on("write"):
                         writers.write(*strip)
             with clock.on("write"):
-                writers.finish()
+                writers.finish(loop.presence)
             for note in writers.notes:
                 say(note)
             worked_at = scene.facts.gsd if request.gsd is None else request.gsd
@@ -159,6 +164,7 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
         "source": scene.facts.name.short,
         **({"nodata": ",".join(map(repr, request.nodata))} if request.nodata else {}),
         **({} if request.alpha else {"alpha": "not believed"}),
+        **({} if request.presence_threshold is None else {"presence_threshold": repr(request.presence_threshold)}),
     }
 
 
@@ -181,6 +187,27 @@ def _as_segmenter(given: Segmenter | S4ECAModel) -> Segmenter:
     from s4eca.model.predictor import Predictor
 
     return Predictor(given) if isinstance(given, S4ECAModel) else given
+
+
+def tells_presence(segmenter: Segmenter) -> bool:
+    """Whether a segmenter has a no-target head."""
+    return isinstance(segmenter, PresenceSegmenter) and segmenter.tells_presence
+
+
+def _with_presence(request: Request, segmenter: Segmenter) -> Request:
+    """The request with the segmenter's threshold of presence where it has none of its own.
+
+    Raises:
+        ConfigError: it has one, and the segmenter has no no-target head.
+    """
+    if isinstance(segmenter, PresenceSegmenter) and segmenter.tells_presence:
+        own = request.presence_threshold
+        return replace(request, presence_threshold=segmenter.presence_threshold if own is None else own)
+    if request.presence_threshold is not None:
+        raise ConfigError(
+            f"presence_threshold is {request.presence_threshold}, but the adapter has no no-target head; leave it out."
+        )
+    return request
 
 
 def _warn(note: str) -> None:

@@ -26,15 +26,27 @@ TOGETHER = 8
 
 @dataclass(frozen=True)
 class Masks:
-    """Probabilities (K, H, W) float32 in 0..1 for K expressions on the image's own grid, and the threshold."""
+    """What was found for K expressions.
+
+    Attributes:
+        probabilities: (K, H, W) float32 in 0..1 on the image's own grid, whatever the presence.
+        threshold: above which a pixel is foreground.
+        presence: (K,) float32 in 0..1, that what is said is there at all; None where the adapter has no no-target head.
+        presence_threshold: below which a mask is emptied; None empties none.
+    """
 
     probabilities: NDArray[np.float32]
     threshold: float
+    presence: NDArray[np.float32] | None = None
+    presence_threshold: float | None = None
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """(K, H, W) bool: probability above the threshold."""
-        return self.probabilities > self.threshold
+        """(K, H, W) bool: probability above the threshold, in masks that are not emptied."""
+        found: NDArray[np.bool_] = self.probabilities > self.threshold
+        if self.presence is not None and self.presence_threshold is not None:
+            found &= (self.presence >= self.presence_threshold)[:, None, None]
+        return found
 
 
 class Predictor:
@@ -85,6 +97,16 @@ class Predictor:
     def threshold(self) -> float:
         """Probability above which a pixel is foreground."""
         return self.model.config.threshold
+
+    @property
+    def tells_presence(self) -> bool:
+        """Whether the adapter has a no-target head."""
+        return self.model.config.presence > 0
+
+    @property
+    def presence_threshold(self) -> float | None:
+        """Probability of presence below which a mask is emptied; None empties none."""
+        return self.model.config.presence_threshold
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -139,12 +161,13 @@ class Predictor:
         with self.model.using(adapter):
             said = check_list([expressions] if isinstance(expressions, str) else expressions)
             warn_of(self.check(said))
-            logits = self._logits(encoded, said)
-            found = upsample(logits[:, None], size).sigmoid()[:, 0]
-            return Masks(found.cpu().numpy(), self.threshold)
+            told = self._predict(encoded, said)
+            found = upsample(told.logits[:, None], size).sigmoid()[:, 0]
+            presence = None if told.presence is None else told.presence.cpu().numpy()
+            return Masks(found.cpu().numpy(), self.threshold, presence, self.presence_threshold)
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
-        """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid.
+        """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid, none emptied.
 
         Args:
             windows: (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the adapter's bands.
@@ -155,6 +178,12 @@ class Predictor:
             ExpressionError: as for `segment`, and for a bare text.
             NotFiniteError: the model gives NaN or infinity.
         """
+        return self.probabilities_and_presence(windows, expressions)[0]
+
+    def probabilities_and_presence(
+        self, windows: NDArray[Any], expressions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `probabilities`, and (B, K) float32 that what is said is in a window; None without a no-target head."""
         said = check_list(expressions)
         check_windows(windows, self.bands)
         warn_of(self.check(said))
@@ -162,9 +191,9 @@ class Predictor:
         size = (int(windows.shape[1]), int(windows.shape[2]))
         with torch.inference_mode():
             columns = [self._decode(encoded, [one] * len(windows)) for one in said]
-            found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
-        result: NDArray[np.float32] = found.cpu().numpy()
-        return result
+            found = torch.stack([upsample(c.logits, size).sigmoid()[:, 0] for c in columns], dim=1)
+            told = [c.presence for c in columns if c.presence is not None]
+        return found.cpu().numpy(), torch.stack(told, dim=1).cpu().numpy() if told else None
 
     def encode(self, images: NDArray[np.float32]) -> Encoded:
         """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
@@ -198,21 +227,23 @@ class Predictor:
         """
         said = check_list(expressions)
         warn_of(self.unread(said))
-        return Prediction(self._logits(encoded, said))
+        return self._predict(encoded, said)
 
-    def _logits(self, encoded: Encoded, expressions: list[str]) -> Tensor:
+    def _predict(self, encoded: Encoded, expressions: list[str]) -> Prediction:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(expressions), TOGETHER):
                 chosen = expressions[start : start + TOGETHER]
-                parts.append(self._decode(_repeat(encoded, len(chosen)), chosen)[:, 0])
-        return torch.cat(parts)
+                parts.append(self._decode(_repeat(encoded, len(chosen)), chosen))
+        extras = {name: torch.cat([part.extras[name] for part in parts]) for name in parts[0].extras}
+        return Prediction(torch.cat([part.logits[:, 0] for part in parts]), extras)
 
-    def _decode(self, encoded: Encoded, expressions: list[str]) -> Tensor:
+    def _decode(self, encoded: Encoded, expressions: list[str]) -> Prediction:
         with self._autocast():
-            logits = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).logits.float()
-        require_finite(logits, expressions, self.model, self.precision)
-        return logits
+            found = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).map(Tensor.float)
+        for values in (found.logits, *found.extras.values()):
+            require_finite(values, expressions, self.model, self.precision)
+        return found
 
     def _autocast(self) -> Any:
         kind = self.model.device.type

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,17 +32,24 @@ REFUSALS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError,
 
 
 class PolygonSink:
-    """A layer of polygons with the columns prompt, score, area_m2 and source.
+    """A layer of polygons with the columns prompt, score, area_m2 and source, and presence where it is told.
 
     score is the mean probability inside the polygon, area_m2 is measured on the ellipsoid of the CRS (empty where the
-    scene has no CRS), source is the name of the scene's file. Nothing found makes an empty layer.
+    scene has no CRS), source is the name of the scene's file, presence the probability that the prompt's target is in
+    the scene. Nothing found makes an empty layer.
 
     Args:
         path: final name.
         facts: the scene.
+        tells_presence: whether there is a column for it.
+
+    Attributes:
+        presence: prompt -> presence, to be filled before the file is closed.
     """
 
-    def __init__(self, path: Path, facts: SceneFacts) -> None:
+    def __init__(self, path: Path, facts: SceneFacts, *, tells_presence: bool = False) -> None:
+        self.presence: dict[str, float] = {}
+        self._columns = (*COLUMNS, *(["presence"] if tells_presence else []))
         self._staged = Staged(path, plain=True)
         # pyogrio takes what stands before a colon for a scheme, and behind two slashes for a server.
         self._place = re.sub("^/+", "/", str(self._staged.temporary.absolute()))
@@ -78,11 +87,12 @@ class PolygonSink:
             np.array([w[2] for w in self._waiting], dtype=np.float64),
             np.array([w[3] for w in self._waiting], dtype=np.float64),
             np.array([self._source] * len(self._waiting), dtype=object),
-        ]
+            np.full(len(self._waiting), np.nan),  # the presence in the scene is known when the last window is
+        ][: len(self._columns)]
         with _quiet():
             try:
                 pyogrio.raw.write(
-                    self._place, geometry, columns, list(COLUMNS), layer=LAYER, driver="GPKG",
+                    self._place, geometry, columns, list(self._columns), layer=LAYER, driver="GPKG",
                     geometry_type="MultiPolygon", promote_to_multi=True, crs=self._crs, append=self._begun,
                 )  # fmt: skip
             except REFUSALS as error:
@@ -99,6 +109,8 @@ class PolygonSink:
         """
         if self._waiting or not self._begun:
             self._flush()
+        if "presence" in self._columns and self.presence:
+            self._tell()
         with _quiet():
             try:
                 info = pyogrio.read_info(self._place, layer=LAYER, force_feature_count=True)
@@ -108,6 +120,20 @@ class PolygonSink:
             raise RasterError(
                 f"{self._staged.path} cannot be written: {info['features']} of {self._written} polygons arrived."
             )
+
+    def _tell(self) -> None:
+        """Fill the column presence. A GeoPackage is a SQLite file, and pyogrio changes no feature that is written.
+
+        Triggers of its spatial index name functions that SQLite itself lacks; no geometry changes, so none is called.
+        """
+        try:
+            with contextlib.closing(sqlite3.connect(self._staged.temporary.absolute())) as file, file:
+                for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+                    file.create_function(name, 1, lambda _: None, deterministic=True)
+                rows = [(value, prompt) for prompt, value in self.presence.items()]
+                file.executemany(f"UPDATE {LAYER} SET presence = ? WHERE prompt = ?", rows)
+        except sqlite3.Error as error:
+            raise RasterError(f"{self._staged.path} cannot be written: {error}.") from error
 
     def commit(self) -> None:
         """Give the checked file its final name."""

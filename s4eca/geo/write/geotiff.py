@@ -40,6 +40,7 @@ class GeoTiffSink:
         self._staged = Staged(path)
         self._layout = layout
         self._count = len(layout.descriptions)
+        self._begun = [dict(own) for own in layout.band_tags]
         self._rows: NDArray[Any] = np.zeros((self._count, TILE, layout.width), layout.dtype)
         self._filled = 0
         self._written = 0
@@ -122,6 +123,10 @@ class GeoTiffSink:
             raise RasterError(f"{self._staged.path} was given {self._written} of {self._layout.height} rows.")
         file, self._file = self._file, None
         try:
+            # What only the whole scene tells, as the presence of a prompt, is in the tags by now.
+            for band, (own, begun) in enumerate(zip(self._layout.band_tags, self._begun, strict=True), 1):
+                if dict(own) != begun:
+                    file.update_tags(band, ns=NAMESPACE, **own)
             file.close()
             self._check()
         except (RasterioError, OSError) as error:

@@ -29,10 +29,15 @@ class Writers:
         request: what is asked.
         facts: the scene.
         record: tags of the rasters.
+        tells_presence: whether the probability that a prompt's target is there will be known in the end.
     """
 
-    def __init__(self, request: Request, facts: SceneFacts, record: Mapping[str, str]) -> None:
-        self._request, self._facts = request, facts
+    def __init__(
+        self, request: Request, facts: SceneFacts, record: Mapping[str, str], tells_presence: bool = False
+    ) -> None:
+        self._request, self._facts, self._tells_presence = request, facts, tells_presence
+        self._band_tags: tuple[dict[str, str], ...] = tuple({"prompt": prompt} for prompt in request.expressions)
+        self._presence: list[float] | None = None
         count = len(request.expressions)
         self._sinks: list[PolygonSink | StyleSink | RasterSink] = []
         self._row = 0
@@ -52,9 +57,11 @@ class Writers:
 
     @classmethod
     @contextmanager
-    def begin(cls, request: Request, facts: SceneFacts, record: Mapping[str, str]) -> Iterator[Writers]:
+    def begin(
+        cls, request: Request, facts: SceneFacts, record: Mapping[str, str], tells_presence: bool = False
+    ) -> Iterator[Writers]:
         """Files that are taken away again unless the block ends well."""
-        writers = cls(request, facts, record)
+        writers = cls(request, facts, record, tells_presence)
         try:
             yield writers
         finally:
@@ -64,7 +71,7 @@ class Writers:
         """Create every file under its hidden name; the mask is the last to be named in the end."""
         request, facts = self._request, self._facts
         if request.polygons is not None:
-            self._polygons = PolygonSink(request.polygons, facts)
+            self._polygons = PolygonSink(request.polygons, facts, tells_presence=self._tells_presence)
             self._sinks.append(self._polygons)
         if request.scores is not None:
             self._scores = self._raster(request.scores, "float32", float("nan"), record)
@@ -78,7 +85,7 @@ class Writers:
         layout = RasterLayout(
             height=facts.height, width=facts.width, crs=facts.crs, transform=facts.transform, dtype=dtype,
             nodata=nodata, descriptions=self._request.expressions, tags=record,
-            band_tags=tuple({"prompt": prompt} for prompt in self._request.expressions),
+            band_tags=self._band_tags,
             colours=MASK_COLOURS if dtype == "uint8" else None, area_or_point=facts.area_or_point,
         )  # fmt: skip
         sink: RasterSink = SINKS.load(path.suffix.lower())(path, layout)
@@ -104,8 +111,14 @@ class Writers:
                 self._objects[index] += self._polygons.write(prompt, done)
         self._row += valid.shape[0]
 
-    def finish(self) -> None:
-        """Close, check and name every file."""
+    def finish(self, presence: NDArray[np.float32] | None = None) -> None:
+        """Close, check and name every file; (K,) presence of the prompts goes into tags and polygons before."""
+        if presence is not None:
+            self._presence = [float(one) for one in presence]
+            for tags, one in zip(self._band_tags, self._presence, strict=True):
+                tags["presence"] = f"{one:.6f}"
+            if self._polygons is not None:
+                self._polygons.presence = dict(zip(self._request.expressions, self._presence, strict=True))
         if self._polygons is not None:
             for index, prompt in enumerate(self._request.expressions):
                 self._objects[index] += self._polygons.write(prompt, self._tracers[index].finish())
@@ -135,6 +148,7 @@ class Writers:
                 int(self._pixels[index]),
                 self._objects[index] if self._polygons is not None else None,
                 float(self._largest[index]) if self._valid else None,
+                None if self._presence is None else self._presence[index],
             )
             for index, prompt in enumerate(request.expressions)
         )
@@ -143,5 +157,5 @@ class Writers:
             prompts=prompts, valid_pixels=self._valid, total_pixels=self._facts.height * self._facts.width,
             windows=windows, encoded=encoded, gsd=gsd,
             bands=dict(zip(self._facts.names, self._facts.bands, strict=True)), scaling=scaling,
-            threshold=request.threshold, seconds=seconds, notes=notes,
+            threshold=request.threshold, seconds=seconds, notes=notes, presence_threshold=request.presence_threshold,
         )  # fmt: skip
