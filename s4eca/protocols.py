@@ -307,8 +307,8 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
-class PresenceSegmenter(Segmenter, Protocol):
-    """A segmenter that knows of no-target heads (`s4eca.Predictor` is one)."""
+class PresenceSegmenter(Protocol):
+    """What a segmenter has besides if it knows of no-target heads (`s4eca.Predictor` does)."""
 
     @property
     def tells_presence(self) -> bool:

@@ -29,16 +29,21 @@ class PresenceHead(nn.Module):
         self.out = nn.Linear(hidden, 1)
 
     def forward(self, patches: Tensor, sentence: Tensor, logits: Tensor) -> Tensor:
-        """Patches (B, N, D) and sentence (B, D) of the decoder and its mask logits (B, 1, 4h, 4w) to (B,) in float32.
-
-        The patches are averaged with weights from a softmax over the largest logit in each, which needs no parameter.
-        """
-        largest = F.max_pool2d(logits.float(), 4).flatten(1)
-        evidence = torch.einsum("bn,bnd->bd", largest.softmax(1).to(patches.dtype), patches)
-        # Neither of the two has a scale of its own: without affine parameters, the layer behind absorbs them.
-        read = [F.layer_norm(values, (values.shape[-1],)) for values in (evidence, sentence)]
-        found: Tensor = self.out(F.gelu(self.hidden(torch.cat([*read, statistics(logits).to(read[0].dtype)], 1))))
+        """Patches (B, N, D) and sentence (B, D) of the decoder, its mask logits (B, 1, 4h, 4w), to (B,) float32."""
+        found: Tensor = self.out(F.gelu(self.hidden(evidence(patches, sentence, logits))))
         return found[:, 0].float()
+
+
+def evidence(patches: Tensor, sentence: Tensor, logits: Tensor) -> Tensor:
+    """What the head reads, (B, 2 D + 3), without a parameter: patches, sentence and `statistics`.
+
+    The patches are averaged with weights from a softmax over the largest logit in each.
+    """
+    largest = F.max_pool2d(logits.float(), 4).flatten(1)
+    likely = torch.einsum("bn,bnd->bd", largest.softmax(1).to(patches.dtype), patches)
+    # Neither of the two has a scale of its own: the layer behind absorbs one.
+    read = [F.layer_norm(values, (values.shape[-1],)) for values in (likely, sentence)]
+    return torch.cat([*read, statistics(logits).to(read[0].dtype)], 1)
 
 
 def statistics(logits: Tensor) -> Tensor:

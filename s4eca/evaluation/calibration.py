@@ -122,7 +122,8 @@ def measure(
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to measure.")
     own = len(dataset)
-    dataset = dataclasses.replace(dataset, references=(*dataset.references, *absent_beside(dataset, absent)))
+    if absent:
+        dataset = dataclasses.replace(dataset, references=(*dataset.references, *absent_beside(dataset, absent)))
     groups = image_groups(dataset, progress)
     members: dict[str, list[int]] = {}
     for place, group in enumerate(groups):

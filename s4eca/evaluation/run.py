@@ -73,7 +73,8 @@ def evaluate(
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
     own = len(dataset)
-    dataset = dataclasses.replace(dataset, references=(*dataset.references, *absent_beside(dataset, absent)))
+    if absent:
+        dataset = dataclasses.replace(dataset, references=(*dataset.references, *absent_beside(dataset, absent)))
     lost = _unread(segmenter, [reference.expression for reference in dataset.references])
     rules = resolve_protocols(protocols, segmenter, threshold, presence_threshold)
     records: dict[int, Record] = {}

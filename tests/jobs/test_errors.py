@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from data_errors import DATA
 from job_inputs import Place, cut
+from presence_errors import PRESENCE
 
 Make = Callable[[Place], list[Any]]
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -436,7 +437,7 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     ),
 }  # fmt: skip
 
-TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS, **DATA}
+TABLE = {**FILES, **FIELDS, **ASKED, **OUTPUTS, **DATA, **PRESENCE}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -455,7 +456,8 @@ def test_refused_in_one_sentence(s4eca: Any, place: Place, name: str) -> None:
 
 
 def test_the_rows_are_not_lost() -> None:
-    assert len(TABLE) == len(FILES) + len(FIELDS) + len(ASKED) + len(OUTPUTS) + len(DATA) >= 150
+    tables = (FILES, FIELDS, ASKED, OUTPUTS, DATA, PRESENCE)
+    assert len(TABLE) == sum(len(rows) for rows in tables) >= 150
 
 
 def test_nothing_is_left_in_a_folder_that_takes_no_files(s4eca: Any, place: Place) -> None:
