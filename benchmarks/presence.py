@@ -6,16 +6,17 @@
 Everything but the head stays as it is, and what the head reads has no parameter: it is computed once for every image
 and expression of the training split, with as many absent expressions for each reference as --rounds says, and the head
 is trained on that in seconds. (`s4eca fit --run.start ADAPTER --model.optim.presence_alone true` does the same with
-symmetries, a forward for every update.) The head's size, inputs and recipe were chosen by cross-validation over images
-of the training split. On the validation split, with one absent expression for each reference, the thresholds are
+symmetries, a forward for every update.) What it reads was chosen by cross-validation over images of the training split,
+which the result holds. On the validation split, with one absent expression for each reference, the thresholds are
 chosen for a T-acc of 0.95; since a choice flatters the split that it was made on, it is also made on one half of the
-images and measured on the other.
+images and measured on the other. With --cache FOLDER what was computed is kept there, and a second run takes seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from s4eca.budgets.report import budget
-from s4eca.data.augment.absent import absent_beside
+from s4eca.data.augment.absent import AbsentSampler
 from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
-from s4eca.decoder.presence import STATISTICS, evidence
+from s4eca.decoder.presence import STATISTICS, area, likely, shape_free, statistics, weighed
 from s4eca.evaluation.calibration import Calibration, Measured, choose, measure
 from s4eca.evaluation.no_target import separation
-from s4eca.evaluation.records import Record
 from s4eca.evaluation.run import evaluate
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.predictor import Predictor
@@ -46,23 +46,15 @@ from s4eca.saved.thresholds import store_thresholds
 HIDDEN, EPOCHS, BATCH, RATE, DECAY = 16, 30, 64, 2e-3, 1e-1
 FOLDS = 5
 T_ACC = 0.95
-
-
-class Listener:
-    """What the head of a model reads, noted at each forward."""
-
-    def __init__(self, model: S4ECAModel) -> None:
-        self.rows: list[Tensor] = []
-        head: Any = model.decoder.presence
-        head.register_forward_hook(self._note)
-
-    def _note(self, module: nn.Module, given: tuple[Tensor, Tensor, Tensor], found: Tensor) -> None:
-        self.rows.append(evidence(*given).float().clone())
-
-    def taken(self) -> Tensor:
-        """All rows (N, 2 D + 3) since the last time."""
-        rows, self.rows = torch.cat(self.rows), []
-        return rows
+COUNTS = ("intersection", "predicted", "truth", "added")
+# What a head may read, in the order of `blocks`; and what those of the cross-validation read, the saved one last.
+BLOCKS = ("likely", "area", "mean", "sentence", "statistics")
+READS = (
+    ("statistics",), ("sentence", "statistics"),
+    ("likely", "sentence", "statistics"), ("area", "sentence", "statistics"),
+    ("mean", "sentence", "statistics"), ("likely", "mean", "sentence", "statistics"),
+    ("area", "mean", "sentence", "statistics"),
+)  # fmt: skip
 
 
 def main() -> None:
@@ -72,7 +64,7 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=2, help="absent expressions for each train reference")
     parser.add_argument("--folder", type=Path, required=True, help="adapter folder to write, with the head")
-    parser.add_argument("--cache", type=Path, help="file for what the head reads of the training split")
+    parser.add_argument("--cache", type=Path, help="folder for what a head may read of each sample")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -80,24 +72,71 @@ def main() -> None:
     train, val = (open_dataset(args.data, args.layout, split, exhaustive=True) for split in ("train", "val"))
     note = read_config(args.adapter)
     model = with_head(args.adapter, note)
-    listener, predictor = Listener(model), Predictor(model)
-    read, present, images = training_rows(predictor, listener, train, args.rounds, args.cache)
+    listener = Listener(model)
+    seen = kept(args.cache, "train", lambda: on_train(listener, train, args.rounds))
+    samples, present = seen["blocks"], seen["present"]
     result: dict[str, Any] = {**record.provenance(), "adapter_sha256": sha256(args.adapter), "hidden": HIDDEN}
     result["samples"] = {"train": len(present), "train without a target": int((~present).sum())}
-    result["cross-validation on train"] = cross_validated(read, present, images)
-    fresh = {name: tensor.clone() for name, tensor in head_of(model).state_dict().items()}
-    head_of(model).load_state_dict(trained(read, present).state_dict())
-    measured = measure(predictor, val, absent=1.0)
-    on_val = in_order(listener.taken(), measured)
+    result["cross-validation on train"] = {
+        ", ".join(reads): cross_validated(part_of(samples, reads), present, seen["images"]) for reads in READS
+    }
+    head: Any = model.decoder.presence
+    fresh = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    head.load_state_dict(trained(part_of(samples, READS[-1]), present).state_dict())
+    told = kept(args.cache, "val", lambda: on_val(listener, val))
+    measured = with_presence(told, head)
     result["val"] = scored(measured)
     chosen = choose(measured, t_acc=T_ACC)
     save(model, args.folder, card(note, model, result["command"]), dtype="float16")
     about = {"data": val.name, "layout": val.layout, "split": "val", "references": len(val)}
     about |= {"images": len(set(measured.groups)), "absent": int(measured.added.sum()), "seed": 0, "least_T-acc": T_ACC}
     store_thresholds(args.folder, {**about, **chosen.to_dict()})
-    result["saved_sha256"], result["head parameters"] = sha256(args.folder), sum(t.numel() for t in fresh.values())
-    result["controls"] = controls(predictor, fresh, on_val, measured, chosen, val)
+    result["saved_sha256"], result["head_parameters"] = sha256(args.folder), sum(t.numel() for t in fresh.values())
+    shuffled = kept(args.cache, "shuffled", lambda: on_shuffled(listener, val))["blocks"]
+    result["controls"] = controls(head, fresh, told, shuffled, measured, chosen)
     record.write(args.out, result)
+
+
+class Listener:
+    """Notes at each forward what a head of the model may read."""
+
+    def __init__(self, model: S4ECAModel) -> None:
+        self.predictor = Predictor(model)
+        self._rows: list[Tensor] = []
+        head: Any = model.decoder.presence
+        head.register_forward_hook(lambda module, given, found: self._rows.append(blocks(*given)))
+
+    def taken(self) -> Tensor:
+        """All rows since the last time."""
+        rows, self._rows = torch.cat(self._rows), []
+        return rows
+
+
+def blocks(patches: Tensor, sentence: Tensor, logits: Tensor) -> Tensor:
+    """(B, 4 D + 3) of `BLOCKS`; the saved head's `evidence` is a part of it."""
+    averages = [weighed(patches, how(logits)) for how in (likely, area)]
+    shaped = [shape_free(values) for values in (*averages, patches.mean(1), sentence)]
+    return torch.cat([*shaped, statistics(logits)], 1).float().clone()
+
+
+def part_of(rows: Tensor, reads: tuple[str, ...]) -> Tensor:
+    """The columns of some of `BLOCKS`."""
+    width = (rows.shape[1] - STATISTICS) // 4
+    edges = [*range(0, 4 * width + 1, width), rows.shape[1]]
+    return torch.cat([rows[:, edges[i] : edges[i + 1]] for i in map(BLOCKS.index, reads)], 1)
+
+
+def kept(cache: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Tensors and lists from the cache, made where it lacks them."""
+    path = None if cache is None else cache / f"{name}.pt"
+    if path is not None and path.exists():
+        found: dict[str, Any] = torch.load(path, weights_only=True)
+        return found
+    found = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(found, path)
+    return found
 
 
 def with_head(adapter: Path, note: dict[str, Any]) -> S4ECAModel:
@@ -108,31 +147,67 @@ def with_head(adapter: Path, note: dict[str, Any]) -> S4ECAModel:
     return model.eval()
 
 
-def head_of(model: S4ECAModel) -> Any:
-    """The head of a model."""
-    return model.decoder.presence
-
-
-def training_rows(
-    predictor: Predictor, listener: Listener, train: ReferringDataset, rounds: int, cache: Path | None
-) -> tuple[Tensor, Tensor, list[str]]:
-    """What the head reads (N, 2 D + 3) of all references and absent expressions, which are there (N,), and images."""
-    if cache is not None and cache.exists():
-        kept = torch.load(cache, weights_only=True)
-        return kept["read"], kept["present"], kept["images"]
+def on_train(listener: Listener, train: ReferringDataset, rounds: int) -> dict[str, Any]:
+    """Of all references, and absent ones as training draws them: what a head may read, which are there, images."""
     by_image: dict[Path, list[Any]] = {}
-    for reference in (*train.references, *absent_beside(train, rounds)):
+    sampler = AbsentSampler(train, share=0.5, seed=0)
+    drawn = [reference for number in range(rounds) for reference in sampler.draw(number)]
+    for reference in (*train.references, *drawn):
         by_image.setdefault(reference.image, []).append(reference)
     present, images = [], []
-    for image, references in tqdm(by_image.items(), desc="what the head reads", disable=not sys.stderr.isatty()):
-        predictor.set_image(train.image(references[0]))
-        predictor.segment([reference.expression for reference in references])
-        present += [bool(reference.kind != "absent") for reference in references]
+    for image, references in tqdm(by_image.items(), desc="what a head reads", disable=not sys.stderr.isatty()):
+        listener.predictor.set_image(train.image(references[0]))
+        listener.predictor.segment([reference.expression for reference in references])
+        present += [reference.kind != "absent" for reference in references]
         images += [image.name] * len(references)
-    read = listener.taken()
-    if cache is not None:
-        torch.save({"read": read, "present": torch.tensor(present), "images": images}, cache)
-    return read, torch.tensor(present), images
+    return {"blocks": listener.taken(), "present": torch.tensor(present), "images": images}
+
+
+def on_val(listener: Listener, val: ReferringDataset) -> dict[str, Any]:
+    """Counts at every threshold of the mask, and what a head may read, in the order of the samples."""
+    measured = measure(listener.predictor, val, absent=1.0)
+    members: dict[str, list[int]] = {}
+    for place, group in enumerate(measured.groups):
+        members.setdefault(group, []).append(place)
+    rows = listener.taken()
+    placed = torch.empty_like(rows)
+    placed[[place for places in members.values() for place in places]] = rows
+    counts = {name: torch.from_numpy(getattr(measured, name)) for name in COUNTS}
+    return {"blocks": placed, "grid": list(measured.grid), "groups": list(measured.groups), **counts}
+
+
+def on_shuffled(listener: Listener, val: ReferringDataset) -> dict[str, Any]:
+    """What a head may read of expressions of another image."""
+    evaluate(listener.predictor, val, ("native",), shuffle_seed=0)
+    return {"blocks": listener.taken()}
+
+
+def with_presence(told: dict[str, Any], head: nn.Module) -> Measured:
+    """What was measured, with the probabilities of a head."""
+    counts = {name: told[name].numpy() for name in COUNTS}
+    presence = probabilities(head, told["blocks"])
+    return Measured(grid=tuple(told["grid"]), groups=tuple(told["groups"]), presence=presence, **counts)
+
+
+@torch.no_grad()
+def probabilities(head: nn.Module, rows: Tensor) -> Any:
+    """(N,) presence by the layers of a head."""
+    layers = Layers(head.hidden.in_features)
+    layers.load_state_dict(head.state_dict())
+    return layers(part_of(rows, READS[-1])).sigmoid().double().numpy()
+
+
+class Layers(nn.Module):
+    """The layers of `s4eca.decoder.presence.PresenceHead`, behind what it reads."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, 1)
+
+    def forward(self, read: Tensor) -> Tensor:
+        """(N, inputs) to logits (N,)."""
+        found: Tensor = self.out(F.gelu(self.hidden(read)))[:, 0]
+        return found
 
 
 def trained(read: Tensor, present: Tensor, seed: int = 0) -> nn.Module:
@@ -152,34 +227,16 @@ def trained(read: Tensor, present: Tensor, seed: int = 0) -> nn.Module:
     return layers
 
 
-class Layers(nn.Module):
-    """The layers of `s4eca.decoder.presence.PresenceHead`, behind what it reads."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.hidden, self.out = nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, 1)
-
-    def forward(self, read: Tensor) -> Tensor:
-        """(N, inputs) to logits (N,)."""
-        found: Tensor = self.out(F.gelu(self.hidden(read)))[:, 0]
-        return found
-
-
 def cross_validated(read: Tensor, present: Tensor, images: list[str]) -> dict[str, Any]:
-    """Separation and N-acc at T-acc 0.95 of heads that read parts of it, on images that they were not trained on."""
+    """Separation and N-acc at T-acc 0.95 of a head on images that it was not trained on."""
     names = sorted(set(images))
     fold = torch.tensor([names.index(image) % FOLDS for image in images])
-    width = (read.shape[1] - STATISTICS) // 2
-    parts = {"statistics": (2 * width, None), "sentence, statistics": (width, None), "all": (0, None)}
-    found = {}
-    for name, (start, end) in parts.items():
-        chosen, told = read[:, start:end], torch.zeros(len(read))
-        for number in range(FOLDS):
-            layers = trained(chosen[fold != number], present[fold != number])
-            with torch.no_grad():
-                told[fold == number] = layers(chosen[fold == number])
-        found[name] = parted(told.numpy(), present.numpy())
-    return found
+    told = torch.zeros(len(read))
+    for number in range(FOLDS):
+        layers = trained(read[fold != number], present[fold != number])
+        with torch.no_grad():
+            told[fold == number] = layers(read[fold == number])
+    return {"parameters": read.shape[1] * HIDDEN + 2 * HIDDEN + 1, **parted(told.numpy(), present.numpy())}
 
 
 def parted(told: Any, present: Any) -> dict[str, float | None]:
@@ -221,40 +278,23 @@ def curve(measured: Measured, place: int) -> dict[str, dict[str, float | None]]:
 
 
 def controls(
-    predictor: Predictor, fresh: dict[str, Tensor], on_val: Tensor, measured: Measured, chosen: Calibration,
-    val: ReferringDataset,
+    head: nn.Module, fresh: dict[str, Tensor], told: dict[str, Any], shuffled: Tensor, measured: Measured,
+    chosen: Calibration,
 ) -> dict[str, Any]:  # fmt: skip
     """A head as it is before training; what masks alone part; and expressions of another image."""
-    untrained = Layers(on_val.shape[1])
+    untrained = Layers(head.hidden.in_features)
     untrained.load_state_dict(fresh)
-    target = measured.truth > 0
-    with torch.no_grad():
-        told = untrained(on_val).numpy()
-    place = measured.grid.index(chosen.threshold)
-    largest = on_val[:, -STATISTICS].numpy()
-    said: list[Record] = []
-    evaluate(predictor, val, ("native",), shuffle_seed=0, on_record=said.append)
-    assert chosen.presence_threshold is not None and measured.presence is not None
-    own = measured.presence[~measured.added]
+    target, cut = measured.truth > 0, chosen.presence_threshold
+    assert cut is not None and measured.presence is not None
     return {
-        "head untrained": parted(told, target),
-        "no head, masks alone": measured.told(place, None),
-        "no head, largest logit": parted(largest, target),
+        "head untrained": parted(probabilities(untrained, told["blocks"]), target),
+        "no head, masks alone": measured.told(measured.grid.index(chosen.threshold), None),
+        "no head, largest logit": parted(told["blocks"][:, -STATISTICS].numpy(), target),
         "shuffled expressions": {
-            "said to be there": float(np.mean([r.presence["native"] >= chosen.presence_threshold for r in said])),
-            "with their own": float((own >= chosen.presence_threshold).mean()),
+            "said to be there": float((probabilities(head, shuffled) >= cut).mean()),
+            "with their own": float((measured.presence[~measured.added] >= cut).mean()),
         },
     }
-
-
-def in_order(rows: Tensor, measured: Measured) -> Tensor:
-    """Rows as they were read, image by image, in the order of the samples."""
-    members: dict[str, list[int]] = {}
-    for place, group in enumerate(measured.groups):
-        members.setdefault(group, []).append(place)
-    placed = torch.empty_like(rows)
-    placed[[place for places in members.values() for place in places]] = rows
-    return placed
 
 
 def card(note: dict[str, Any], model: S4ECAModel, command: str) -> Card:

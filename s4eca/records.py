@@ -247,6 +247,11 @@ class Prediction:
         """(B,) or (K,) probability in 0..1 that what is said is there at all; None without a no-target head."""
         return self.extras[PRESENCE].float().sigmoid() if PRESENCE in self.extras else None
 
+    @classmethod
+    def drawn(cls, found: Tensor | tuple[Tensor, Tensor]) -> Prediction:
+        """What a decoder gives: logits, with a no-target head its logits (B,) beside them."""
+        return cls(found[0], {PRESENCE: found[1]}) if isinstance(found, tuple) else cls(found)
+
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
         """The same prediction with every tensor changed."""
         return Prediction(change(self.logits), {name: change(value) for name, value in self.extras.items()})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.data.augment.absent import absent_beside
+from s4eca.data.augment.absent import with_absent
 from s4eca.errors import CalibrationError, ConfigError, DataError
 from s4eca.evaluation.no_target import no_target_scores
 from s4eca.evaluation.protocols import scoring_protocol
@@ -121,9 +121,7 @@ def measure(
 
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to measure.")
-    own = len(dataset)
-    if absent:
-        dataset = dataclasses.replace(dataset, references=(*dataset.references, *absent_beside(dataset, absent)))
+    own, dataset = len(dataset), with_absent(dataset, absent)
     groups = image_groups(dataset, progress)
     members: dict[str, list[int]] = {}
     for place, group in enumerate(groups):

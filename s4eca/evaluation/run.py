@@ -5,7 +5,6 @@ The trainer has no part in it, so a number cannot depend on how a model was trai
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.data.augment.absent import absent_beside
+from s4eca.data.augment.absent import with_absent
 from s4eca.errors import ConfigError, DataError, ExpressionWarning, NotFiniteError
 from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
@@ -72,9 +71,7 @@ def evaluate(
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
-    own = len(dataset)
-    if absent:
-        dataset = dataclasses.replace(dataset, references=(*dataset.references, *absent_beside(dataset, absent)))
+    own, dataset = len(dataset), with_absent(dataset, absent)
     lost = _unread(segmenter, [reference.expression for reference in dataset.references])
     rules = resolve_protocols(protocols, segmenter, threshold, presence_threshold)
     records: dict[int, Record] = {}

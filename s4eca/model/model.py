@@ -21,7 +21,7 @@ from s4eca.model.parts import Parts, held
 from s4eca.model.running import Running, apply_running, stepped
 from s4eca.model.sharing import enter
 from s4eca.protocols import AdapterMethod
-from s4eca.records import PRESENCE, Encoded, Fused, Prediction, TextBatch
+from s4eca.records import Encoded, Fused, Prediction, TextBatch
 from s4eca.registry import method_class
 from s4eca.saved.folder import restore, save
 from s4eca.saved.locate import locate
@@ -194,8 +194,7 @@ class S4ECAModel(nn.Module):
 
     def decode(self, encoded: Encoded, batch: TextBatch) -> Prediction:
         """What the model says, logits (B, 1, 4h, 4w), of B encoded images and B tokenised expressions."""
-        drawn = self.decoder(self.fuse(encoded, batch), encoded.detail)
-        return Prediction(drawn) if isinstance(drawn, Tensor) else Prediction(drawn[0], {PRESENCE: drawn[1]})
+        return Prediction.drawn(self.decoder(self.fuse(encoded, batch), encoded.detail))
 
     def tokenize(self, expressions: Sequence[str], *, cut: bool = False) -> TextBatch:
         """Ids and mask of expressions, on the model's device.

@@ -69,8 +69,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         card["data"],
         *_more_data(card),
         "",
-        *_scores(card["scores"]),
-        *_thresholds(card.get("calibration") or {}),
+        *_measured(card),
         "## Licence",
         "",
         f"The adapter: {card['licence']}",
@@ -264,6 +263,10 @@ def _more_data(card: dict[str, Any]) -> list[str]:
     if card["gsd"] is not None:
         lines += ["", f"Ground sampling distance {card['gsd']} m."]
     return lines
+
+
+def _measured(card: dict[str, Any]) -> list[str]:
+    return [*_scores(card["scores"]), *_thresholds(card.get("calibration") or {})]
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:

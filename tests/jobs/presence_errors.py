@@ -32,7 +32,7 @@ def noted(place: Place, **changes: Any) -> Path:
 
 PRESENCE: dict[str, tuple[Make, list[str]]] = {
     "calibrate nothing": (lambda p: calibrate(p, adapter=p.tmp / "none"), ["none", "no folder", "pull"]),
-    "calibrate no adapter": (lambda p: calibrate(p, adapter=p.references()), ["no adapter folder", CONFIG]),
+    "calibrate no adapter": (lambda p: calibrate(p, adapter=p.tmp), ["no adapter folder", CONFIG]),
     "calibrate without data": (lambda p: calibrate(p, data=p.tmp / "no-data"), ["no-data", "does not exist"]),
     "calibrate on no split": (lambda p: calibrate(p, split="tset"), ["'tset'", "test"]),
     "calibrate to an impossible T-acc": (lambda p: calibrate(p, "--t-acc", "95"), ["--t-acc", "95", "0 and 1"]),

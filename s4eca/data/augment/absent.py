@@ -6,6 +6,7 @@ same data set, so that wording cannot tell them from the others (METHOD section 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -131,3 +132,13 @@ def absent_beside(dataset: ReferringDataset, each: float, seed: int = 0) -> tupl
     if not found:
         raise DataError(f"{dataset.root} has no image that lacks a class with expressions, so none can be absent.")
     return found
+
+
+def with_absent(dataset: ReferringDataset, each: float, seed: int = 0) -> ReferringDataset:
+    """A split with absent expressions behind its own references (see `absent_beside`); the split itself for 0.
+
+    Raises:
+        DataError: as for `absent_beside`.
+    """
+    added = absent_beside(dataset, each, seed)
+    return dataclasses.replace(dataset, references=(*dataset.references, *added)) if added else dataset

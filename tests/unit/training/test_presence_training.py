@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from s4eca.saved.folder import CARD, CONFIG, WEIGHTS
+from s4eca.training.module import S4ECAModule
 
 DATA = {"data__reader": {"exhaustive": True}, "data__absent_share": 0.4}
 HEAD = {"model__config__presence": 3, **DATA}
@@ -17,6 +18,11 @@ HEAD = {"model__config__presence": 3, **DATA}
 
 def tensors(out):
     return load_file(out / "adapter" / WEIGHTS)
+
+
+def alone(plain):
+    """Settings of a fit that puts a head on a run's adapter."""
+    return {"model__optim__presence_alone": True, "run__start": str(plain / "adapter"), "data__cache": "memory"}
 
 
 def note(out):
@@ -35,8 +41,7 @@ def plain(line, tmp_path_factory):
 def headed(line, plain, tmp_path_factory):
     """A run that puts a head on it, the rest frozen, by cached features."""
     out = tmp_path_factory.mktemp("headed") / "run"
-    alone = {"model__optim__presence_alone": True, "run__start": str(plain / "adapter"), "data__cache": "memory"}
-    assert line("fit", out, **HEAD, **alone) == 0
+    assert line("fit", out, **HEAD, **alone(plain)) == 0
     return out
 
 
@@ -59,15 +64,23 @@ def test_the_loss_is_that_of_the_head_and_is_written(headed):
     assert len(rows) == 2 and all(0 < float(row["loss"]) < 3 for row in rows)
 
 
-def test_a_resumed_run_ends_as_the_undisturbed_one(line, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert line("fit", whole, **HEAD, trainer__max_epochs=2) == 0
-    assert line("fit", parts, **HEAD, trainer__max_epochs=1) == 0
-    last = str(parts / "checkpoints" / "last.ckpt")
-    assert line("fit", parts, "--ckpt_path", last, **HEAD, trainer__max_epochs=2) == 0
-    ends = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, parts)]
-    assert any("presence" in name for name in ends[0])
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(line, plain, headed, tmp_path, monkeypatch):
+    out, step = tmp_path / "again", S4ECAModule.training_step
+
+    def stop(self, batch, batch_idx):
+        if self.current_epoch == 1 and batch_idx == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(S4ECAModule, "training_step", stop)
+    assert line("fit", out, **HEAD, **alone(plain)) != 0
+    monkeypatch.setattr(S4ECAModule, "training_step", step)
+    # What a run begins with is not looked at again, so that it need not be there any more.
+    rest = {**alone(plain), "run__start": "gone/away"}
+    assert line("fit", out, "--ckpt_path", str(out / "checkpoints" / "last.ckpt"), **HEAD, **rest) == 0
+    first, second = tensors(headed), tensors(out)
+    assert first.keys() == second.keys()
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1e-6
 
 
 @pytest.mark.parametrize(
