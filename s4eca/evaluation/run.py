@@ -56,8 +56,7 @@ def evaluate(
         progress: show a progress bar on stderr.
         threshold: of all named scoring protocols; by default each has its own, and `native` the model's.
         on_record: called with each reference's counts as soon as they are known.
-        absent: absent expressions for each reference (see `s4eca.data.augment.absent.absent_beside`), for the no-target
-            scores alone; of a split with exhaustive annotations.
+        absent: absent expressions for each reference, for the no-target scores alone; needs exhaustive annotations.
         presence_threshold: of all named scoring protocols; by default `native` has the model's and the others none.
 
     Returns:
