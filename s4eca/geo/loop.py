@@ -135,7 +135,7 @@ class Loop:
         prompts = self._request.expressions
         try:
             presence = None
-            if isinstance(self._segmenter, PresenceSegmenter):
+            if isinstance(self._segmenter, PresenceSegmenter) and self._segmenter.tells_presence:
                 given, presence = self._segmenter.probabilities_and_presence(windows, prompts)
             else:
                 given = self._segmenter.probabilities(windows, prompts)
