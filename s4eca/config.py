@@ -25,6 +25,7 @@ LEAST = {
     "decoder_heads": 1,
     "decoder_pool": 1,
     "decoder_detail": 0,
+    "presence": 0,
 }
 INTERPOLATION = "pil-bilinear-antialias-stretch"
 
@@ -95,7 +96,9 @@ class S4ECAConfig:
         decoder_width, decoder_layers, decoder_ffn, decoder_heads: sizes of the mask decoder.
         decoder_pool: side of the patch neighbourhoods that the decoder's self-attention reads averaged; 1 reads all.
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
+        presence: hidden units of the decoder's no-target head (see `s4eca.decoder.presence`); 0 leaves it out.
         threshold: probability above which a pixel is foreground.
+        presence_threshold: probability of presence below which a mask is emptied; None empties none.
         options: the method's own settings by name, as the dataclass in its class has them; `s4eca` has none.
         bands: names of the input bands in their order; empty means RGB in 0..255.
         band_ranges: per band the values that become 0 and 1 at the encoder; what lies beyond is cut off.
@@ -131,7 +134,9 @@ class S4ECAConfig:
     decoder_heads: int = 8
     decoder_pool: int = 1
     decoder_detail: int = 0
+    presence: int = 0
     threshold: float = 0.5
+    presence_threshold: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
     bands: tuple[str, ...] = ()
     band_ranges: tuple[tuple[float, float], ...] = ()
@@ -166,6 +171,12 @@ class S4ECAConfig:
             raise ConfigError(f"taps is {self.taps}; it cannot exceed vision_sites, which is {self.vision_sites}.")
         if not 0.0 < self.threshold < 1.0:
             raise ConfigError(f"threshold is {self.threshold}; it must lie between 0 and 1.")
+        if self.presence_threshold is not None:
+            check_presence_threshold("presence_threshold", self.presence_threshold)
+            if not self.presence:
+                raise ConfigError(
+                    f"presence_threshold is {self.presence_threshold}, but presence is 0: no head says what is there."
+                )
         if self.decoder_width % self.decoder_heads:
             raise ConfigError(
                 f"decoder_width is {self.decoder_width}; it must be a multiple of decoder_heads, {self.decoder_heads}."
@@ -227,6 +238,16 @@ class S4ECAConfig:
             if setting.name in values:
                 check_kind(f"{origin}: {setting.name}", str(setting.type), values[setting.name])
         return cls(**values)
+
+
+def check_presence_threshold(name: str, value: float) -> None:
+    """Refuse what is no probability.
+
+    Raises:
+        ConfigError: by the name of the setting or option.
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{name} is {value}; it must lie between 0 and 1.")
 
 
 def check_kind(name: str, annotation: str, value: Any) -> None:

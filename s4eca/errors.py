@@ -48,6 +48,12 @@ class NotFiniteError(S4ECAError):
     """A model, or a tensor of it, holds NaN or infinity where numbers are needed."""
 
 
+class CalibrationError(S4ECAError):
+    """No threshold does what is asked of it; done and found wanting, so that the command line ends with 1."""
+
+    exit_code = 1
+
+
 class RasterError(S4ECAError):
     """A raster cannot be read, is not georeferenced, or an output cannot be written."""
 

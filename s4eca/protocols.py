@@ -57,36 +57,28 @@ class FrozenModule(Protocol):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the checkpoint's weights; asked for before a method changes anything, it stays."""
-        ...
 
     @property
     def trains(self) -> bool:
         """Whether something inside trains."""
-        ...
 
     def weigh(self) -> str:
         """The fingerprint of the checkpoint's tensors as they are now."""
-        ...
 
     def added(self) -> dict[str, nn.Parameter]:
         """Dotted name inside `backbone` -> parameter, of all that was added to the encoder or made trainable."""
-        ...
 
     def roles(self) -> dict[str, list[str]]:
         """Role (``query``, ``key``, ``value`` or ``qkv``, ``out``, ``fc1``, ``fc2``, ``norm``) -> names of modules."""
-        ...
 
     def split_projections(self) -> None:
         """Give query, key, value and output a linear layer each, in place, where a library keeps them in one."""
-        ...
 
     def mlp_ends(self, index: int) -> tuple[nn.Module, nn.Module]:
         """Entry and exit of the MLP branch of a block."""
-        ...
 
     def block_module(self, index: int) -> nn.Module:
         """The library's own module of a block, which can be compiled by itself."""
-        ...
 
 
 class VisionEncoder(FrozenModule, Protocol):
@@ -99,23 +91,18 @@ class VisionEncoder(FrozenModule, Protocol):
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patch grid for an image of that many pixels; refuses sizes the encoder cannot take."""
-        ...
 
     def embed(self, pixels: Tensor) -> Tokens:
         """(B, 3, H, W) normalised pixels to the hidden states before block 0."""
-        ...
 
     def block(self, index: int, tokens: Tokens) -> Tokens:
         """One frozen block; in a hierarchical encoder the first of a stage begins with the patch merging."""
-        ...
 
     def block_beside_mlp(self, index: int, tokens: Tokens, side: Callable[[Tensor], Tensor]) -> Tokens:
         """One block with ``side(input of the MLP)`` (B, M, C) added to the output of its MLP."""
-        ...
 
     def finish(self, tokens: Tokens) -> Tokens:
         """The final norm, on all tokens of the last stage."""
-        ...
 
 
 class TextEncoder(FrozenModule, Protocol):
@@ -125,27 +112,21 @@ class TextEncoder(FrozenModule, Protocol):
 
     def tokenize(self, expressions: Sequence[str], length: int) -> TextBatch:
         """Ids and mask, padded to the longest of the batch and cut at `length` tokens with the end token kept."""
-        ...
 
     def measure(self, expressions: Sequence[str]) -> list[Reading]:
         """How each expression is read where nothing is cut: number of tokens, and the words that are not known."""
-        ...
 
     def embed(self, batch: TextBatch) -> TextTokens:
         """Hidden states before layer 0."""
-        ...
 
     def block(self, index: int, tokens: TextTokens) -> TextTokens:
         """One frozen layer; padding is masked inside."""
-        ...
 
     def block_beside_mlp(self, index: int, tokens: TextTokens, side: Callable[[Tensor], Tensor]) -> TextTokens:
         """One layer with ``side(input of the MLP)`` (B, L, C) added to the output of its MLP."""
-        ...
 
     def finish(self, tokens: TextTokens) -> Words:
         """Final norm and the encoder's own pooling."""
-        ...
 
 
 class AdapterMethod(Protocol):
@@ -323,6 +304,24 @@ class Segmenter(Protocol):
         Windows are (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the segmenter's bands.
         """
         ...
+
+
+@runtime_checkable
+class PresenceSegmenter(Protocol):
+    """What a segmenter has besides if it knows of no-target heads (`s4eca.Predictor` does)."""
+
+    @property
+    def tells_presence(self) -> bool:
+        """Whether there is such a head."""
+
+    @property
+    def presence_threshold(self) -> float | None:
+        """Probability of presence below which a mask is emptied; None empties none."""
+
+    def probabilities_and_presence(
+        self, windows: NDArray[Any], expressions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `probabilities`, and (B, K) that what is said is in a window; None without a no-target head."""
 
 
 class Teacher(Protocol):

@@ -226,6 +226,9 @@ class Guest:
     note: dict[str, Any]
 
 
+PRESENCE = "presence_logits"  # among the extras of a `Prediction`, where the adapter has a no-target head
+
+
 @dataclass
 class Prediction:
     """What a model says of B images and as many expressions.
@@ -238,6 +241,16 @@ class Prediction:
 
     logits: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def presence(self) -> Tensor | None:
+        """(B,) or (K,) probability in 0..1 that what is said is there at all; None without a no-target head."""
+        return self.extras[PRESENCE].float().sigmoid() if PRESENCE in self.extras else None
+
+    @classmethod
+    def drawn(cls, found: Tensor | tuple[Tensor, Tensor]) -> Prediction:
+        """What a decoder gives: logits, with a no-target head its logits (B,) beside them."""
+        return cls(found[0], {PRESENCE: found[1]}) if isinstance(found, tuple) else cls(found)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
         """The same prediction with every tensor changed."""
@@ -269,7 +282,7 @@ class RasterLayout:
         nodata: value of pixels that are not valid: 255, or NaN.
         descriptions: K texts, the expression of each band; of a raster of classes the one text ``"class"``.
         tags: how the file was made, name -> text.
-        band_tags: likewise, per band.
+        band_tags: likewise, per band; more of them may have come when a sink is closed.
         colours: colour table for a mask of one band, value -> RGBA, each 0..255; None for none.
         area_or_point: the scene's AREA_OR_POINT tag, or None.
     """

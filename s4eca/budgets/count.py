@@ -66,6 +66,16 @@ def count_bands(config: S4ECAConfig) -> int:
     return 0 if config.chosen or not config.bands else count(BandAdapter(config.bands))
 
 
+def count_presence(config: S4ECAConfig) -> int:
+    """Parameters of the decoder's no-target head; 0 where there is none."""
+    from s4eca.decoder.presence import PresenceHead
+
+    if not config.presence:
+        return 0
+    with shapes_only():
+        return count(PresenceHead(config.decoder_width, config.presence))
+
+
 def count_model(model: S4ECAModel) -> tuple[int, int]:
     """Parameters of the adapters (with all that trains inside the encoders) and of the decoder of a ready model."""
     parts = {name: count(module) for name, module in trainable_modules(model)}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from s4eca.config import S4ECAConfig
-from s4eca.decoder.loss import segmentation_loss
+from s4eca.decoder.loss import prediction_loss
 from s4eca.encoders.toy import toy_pair
 from s4eca.model.model import S4ECAModel
 from s4eca.records import TextSpec, VisionSpec
@@ -103,11 +103,13 @@ def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: in
         channels = 3 if model.bands is None else len(config.bands)
         images = torch.randn(len(EXPRESSIONS), channels, PATCH * h, PATCH * w).double()
         truth = (torch.rand(len(EXPRESSIONS), 1, 4 * h, 4 * w) < 0.3).double()
+        present = torch.arange(len(EXPRESSIONS)) % 2 == 0
         update = AdamW([p for p in model.parameters() if p.requires_grad])
         for _ in range(2):
             model.zero_grad()
             pixels = images if model.bands is None else model.bands(images)
-            segmentation_loss(model(pixels, EXPRESSIONS), truth).backward()  # type: ignore[no-untyped-call]
+            said = model.decode(model.encode(pixels), model.tokenize(EXPRESSIONS))
+            prediction_loss(said, truth, present).backward()  # type: ignore[no-untyped-call]
             update()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     largest = max((float(p.grad.abs().max()) for p in trained.values() if p.grad is not None), default=0.0)

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s4eca.budgets.count import count_bands, count_model, count_trainable, meta_model, specs
+from s4eca.budgets.count import count_bands, count_model, count_presence, count_trainable, meta_model, specs
 from s4eca.budgets.solve import setting
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
@@ -40,6 +40,7 @@ class Budget:
         r: the adapter width of `s4eca` and methods made from it; None for the others, whose size `setting` says.
         dead: names of trainable tensors, or of slices of them, that no training can move.
         bands: of the adapters' parameters, those of the map from bands to colours; left out of tables where 0.
+        presence: of the decoder's parameters, those of the no-target head; left out of tables where 0.
         known_dead: those of `dead` that the method is known to have, being built as published.
         setting: name and value of what scales the method, for instance ``{"width": 160}`` or
             ``{"rank": 13, "rank_text": 13}``; empty where nothing does.
@@ -62,6 +63,7 @@ class Budget:
     setting: dict[str, int] = dataclasses.field(default_factory=dict)
     flops_forward: int | None = None
     flops_step: int | None = None
+    presence: int = 0
 
     def with_guests(self, count: int) -> Budget:
         """The same budget with `count` more parameters of peft adapters that the encoders brought along."""
@@ -76,7 +78,7 @@ class Budget:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        rare = ("r", "bands", "known_dead", "flops_forward", "flops_step")
+        rare = ("r", "bands", "known_dead", "flops_forward", "flops_step", "presence")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in rare or value}
 
     def to_json(self) -> str:
@@ -90,6 +92,7 @@ class Budget:
             ("adapters", self.adapters, f"{self.ratio_backbone:.4%} of the frozen encoders"),
             *([("of these, bands", self.bands, "the map from bands to colours")] if self.bands else []),
             ("decoder", self.decoder, ""),
+            *([("no-target head", self.presence, "of these; whether what is said is there")] if self.presence else []),
             ("trainable", self.trainable, f"{self.ratio_with_decoder:.4%} of the frozen encoders"),
             ("frozen vision", self.frozen_vision, ""),
             ("frozen text", self.frozen_text, ""),
@@ -170,6 +173,7 @@ def budget(
         r=size.get("width") if method_class(subject).SETTINGS_IN_CONFIG else None,
         dead=dead,
         bands=count_bands(subject),
+        presence=count_presence(subject),
         known_dead=known,
         setting=size,
         flops_forward=work[0],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
 from s4eca.cli.outputs import require_writable
+from s4eca.cli.presence_options import add_absent, add_presence_threshold, check_presence
 from s4eca.errors import ConfigError, S4ECAError
 from s4eca.files import write_whole
 from s4eca.registry import LAYOUTS
@@ -43,12 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")
     flags = parser.add_argument_group("what a rule may be changed in, for all protocols asked")
     flags.add_argument("--threshold", type=float, metavar="T", help="probability above which a pixel is foreground")
+    add_presence_threshold(flags)
     flags.add_argument("--truth-size", choices=("native", "input"), help="grid on which prediction and truth meet")
     flags.add_argument("--cut", choices=("inclusive", "strict"), help="P@X counts IoU >= X, or IoU > X")
     flags.add_argument("--empty", choices=("zero", "one"), help="IoU where prediction and truth are both empty")
     checks = parser.add_argument_group("controls")
     checks.add_argument("--shuffle-expressions", type=int, metavar="SEED", help="give each image another's expressions")
     checks.add_argument("--untrained", action="store_true", help="fresh adapters and decoder of the same settings")
+    add_absent(checks, default=0.0)
     run = parser.add_argument_group("running and writing")
     add_running(run, batch=16, what="expressions decoded at a time")
     run.add_argument("--json", action="store_true", help="print the report as JSON on stdout, and nothing else there")
@@ -93,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     folder = locate(args.adapter, args.revision)
     note = adapter_folder.read_config(folder)
     config = adapter_folder.read_settings(folder, note)
+    check_presence(args, config.presence > 0)
     reader = checked_options(args.layout, from_words(args.reader), config.bands)
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
     predictor, about = _load(args, folder)
@@ -101,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     with named(args.adapter):
         report = evaluate(
             predictor, dataset, rules, shuffle_seed=args.shuffle_expressions,
-            batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(),
+            batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(), absent=args.absent,
         )  # fmt: skip
     for finding in report["findings"]:
         print(f"s4eca: note: {finding}", file=sys.stderr)
@@ -119,6 +123,7 @@ def _check_settings(args: argparse.Namespace) -> None:
     """Refuse numbers that cannot be meant, before anything is loaded."""
     if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
         raise ConfigError(f"--threshold is {args.threshold}; it must lie between 0 and 1.")
+    check_presence(args)
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size is {args.batch_size}; it must be at least 1.")
 
@@ -158,7 +163,7 @@ def _protocols(args: argparse.Namespace, predictor: Any) -> list[ScoringProtocol
     from s4eca.evaluation.run import resolve_protocols
 
     strict = None if args.cut is None else args.cut == "strict"
-    rules = resolve_protocols(args.protocol or PROTOCOLS, predictor, args.threshold)
+    rules = resolve_protocols(args.protocol or PROTOCOLS, predictor, args.threshold, args.presence_threshold)
     return [rule.replace(grid=args.truth_size, strict=strict, empty=args.empty) for rule in rules]
 
 

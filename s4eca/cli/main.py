@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "test": ("s4eca.cli.fit", "score a checkpoint on the test split of a configuration file"),
     "evaluate": ("s4eca.cli.evaluate", "score a saved adapter on a data folder, under every scoring protocol"),
     "compare": ("s4eca.cli.compare", "set results of evaluate side by side, with intervals and published rows"),
+    "calibrate": ("s4eca.cli.calibrate", "choose the thresholds of a saved adapter on a split, and store them in it"),
     "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
     "data": ("s4eca.cli.data", "check, show, cut, bring in or render a data folder"),

@@ -1,10 +1,12 @@
-"""BCE and Dice on logits drawn up to the mask's working size (ours)."""
+"""BCE and Dice on logits drawn up to the mask's working size, and BCE on whether there is a target at all (ours)."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from s4eca.records import PRESENCE, Prediction
 
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -30,3 +32,15 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     drawn = upsample(logits, (int(truth.shape[-2]), int(truth.shape[-1])))
     target = truth.to(torch.float32)
     return F.binary_cross_entropy_with_logits(drawn, target) + dice_loss(drawn, target)
+
+
+def presence_loss(logits: Tensor, present: Tensor) -> Tensor:
+    """BCE, mean over samples, of the no-target head's logits (B,) against whether there is a target, (B,) bool."""
+    return F.binary_cross_entropy_with_logits(logits.float(), present.to(torch.float32))
+
+
+def prediction_loss(prediction: Prediction, truth: Tensor, present: Tensor, weight: float = 1.0) -> Tensor:
+    """`segmentation_loss`, and `weight` times `presence_loss` where there is a no-target head."""
+    loss = segmentation_loss(prediction.logits, truth)
+    told = prediction.extras.get(PRESENCE)
+    return loss if told is None else loss + weight * presence_loss(told, present)

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
+from s4eca.decoder.presence import PresenceHead
 from s4eca.layers.attention import Attention
 from s4eca.layers.coordinates import coordinates
 from s4eca.layers.resize import regrid
@@ -105,22 +106,29 @@ class MaskDecoder(nn.Module):
         with torch.no_grad():
             # Foregrounds are small: start every pixel near their usual share instead of at one half.
             self.kernel.bias[-1] = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
+        # Last, so that everything else starts alike with and without it.
+        self.presence = PresenceHead(d, config.presence) if config.presence else None
 
-    def forward(self, fused: Fused, detail: Tensor | None = None) -> Tensor:
-        """Fused levels and words, pixels (B, 3, 8h, 8w) where the detail branch is on, to logits (B, 1, 4h, 4w)."""
+    def forward(self, fused: Fused, detail: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Fused levels and words, pixels (B, 3, 8h, 8w) where the detail branch is on, to logits (B, 1, 4h, 4w).
+
+        With a no-target head its logit (B,) comes second.
+        """
         grid = finest(fused.grids)
         memory, mask, sentence = self._language(fused)
         x = self._patches(fused)
         for layer in self.layers:
             x = layer(x, grid, memory, mask)
-        image = self.norm(x).transpose(1, 2).unflatten(2, grid)
+        x = self.norm(x)
+        image = x.transpose(1, 2).unflatten(2, grid)
         if self.detail is None:
             image = self.up2(self.up1(image))
         else:
             assert detail is not None, "the detail branch needs the pixels"
             image = self.up2(self.up1(image), self.detail(detail))
             image = image + F.gelu(self.detail.mix(image))
-        return self._draw(image, sentence)
+        logits = self._draw(image, sentence)
+        return logits if self.presence is None else (logits, self.presence(x, sentence, logits))
 
     def _patches(self, fused: Fused) -> Tensor:
         grid = finest(fused.grids)

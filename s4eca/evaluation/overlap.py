@@ -43,6 +43,10 @@ class Counts:
         """Plain values under the short keys of the records file: I, U, predicted, truth."""
         return {"I": self.intersection, "U": self.union, "predicted": self.predicted, "truth": self.truth}
 
+    def emptied(self) -> Counts:
+        """Of the same sample with an empty prediction."""
+        return Counts(0, self.truth, 0, self.truth)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Counts:
         """The inverse of `to_dict`."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from s4eca.config import check_presence_threshold
 from s4eca.errors import ConfigError
 from s4eca.evaluation import overlap, warps
 from s4eca.evaluation.overlap import Counts
@@ -41,6 +42,7 @@ class ScoringProtocol:
         epsilon: added to the union of each sample.
         empty: worth of a sample where prediction and truth are both empty, ``zero`` or ``one``.
         source: where the rule comes from.
+        presence: probability of presence below which a prediction is emptied; None empties none.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ScoringProtocol:
     epsilon: float
     empty: str
     source: str
+    presence: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that are no rule.
@@ -61,6 +64,8 @@ class ScoringProtocol:
         """
         if not 0.0 <= self.threshold <= 1.0:
             raise ConfigError(f"threshold is {self.threshold}; it must lie between 0 and 1.")
+        if self.presence is not None:
+            check_presence_threshold("presence", self.presence)
         for field, value, known in (
             ("fit", self.fit, warps.FITS), ("grid", self.grid, GRIDS), ("empty", self.empty, overlap.EMPTY_POLICIES),
         ):
@@ -145,10 +150,11 @@ class ScoringProtocol:
         where = f"{side} x {side} with the truth resized to it (nearest)" if self.grid == "input" else _NATIVE
         ratio = f"I / (U + {self.epsilon:g})" if self.epsilon else "I / U"
         worth = "1" if self.empty == "one" else "0"
+        gate = "" if self.presence is None else f", nowhere where presence < {self.presence:g}"
         return (
             f"{self.name}: scored at {where}; image {image} to {side} x {side}; {way}; foreground where p > "
-            f"{self.threshold:g}; IoU of a sample = {ratio}, {worth} where prediction and truth are both empty; P@X "
-            f"counts IoU {'>' if self.strict else '>='} X{' (X in float32)' if self.single else ''}. {self.source}"
+            f"{self.threshold:g}{gate}; IoU of a sample = {ratio}, {worth} where prediction and truth are both empty; "
+            f"P@X counts IoU {'>' if self.strict else '>='} X{' (X in float32)' if self.single else ''}. {self.source}"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Record:
         category: class of the target as spoken, where the data set says so.
         area: pixels of the true mask on its own grid.
         counts: scoring protocol name -> pixel counts on the grid where that scoring protocol scores.
+        presence: scoring protocol name -> probability that the target is there; empty without a no-target head.
+        masks: scoring protocol name -> counts before masks are emptied for lack of presence, where they are others.
     """
 
     id: str
@@ -33,11 +35,17 @@ class Record:
     category: str | None
     area: int
     counts: Mapping[str, Counts]
+    presence: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, Counts] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of the records file, without its newline."""
         values = {key: getattr(self, key) for key in ("id", "image", "expression", "kind", "category", "area")}
         values["protocols"] = {name: counts.to_dict() for name, counts in self.counts.items()}
+        if self.presence:
+            values["presence"] = dict(self.presence)
+        if self.masks:
+            values["masks"] = {name: counts.to_dict() for name, counts in self.masks.items()}
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -45,7 +53,9 @@ class Record:
         """The inverse of `to_json`, from the decoded line."""
         counts = {str(name): Counts.from_dict(part) for name, part in values["protocols"].items()}
         own = {key: values[key] for key in ("id", "image", "expression", "kind", "category")}
-        return cls(**own, area=int(values["area"]), counts=counts)
+        presence = {str(name): float(value) for name, value in values.get("presence", {}).items()}
+        masks = {str(name): Counts.from_dict(part) for name, part in values.get("masks", {}).items()}
+        return cls(**own, area=int(values["area"]), counts=counts, presence=presence, masks=masks)
 
 
 def to_jsonl(records: Iterable[Record]) -> str:

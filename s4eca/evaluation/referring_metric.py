@@ -9,7 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from s4eca.evaluation.overlap import SCORES
+from s4eca.evaluation.no_target import NO_TARGET_SCORES, no_target_scores, separation
+from s4eca.evaluation.overlap import SCORES, Counts
 from s4eca.evaluation.protocols import ScoringProtocol, scoring_protocol
 
 
@@ -75,6 +76,57 @@ class ReferringScores(Metric):
             return {name: torch.tensor(float("nan"), dtype=torch.float64) for name in SCORES}
         scores = self.rule.scores(above.cpu().numpy(), below.cpu().numpy())
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
+
+
+class PresenceScores(Metric):
+    """N-acc, T-acc, gIoU of masks emptied below a threshold of presence, and how well presence parts the two kinds.
+
+    As `ReferringScores`, raw numbers per sample are kept and joined across processes; nothing is averaged before.
+
+    Args:
+        threshold: probability of presence below which a mask counts as empty.
+        kwargs: for `torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    counts: list[Tensor]
+    presence: list[Tensor]
+
+    def __init__(self, threshold: float, **kwargs: Any) -> None:
+        """Start with no sample."""
+        super().__init__(**kwargs)
+        self.threshold = threshold
+        self.add_state("counts", default=[], dist_reduce_fx="cat")
+        self.add_state("presence", default=[], dist_reduce_fx="cat")
+
+    def update(self, *, predicted: Tensor, truth: Tensor, presence: Tensor) -> None:
+        """Add samples.
+
+        Args:
+            predicted: (B, H, W) bool, not emptied.
+            truth: (B, H, W) bool, empty where there is no target.
+            presence: (B,) probabilities.
+        """
+        both, either = _counts(predicted, truth)
+        found, true = (mask.flatten(1).sum(1, dtype=torch.int64) for mask in (predicted, truth))
+        self.counts.append(torch.stack([both, either, found, true], 1).to(self.device))
+        self.presence.append(presence.to(self.device, torch.float32))
+
+    def compute(self) -> dict[str, Tensor]:
+        """``N-acc``, ``T-acc``, ``gIoU`` and ``separation`` as float64 scalars, 0..1; NaN for what is not there."""
+        counts, presence = _joined(self.counts).reshape(-1, 4).cpu().numpy(), _joined(self.presence).cpu().numpy()
+        scores: dict[str, float | None] = dict.fromkeys((*NO_TARGET_SCORES, "separation"))
+        if len(counts):
+            gated = [
+                Counts(*map(int, row)).emptied() if p < self.threshold else Counts(*map(int, row))
+                for row, p in zip(counts, presence, strict=True)
+            ]
+            columns = [[getattr(c, name) for c in gated] for name in ("intersection", "union", "predicted", "truth")]
+            scores = no_target_scores(*columns) | {"separation": separation(presence, counts[:, 3] > 0)}
+        told = {name: float("nan") if value is None else value for name, value in scores.items()}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
 
 
 def _counts(predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

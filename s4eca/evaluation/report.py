@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from s4eca.evaluation.overlap import SCORES, bootstrap
+from s4eca.evaluation.no_target import NO_TARGET_SCORES, UNCALIBRATED, no_target_scores, separation
+from s4eca.evaluation.overlap import SCORES, Counts, bootstrap
 from s4eca.evaluation.protocols import ScoringProtocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.resampling import RESAMPLES
@@ -23,6 +24,13 @@ _MEANINGS = {
     "interval": f"95 %: percentile bootstrap of mIoU over samples, {RESAMPLES} resamples; expressions of one image "
     "are not independent, so the true uncertainty is larger.",
 }
+
+_NO_TARGET = (
+    "No target, after gRefCOCO (Liu et al., CVPR 2023): N-acc is the share of samples without a target of which "
+    "nothing is predicted, T-acc the share of those with one of which something is, gIoU the mean IoU with 1 where "
+    "both are empty. By the mask: no pixel above the threshold; head: or its probability of presence is smaller than "
+    "said. Absent expressions that were added enter these scores alone."
+)
 
 
 def size_bucket(area: int) -> str | None:
@@ -48,13 +56,15 @@ def build(
     image_size: int | None = None,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
+    absent: Sequence[Record] = (),
 ) -> dict[str, Any]:
     """The report of one run, ready for JSON; every score is 0..1.
 
     Keys: ``protocols`` (name -> mIoU, oIoU, P@0.5 .. P@0.9), ``per_class``, ``per_size``, ``per_kind`` (group -> count,
     the scores under the main protocol, and under ``protocols`` those of all), ``main`` (which one that is: ``native``
     where it is among them), ``count``, ``images``, ``empty``, ``empty_where_scored``, ``interval``,
-    ``threshold``, ``image_size``, ``split``, ``definitions``, and whatever `extra` adds.
+    ``threshold``, ``image_size``, ``split``, ``definitions``, and whatever `extra` adds. Where something without a
+    target was scored, or the adapter has a no-target head, ``no_target`` as well (see `no_target`).
 
     Args:
         records: counts of every reference, under every scoring protocol given.
@@ -63,6 +73,7 @@ def build(
         image_size: side of the model's input in pixels.
         seed: of the bootstrap.
         extra: further keys, for instance the data set's name.
+        absent: records of absent expressions beside the split's own; they enter the no-target scores alone.
 
     Raises:
         ValueError: there is no record or no scoring protocol.
@@ -88,12 +99,49 @@ def build(
         "protocols": {rule.name: _scores(records, rule) for rule in protocols},
         "interval": {"level": 0.95, "seed": seed, "mIoU": {p.name: _interval(records, p, seed) for p in protocols}},
         **{name: _per_group(records, protocols, main, key) for name, key in groups.items()},
-        "definitions": _definitions(protocols, image_size),
+        **(no_target := _no_target(records, absent, protocols)),
+        "definitions": _definitions(protocols, image_size, bool(no_target)),
     }
 
 
-def _definitions(protocols: Sequence[ScoringProtocol], image_size: int | None) -> dict[str, str]:
-    return {**_MEANINGS, **{rule.name: rule.definition(image_size) for rule in protocols}}
+def _definitions(
+    protocols: Sequence[ScoringProtocol], image_size: int | None, no_target: bool = False
+) -> dict[str, str]:
+    more = {"no target": _NO_TARGET} if no_target else {}
+    return {**_MEANINGS, **more, **{rule.name: rule.definition(image_size) for rule in protocols}}
+
+
+def _no_target(
+    records: Sequence[Record], absent: Sequence[Record], protocols: Sequence[ScoringProtocol]
+) -> dict[str, Any]:
+    """``no_target``: counts, and per scoring protocol the scores by the mask alone and with the head.
+
+    Nothing where every sample has a target and no head says whether it is there. Without a threshold of its own, the
+    head is shown at 0.5.
+    """
+    both = [*records, *absent]
+    if not absent and not any(record.presence or not record.area for record in both):
+        return {}
+    empty = sum(record.area == 0 for record in both)
+    found = {}
+    for rule in protocols:
+        plain = [record.masks.get(rule.name, record.counts[rule.name]) for record in both]
+        found[rule.name] = {"mask": _told(both, plain)}
+        if all(record.presence for record in both):
+            cut = UNCALIBRATED if rule.presence is None else rule.presence
+            presence = [record.presence[rule.name] for record in both]
+            gated = [count.emptied() if p < cut else count for count, p in zip(plain, presence, strict=True)]
+            area = separation(presence, [record.area > 0 for record in both])
+            found[rule.name]["head"] = {**_told(both, gated), "threshold": cut, "separation": area}
+    counts = {"target": len(both) - empty, "no_target": empty, "added": len(absent)}
+    return {"no_target": {**counts, "protocols": found}}
+
+
+def _told(records: Sequence[Record], counts: Sequence[Counts]) -> dict[str, float | None]:
+    return no_target_scores(
+        [c.intersection for c in counts], [c.union for c in counts], [c.predicted for c in counts],
+        [r.area for r in records],
+    )  # fmt: skip
 
 
 def _counts(records: Sequence[Record], name: str) -> tuple[list[int], list[int]]:
@@ -137,9 +185,22 @@ def table(report: Mapping[str, Any]) -> str:
         if report[key]:
             lines += ["", _row(f"{title}, {report['main']}", ("n", *SCORES))]
             lines += [_row(group, (str(part["count"]), *_percent(part))) for group, part in report[key].items()]
+    lines += _no_target_rows(report["no_target"]) if "no_target" in report else []
     lines += ["", "Definitions"]
     lines += [f"- {sentence}" for sentence in report["definitions"].values()]
     return "\n".join(lines) + "\n"
+
+
+def _no_target_rows(told: Mapping[str, Any]) -> list[str]:
+    """The no-target scores for people."""
+    lines = ["", _row("no target", ("n", "empty", *NO_TARGET_SCORES))]
+    n = (str(told["target"] + told["no_target"]), str(told["no_target"]))
+    for name, found in told["protocols"].items():
+        for how, scores in found.items():
+            words = f"{name}, by the mask" if how == "mask" else f"{name}, head >= {scores['threshold']:.3g}"
+            said = ["-" if scores[s] is None else f"{100 * scores[s]:.2f}" for s in NO_TARGET_SCORES]
+            lines.append(_row(words, (*n, *said)))
+    return lines
 
 
 def _title(report: Mapping[str, Any]) -> str:

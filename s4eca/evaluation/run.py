@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4eca.data.augment.absent import with_absent
 from s4eca.errors import ConfigError, DataError, ExpressionWarning, NotFiniteError
 from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
-from s4eca.protocols import Segmenter
-from s4eca.records import Encoded
+from s4eca.protocols import PresenceSegmenter, Segmenter
+from s4eca.records import Encoded, Prediction
 
 if TYPE_CHECKING:
     from s4eca.data.sample import Reference, ReferringDataset
@@ -38,6 +39,8 @@ def evaluate(
     progress: bool = True,
     threshold: float | None = None,
     on_record: Callable[[Record], None] | None = None,
+    absent: float = 0.0,
+    presence_threshold: float | None = None,
 ) -> dict[str, Any]:
     """Scores of a model on every reference of a split (PROTOCOL 4.4).
 
@@ -53,22 +56,25 @@ def evaluate(
         progress: show a progress bar on stderr.
         threshold: of all named scoring protocols; by default each has its own, and `native` the model's.
         on_record: called with each reference's counts as soon as they are known.
+        absent: absent expressions for each reference, for the no-target scores alone; needs exhaustive annotations.
+        presence_threshold: of all named scoring protocols; by default `native` has the model's and the others none.
 
     Returns:
         What `s4eca.evaluation.report.build` gives, with keys ``dataset``, ``layout``, ``findings``, ``shuffle_seed``.
 
     Raises:
-        DataError: the split has no reference, a file is damaged, or shuffling is impossible.
+        DataError: the split has no reference, a file is damaged, or shuffling or absent expressions are impossible.
         ConfigError: an unknown protocol, no protocol at all, an impossible threshold, or a model that is none.
         NotFiniteError: the model gave NaN or infinity.
     """
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
+    own, dataset = len(dataset), with_absent(dataset, absent)
     lost = _unread(segmenter, [reference.expression for reference in dataset.references])
-    rules = resolve_protocols(protocols, segmenter, threshold)
+    rules = resolve_protocols(protocols, segmenter, threshold, presence_threshold)
     records: dict[int, Record] = {}
-    for place, record in _score(segmenter, dataset, rules, shuffle_seed, batch_size, progress):
+    for place, record in _score(segmenter, dataset, rules, own, shuffle_seed, batch_size, progress):
         records[place] = record
         if on_record is not None:
             on_record(record)
@@ -79,23 +85,27 @@ def evaluate(
         "shuffle_seed": shuffle_seed,
     }
     ordered = [records[place] for place in sorted(records)]
-    return report.build(ordered, rules, split=dataset.split, image_size=segmenter.image_size, extra=extra)
+    return report.build(
+        ordered[:own], rules, split=dataset.split, image_size=segmenter.image_size, extra=extra, absent=ordered[own:]
+    )
 
 
 def resolve_protocols(
     protocols: str | ScoringProtocol | Sequence[str | ScoringProtocol],
     segmenter: Segmenter,
     threshold: float | None = None,
+    presence_threshold: float | None = None,
 ) -> list[ScoringProtocol]:
     """Scoring protocols as they are to be used with one model.
 
-    A name means that protocol with `threshold`; without one each has its own, and `native` the one stored with the
-    model. A `ScoringProtocol` is taken as it is.
+    A name means that protocol with `threshold` and `presence_threshold`; without them each has its own, of which the
+    published ones have no presence, and `native` those stored with the model. A `ScoringProtocol` is taken as it is.
 
     Raises:
         ConfigError: an unknown name, no name at all, an impossible threshold.
     """
     rules = []
+    told = segmenter.presence_threshold if isinstance(segmenter, PresenceSegmenter) else None
     asked = [protocols] if isinstance(protocols, str | ScoringProtocol) else list(protocols)
     if not asked:
         raise ConfigError(f"protocols is empty; it must name some of {', '.join(PROTOCOLS)}.")
@@ -104,7 +114,14 @@ def resolve_protocols(
             rules.append(protocol)
             continue
         own = segmenter.threshold if protocol == "native" else None
-        rules.append(scoring_protocol(protocol, threshold=own if threshold is None else threshold))
+        gate = told if protocol == "native" else None
+        rules.append(
+            scoring_protocol(
+                protocol,
+                threshold=own if threshold is None else threshold,
+                presence=gate if presence_threshold is None else presence_threshold,
+            )
+        )
     return list({rule.name: rule for rule in rules}.values())
 
 
@@ -151,17 +168,19 @@ def _score(
     segmenter: Segmenter,
     dataset: ReferringDataset,
     rules: Sequence[ScoringProtocol],
+    own: int,
     shuffle_seed: int | None,
     batch_size: int,
     progress: bool,
 ) -> Iterator[tuple[int, Record]]:
-    """Records of all references with their places, image by image."""
+    """Records of all references with their places, image by image; only the first `own` expressions are shuffled."""
     from tqdm import tqdm
 
     groups = image_groups(dataset, progress)
     expressions = [reference.expression for reference in dataset.references]
     if shuffle_seed is not None:
-        expressions = [expressions[giver] for giver in derange(groups, expressions, shuffle_seed)]
+        order = derange(groups[:own], expressions[:own], shuffle_seed)
+        expressions[:own] = [expressions[giver] for giver in order]
     members: dict[str, list[int]] = {}
     for place, group in enumerate(groups):
         members.setdefault(group, []).append(place)
@@ -187,6 +206,7 @@ def _score_image(
     image = dataset.image(references[0])
     masks = [dataset.mask(reference) for reference in references]
     counts: list[dict[str, Counts]] = [{} for _ in references]
+    presence: list[dict[str, float]] = [{} for _ in references]
     for fit in dict.fromkeys(rule.fit for rule in rules):
         fitting = [rule for rule in rules if rule.fit == fit]
         enter = fitting[0].bands_in if dataset.bands else fitting[0].image_in
@@ -194,17 +214,20 @@ def _score_image(
         encoded = segmenter.encode(square[None])
         for start in range(0, len(texts), batch_size):
             chosen = list(texts[start : start + batch_size])
-            logits = _logits(segmenter, encoded, chosen, group)
-            for place, one in enumerate(logits, start=start):
+            found = predicted(segmenter, encoded, chosen, group)
+            for place, one in enumerate(found.logits, start=start):
                 counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
+            if found.presence is not None:
+                for place, probability in enumerate(found.presence.tolist(), start=start):
+                    presence[place] |= {rule.name: probability for rule in fitting}
     return [
-        _record(dataset, reference, group, text, mask, {rule.name: found[rule.name] for rule in rules})
-        for reference, text, mask, found in zip(references, texts, masks, counts, strict=True)
+        _record(dataset, reference, group, text, mask, rules, counts[place], presence[place])
+        for place, (reference, text, mask) in enumerate(zip(references, texts, masks, strict=True))
     ]
 
 
-def _logits(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: str) -> Any:
-    """Logits (K, h', w') of one image; NaN and infinity, which would be counted as background, are refused.
+def predicted(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: str) -> Prediction:
+    """What is said of one image, logits (K, h', w'); NaN and infinity, which would count as background, are refused.
 
     Raises:
         NotFiniteError: with the image's name.
@@ -214,11 +237,11 @@ def _logits(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExpressionWarning)  # counted once, among the findings
-            logits = segmenter.decode(encoded, texts).logits
-        require_finite(logits, texts)
+            found = segmenter.decode(encoded, texts)
+        require_finite(found.logits, texts)
     except NotFiniteError as error:
         raise NotFiniteError(f"{image}: {error}") from error
-    return logits
+    return found
 
 
 def _unread(segmenter: Segmenter, expressions: Sequence[str]) -> list[str]:
@@ -234,8 +257,16 @@ def _record(
     group: str,
     text: str,
     mask: NDArray[np.bool_],
+    rules: Sequence[ScoringProtocol],
     counts: dict[str, Counts],
+    presence: dict[str, float],
 ) -> Record:
     category = reference.category
     spoken = None if category is None else dataset.classes.get(category, category)
-    return Record(reference.id, group, text, reference.kind, spoken, int(mask.sum()), counts)
+    masks = {rule.name: counts[rule.name] for rule in rules}
+    gates = {rule.name: rule.presence for rule in rules if presence and rule.presence is not None}
+    lacking = {name for name, gate in gates.items() if presence[name] < gate}
+    final = {name: count.emptied() if name in lacking else count for name, count in masks.items()}
+    told = {rule.name: presence[rule.name] for rule in rules} if presence else {}
+    before = {name: masks[name] for name in masks if name in lacking}
+    return Record(reference.id, group, text, reference.kind, spoken, int(mask.sum()), final, told, before)

@@ -22,9 +22,10 @@ class Masks:
         probabilities: (K, H, W) float32 in 0..1.
         threshold: probability above which a pixel is found.
         expressions: the K texts.
-        presence: (K,) float32 in 0..1, how sure the model is that each is there at all; None where it does not say.
+        presence: (K,) float32 in 0..1, that what is said is there at all; None where the adapter has no no-target head.
         image: the image as it was set, for `show`.
         bands: names of its bands; empty for RGB.
+        presence_threshold: below which a mask is emptied; None empties none.
     """
 
     probabilities: NDArray[np.float32]
@@ -33,11 +34,15 @@ class Masks:
     presence: NDArray[np.float32] | None = None
     image: NDArray[Any] | None = field(default=None, repr=False)
     bands: tuple[str, ...] = ()
+    presence_threshold: float | None = None
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """(K, H, W) bool: probability above the threshold."""
-        return self.probabilities > self.threshold
+        """(K, H, W) bool: probability above the threshold, in masks that are not emptied."""
+        found: NDArray[np.bool_] = self.probabilities > self.threshold
+        if self.presence is not None and self.presence_threshold is not None:
+            found &= (self.presence >= self.presence_threshold)[:, None, None]
+        return found
 
     @property
     def boxes(self) -> NDArray[np.int64]:

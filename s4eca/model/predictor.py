@@ -78,6 +78,16 @@ class Predictor:
         return self.model.config.threshold
 
     @property
+    def tells_presence(self) -> bool:
+        """Whether the adapter has a no-target head."""
+        return self.model.config.presence > 0
+
+    @property
+    def presence_threshold(self) -> float | None:
+        """Probability of presence below which a mask is emptied; None empties none."""
+        return self.model.config.presence_threshold
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Names of the input bands in their order; empty for RGB in 0..255."""
         return self.model.config.bands
@@ -130,16 +140,15 @@ class Predictor:
         with self.model.using(adapter):
             said = check_list([expressions] if isinstance(expressions, str) else expressions)
             warn_of(self.check(said))
-            given = self._predict(encoded, said)
-            found = upsample(given.logits[:, None], (int(image.shape[0]), int(image.shape[1]))).sigmoid()[:, 0]
-            presence = given.extras.get("presence")
+            told = self._predict(encoded, said)
+            found = upsample(told.logits[:, None], (int(image.shape[0]), int(image.shape[1]))).sigmoid()[:, 0]
+            presence = None if told.presence is None else told.presence.cpu().numpy()
             return Masks(
-                found.cpu().numpy(), self.threshold, tuple(said),
-                None if presence is None else presence.float().reshape(len(said)).cpu().numpy(), image, self.bands,
-            )  # fmt: skip
+                found.cpu().numpy(), self.threshold, tuple(said), presence, image, self.bands, self.presence_threshold
+            )
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
-        """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid.
+        """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid, none emptied.
 
         Args:
             windows: (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the adapter's bands.
@@ -150,16 +159,22 @@ class Predictor:
             ExpressionError: as for `segment`, and for a bare text.
             NotFiniteError: the model gives NaN or infinity.
         """
+        return self.probabilities_and_presence(windows, expressions)[0]
+
+    def probabilities_and_presence(
+        self, windows: NDArray[Any], expressions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `probabilities`, and (B, K) float32 that what is said is in a window; None without a no-target head."""
         said = check_list(expressions)
         check_windows(windows, self.bands)
         warn_of(self.check(said))
         encoded = self.encode(self._square(windows))
         size = (int(windows.shape[1]), int(windows.shape[2]))
         with torch.inference_mode():
-            columns = [self._decode(encoded, [one] * len(windows)).logits for one in said]
-            found = torch.stack([upsample(c, size).sigmoid()[:, 0] for c in columns], dim=1)
-        result: NDArray[np.float32] = found.cpu().numpy()
-        return result
+            columns = [self._decode(encoded, [one] * len(windows)) for one in said]
+            found = torch.stack([upsample(c.logits, size).sigmoid()[:, 0] for c in columns], dim=1)
+            told = [c.presence for c in columns if c.presence is not None]
+        return found.cpu().numpy(), torch.stack(told, dim=1).cpu().numpy() if told else None
 
     def encode(self, images: NDArray[np.float32]) -> Encoded:
         """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
@@ -207,9 +222,9 @@ class Predictor:
 
     def _decode(self, encoded: Encoded, expressions: list[str]) -> Prediction:
         with self._autocast():
-            given = self.model.decode(encoded, self.model.tokenize(expressions, cut=True))
-        found = Prediction(given.logits.float(), given.extras)
-        require_finite(found.logits, expressions, self.model, self.precision)
+            found = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).map(torch.Tensor.float)
+        for values in (found.logits, *found.extras.values()):
+            require_finite(values, expressions, self.model, self.precision)
         return found
 
     def _autocast(self) -> Any:

@@ -61,7 +61,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         *_encoders(note["encoders"]),
         "",
         f"Input {config['image_size']} px square, mode `{config['mode']}`, method `{config['method']}`, "
-        f"{_size(config)}, threshold {config['threshold']}. {tensors:,} saved numbers, {dtype}.",
+        f"{_size(config)}, threshold {config['threshold']}{_presence(config)}. {tensors:,} saved numbers, {dtype}.",
         "",
         *_budget(card["budget"]),
         "## Training data",
@@ -69,7 +69,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         card["data"],
         *_more_data(card),
         "",
-        *_scores(card["scores"]),
+        *_measured(card),
         "## Licence",
         "",
         f"The adapter: {card['licence']}",
@@ -195,6 +195,16 @@ def _size(config: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in numbers.items()) or "one size"
 
 
+def _presence(config: dict[str, Any]) -> str:
+    """What a no-target head has to say, in words."""
+    if not config.get("presence"):
+        return ""
+    cut = config.get("presence_threshold")
+    return f", no-target head of {config['presence']} units, " + (
+        "which empties nothing by itself" if cut is None else f"below {cut} nothing is marked"
+    )
+
+
 def _attribution(method: str) -> str:
     return _class_of(method).ATTRIBUTION or f"{_method(method)} Decoder, loss and recipe are ours."
 
@@ -255,6 +265,10 @@ def _more_data(card: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _measured(card: dict[str, Any]) -> list[str]:
+    return [*_scores(card["scores"]), *_thresholds(card.get("calibration") or {})]
+
+
 def _scores(scores: dict[str, Any]) -> list[str]:
     if not scores:
         return []
@@ -263,6 +277,32 @@ def _scores(scores: dict[str, Any]) -> list[str]:
         for name, value in scores.items()
     ]
     return ["## Scores", "", "| score | percent |", "|---|---:|", *rows, ""]
+
+
+def _thresholds(calibration: dict[str, Any]) -> list[str]:
+    """Where the thresholds come from, and what they gave there."""
+    if not {"threshold", "data", "split"} <= set(calibration):
+        return []
+    of = [f"mask {calibration['threshold']}"]
+    if "presence_threshold" in calibration:
+        of.append(f"presence {calibration['presence_threshold']}")
+    rows: list[tuple[str, Any]] = [("mIoU", calibration.get("mIoU"))]
+    for how, words in (("mask", "by the mask"), ("head", "with the head")):
+        rows += [(f"{name} {words}", value) for name, value in calibration.get(how, {}).items()]
+    said = [f"| {_cell(name)} | {100 * value:.2f} |" for name, value in rows if _a_number(value)]
+    chosen = f"{_line(calibration['data'])}, split {_line(calibration['split'])}"
+    absent = calibration.get("absent")
+    beside = f", {absent:,} absent expressions beside its references" if isinstance(absent, int) and absent else ""
+    return [
+        "## Thresholds",
+        "",
+        f"{', '.join(of).capitalize()}: chosen on {chosen}{beside}, where scores are optimistic by the choice.",
+        "",
+        "| there | percent |",
+        "|---|---:|",
+        *said,
+        "",
+    ]
 
 
 def _results(card: dict[str, Any]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 # What a method that rewrites the encoders adds: plain peft folders, one an encoder, which loading does not read.
 EXTRA = tuple(f"{part}/{name}" for part in ("vision", "text") for name in (WEIGHTS, CONFIG))
 # Keys of the card that a folder may lack.
-OPTIONAL = {"datasets"}
+OPTIONAL = {"datasets", "calibration"}
 MAY = {"behaviour", "peft"}  # the same of an encoder: earlier versions noted no behaviour
 KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
 
@@ -60,6 +60,7 @@ class Card:
         command: the command that trained it.
         budget: counts as `s4eca budget --json` gives them.
         datasets: hub ids of the data sets it was trained on; left out of the folder where there are none.
+        calibration: where its thresholds come from (`s4eca.evaluation.calibration.calibrate`); likewise left out.
     """
 
     name: str = "adapter"
@@ -70,6 +71,7 @@ class Card:
     command: str = "not stated"
     budget: dict[str, Any] = field(default_factory=dict)
     datasets: Sequence[str] = ()
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
@@ -223,10 +225,10 @@ def restore(folder: Path | str, build: Callable[[S4ECAConfig, dict[str, Any]], M
     folder = Path(folder)
     note = read_config(folder)
     config = read_settings(folder, note)
-    tensors = _read_tensors(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     model = build(config, {part: saved["peft"] for part, saved in note["encoders"].items() if "peft" in saved})
     # Identifiers of local copies may differ; what must agree is the weights.
-    _check_encoders(folder, note, model)
+    check_encoders(folder, note, model)
     fill(folder / WEIGHTS, model, tensors)
     return model
 
@@ -259,7 +261,12 @@ def tensor_table(path: Path) -> dict[str, int]:
         raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a weights file under its name of today.
+
+    Raises:
+        AdapterFolderError: the file is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -271,7 +278,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
 
 
-def _check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None:
+def check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None:
+    """Refuse encoders or preprocessing other than those that a folder was made with.
+
+    Raises:
+        AdapterFolderError: the first thing that differs.
+    """
     for part, encoder in (("vision", model.vision), ("text", model.text)):
         saved = note["encoders"][part]
         if encoder.fingerprint != saved["sha256"]:
@@ -339,8 +351,8 @@ def _check_card(path: Path, card: dict[str, Any]) -> None:
     for key in ("name", "data", "licence", "command"):
         if not isinstance(card[key], str) or not card[key].strip():
             raise AdapterFolderError(f"{path}: card.{key} is {card[key]!r}; it must be a text.")
-    for key in ("scores", "budget"):
-        _an_object(path, f"card.{key}", card[key])
+    for key in ("scores", "budget", "calibration"):
+        _an_object(path, f"card.{key}", card.get(key, {}))
     gsd = card["gsd"]
     if gsd is not None and (isinstance(gsd, bool) or not isinstance(gsd, int | float) or not gsd > 0):
         raise AdapterFolderError(f"{path}: card.gsd is {gsd!r}; it must be null or metres above 0.")

@@ -20,6 +20,8 @@ class Item:
     `image` is (S, S, 3) uint8 RGB, or (S, S, n) float32 of a data set with bands.
     `truth` is (M, M) in 0..255 for training (area-averaged), or the native (h, w) bool mask for scoring.
     `counts` is False for a sample that is there only so that all processes take the same number of steps.
+    `present` is False where the expression has no target. `added` is True for an absent expression that stands beside
+    the split's own references in scoring: it counts for the no-target scores alone.
     """
 
     expression: str
@@ -28,13 +30,16 @@ class Item:
     image: np.ndarray[Any, Any] | None = None
     features: dict[str, Tensor] | None = None
     counts: bool = True
+    present: bool = True
+    added: bool = False
 
 
 @dataclass
 class Batch:
     """B samples: `images` or `encoded`, expressions, truths, indices, and which of them count in scores.
 
-    `images` are (B, 3, S, S) RGB in 0..255, or (B, n, S, S) in the units of the bands.
+    `images` are (B, 3, S, S) RGB in 0..255, or (B, n, S, S) in the units of the bands; `present` (B,) bool is whether
+    there is a target, `added` which samples count for the no-target scores alone.
     """
 
     expressions: list[str]
@@ -43,10 +48,13 @@ class Batch:
     counts: list[bool]
     images: Tensor | None
     encoded: Encoded | None
+    present: Tensor
+    added: list[bool]
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device (called by Lightning)."""
         self.truths = [t.to(device) for t in self.truths]
+        self.present = self.present.to(device)
         self.images = None if self.images is None else self.images.to(device)
         self.encoded = None if self.encoded is None else self.encoded.map(lambda t: t.to(device))
         return self
@@ -73,4 +81,6 @@ class Collate:
             [i.counts for i in items],
             images,
             encoded,
+            torch.tensor([i.present for i in items]),
+            [i.added for i in items],
         )

@@ -94,7 +94,7 @@ class PictureGrid(Callback):
         """Collect evenly spread samples until there are enough."""
         total = sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else 0
         every = max(1, total // self.count)
-        if trainer.sanity_checking or batch_idx % every or len(self._rows) >= self.count:
+        if trainer.sanity_checking or batch_idx % every or len(self._rows) >= self.count or batch.added[0]:
             return
         truth = batch.truths[0]
         drawn = upsample(outputs[:1], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()[0, 0]
@@ -117,27 +117,33 @@ class PictureGrid(Callback):
 
 
 class BestFolder(Callback):
-    """Saves the adapter folder whenever validation mIoU is the best so far; never leaves a finished run without one.
+    """Saves the adapter folder whenever the validation score is the best so far; never ends a run without one.
 
     Args:
         folder: the adapter folder.
         save: writes the model into a folder with its scores; given by the caller, so that training does not decide
             what a card says.
         average: the run's moving average, which is what is saved.
+        monitor: the score, as it is logged.
     """
 
     def __init__(
-        self, folder: Path, save: Callable[[Any, Path, dict[str, float]], None], average: MovingAverage
+        self,
+        folder: Path,
+        save: Callable[[Any, Path, dict[str, float]], None],
+        average: MovingAverage,
+        monitor: str = "val/mIoU",
     ) -> None:
         self.folder = folder
         self.save = save
         self.average = average
+        self.monitor = monitor
         self.best = -1.0
         self.validated: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
-        score = trainer.callback_metrics.get("val/mIoU")
+        score = trainer.callback_metrics.get(self.monitor)
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or score is None:
             return
         self.validated = trainer.global_step

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.absent import AbsentSampler, absent_beside
 from s4eca.data.augment.augmenter import Augmenter
 from s4eca.data.augment.settings import NOTHING, Augmentation
 from s4eca.data.augment.symmetries import Symmetry
@@ -42,6 +42,8 @@ class ReferringData(LightningDataModule):
         symmetries: symmetries that training draws from, by name (``IDENTITY``, ``FLIP_LR`` ...).
         absent_share: share of training samples whose expression names an absent class; used only where the reader
             says that annotations are exhaustive.
+        scored_absent: absent expressions for each reference in validation and test, for the scores of a no-target head
+            alone; used only where the adapter has one and annotations are exhaustive.
         cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once and shared out among the
             processes of a run.
         cache_dtype: ``float16``, ``bfloat16`` or ``float32``.
@@ -71,6 +73,7 @@ class ReferringData(LightningDataModule):
         seed: int = 0,
         shuffle_expressions: int | None = None,
         augment: Augmentation = NOTHING,
+        scored_absent: float = 1.0,
     ) -> None:
         super().__init__()
         self.augment = augment
@@ -80,6 +83,9 @@ class ReferringData(LightningDataModule):
                 raise ConfigError(f"data.{name} is {value}; it must be at least {least}.")
         if not 0.0 <= absent_share <= 0.5:
             raise ConfigError(f"data.absent_share is {absent_share}; it must be from 0 to 0.5.")
+        if not 0.0 <= scored_absent <= 10.0:
+            raise ConfigError(f"data.scored_absent is {scored_absent}; it must be from 0 to 10.")
+        self.scored_absent = scored_absent
         self.root, self.layout = Path(root), layout
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.names = {"train": train_split, "val": val_split, "test": test_split}
@@ -199,7 +205,9 @@ class ReferringData(LightningDataModule):
             said = [r.expression for r in split.references]
             order = derange([r.image for r in split.references], said, self.shuffle_expressions)
             expressions = [said[i] for i in order]
-        samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions)
+        wanted = self.model.config.presence and split.exhaustive
+        absent = absent_beside(split, self.scored_absent, self.seed) if wanted else ()
+        samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions, absent)
         return self._loader(samples, ScoringSampler(len(samples), **self._processes))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

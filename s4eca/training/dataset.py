@@ -85,14 +85,20 @@ class TrainingSamples(Dataset[Item]):
         self.symmetries = tuple(symmetries)
         self.absent = absent
         self._masks = RecentArrays(MASK_BYTES)
+        self._present: dict[int, bool] = {}
         self._drawn: tuple[int, tuple[Reference, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.split) + (len(self._absent(0)) if self.absent is not None else 0)
 
     def _mask(self, index: int) -> NDArray[np.uint8]:
-        reference = self.split.references[index]
-        return self._masks.get(index, lambda: working_mask(self.split.mask(reference), self.mask_size))
+        return self._masks.get(index, lambda: self._drawn_mask(index))
+
+    def _drawn_mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask at its working size; whether there is a target is seen on its own grid, where none vanishes."""
+        mask = self.split.mask(self.split.references[index])
+        self._present[index] = bool(mask.any())
+        return working_mask(mask, self.mask_size)
 
     def _absent(self, epoch: int) -> tuple[Reference, ...]:
         assert self.absent is not None
@@ -119,11 +125,20 @@ class TrainingSamples(Dataset[Item]):
             )
             return Item(expression, apply_symmetry(truth, symmetry) if other is None else other, index, image=image)
         item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index)
+        item.present = self._present.get(index, False)  # what is drawn as absent has no mask to look at
         return self.images.fill(item, reference, symmetry)
 
 
 class ScoringSamples(Dataset[Item]):
-    """Samples as they are, with native masks, in the order of the split."""
+    """Samples as they are, with native masks, in the order of the split; absent expressions may come behind them.
+
+    Args:
+        split: the references.
+        size: side of the input in pixels.
+        cache: features of every image, or None for pixels.
+        expressions: in place of the references' own.
+        absent: references to what is not there, for the no-target scores alone.
+    """
 
     def __init__(
         self,
@@ -131,19 +146,22 @@ class ScoringSamples(Dataset[Item]):
         size: int,
         cache: FeatureCache | None,
         expressions: Sequence[str] | None = None,
+        absent: Sequence[Reference] = (),
     ) -> None:
         self.split = split
         self.images = _Images(split, size, cache)
+        self.references = (*split.references, *absent)
         self.expressions = expressions
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.references)
 
     def __getitem__(self, scored: Scored | int) -> Item:
         index, counts = (scored, True) if isinstance(scored, int) else scored
-        reference = self.split.references[index]
-        expression = reference.expression if self.expressions is None else self.expressions[index]
-        item = Item(expression, self.split.mask(reference), index, counts=counts)
+        reference, added = self.references[index], index >= len(self.split)
+        expression = reference.expression if self.expressions is None or added else self.expressions[index]
+        mask = self.split.mask(reference)
+        item = Item(expression, mask, index, counts=counts, present=bool(mask.any()), added=added)
         return self.images.fill(item, reference, Symmetry.IDENTITY)
 
 

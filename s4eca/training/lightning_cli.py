@@ -22,6 +22,8 @@ from s4eca.budgets.report import budget
 from s4eca.errors import ConfigError
 from s4eca.model.model import S4ECAModel
 from s4eca.saved.folder import Card, save
+from s4eca.saved.locate import locate
+from s4eca.saved.start import start_from
 from s4eca.training.averaging import MovingAverage
 from s4eca.training.bars import RunBar
 from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
@@ -57,6 +59,8 @@ class RunConfig:
             ``scores.csv``, ``pictures/``, ``checkpoints/last.ckpt`` to resume from.
         name, data, licence: for the card of the adapter folder.
         gsd: ground sampling distance of the training imagery in metres, if known.
+        start: folder or hub id of a saved adapter to begin with, made with the same encoders and sizes; a no-target
+            head may be new. A run that goes on by --ckpt_path does not look at it.
         dtype: type of the saved weights.
         threads: CPU threads of each process; 0 shares the cores among processes and loader workers, and respects
             OMP_NUM_THREADS.
@@ -67,6 +71,7 @@ class RunConfig:
     data: str = "not stated"
     licence: str = "not stated"
     gsd: float | None = None
+    start: str | None = None
     dtype: str = "float16"
     threads: int = 0
 
@@ -139,11 +144,16 @@ class S4ECACLI(LightningCLI):
         """The trainer with the callbacks of a run."""
         run: RunConfig = self._get(self.config_init, "run")
         out = Path(run.out)
+        if run.start is not None and self.line[0] == "fit" and not self._get(self.config, "ckpt_path"):
+            start_from(self.model.model, locate(run.start))
         average = MovingAverage(self.model.optim.average)
         own = [
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
-            BestFolder(out / "adapter", FolderWriter(run, _command(self.line)), average),
+            BestFolder(
+                out / "adapter", FolderWriter(run, _command(self.line)), average,
+                monitor="val/separation" if self.model.optim.presence_alone else "val/mIoU",
+            ),
             # Behind all that look at the validated model: it swaps the raw weights back in.
             average,
             ModelCheckpoint(dirpath=out / "checkpoints", filename="last", save_top_k=1, enable_version_counter=False),

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from s4eca._version import __version__
 from s4eca.config import S4ECAConfig
-from s4eca.decoder.loss import segmentation_loss, upsample
-from s4eca.errors import AdapterFolderError
-from s4eca.evaluation.referring_metric import ReferringScores
-from s4eca.layers.trainable import current_names, trainable_state
+from s4eca.decoder.loss import presence_loss, segmentation_loss, upsample
+from s4eca.errors import AdapterFolderError, ConfigError
+from s4eca.evaluation.no_target import UNCALIBRATED
+from s4eca.evaluation.referring_metric import PresenceScores, ReferringScores
+from s4eca.layers.trainable import current_names, trainable_parameters, trainable_state
 from s4eca.model.finite import require_finite
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.running import Running
+from s4eca.records import PRESENCE, Prediction
 from s4eca.registry import own_settings
 from s4eca.training.batch import Batch
 from s4eca.training.ending import validate_at_the_end
@@ -41,7 +43,11 @@ class S4ECAModule(LightningModule):
         self.config = config
         self.optim = optim or OptimConfig()
         self.model: S4ECAModel = attach(config=config, running=running)
+        if self.optim.presence_alone:
+            train_presence_alone(self.model)
         self.scores = ReferringScores("native")
+        gate = UNCALIBRATED if config.presence_threshold is None else config.presence_threshold
+        self.presence = PresenceScores(gate) if config.presence else None
         # Checkpoints hold the trained tensors alone; `on_load_checkpoint` does the strict comparison itself.
         self.strict_loading = False
 
@@ -51,17 +57,26 @@ class S4ECAModule(LightningModule):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, 1, 4h, 4w) from images or from cached features."""
+        return self.predict(batch).logits
+
+    def predict(self, batch: Batch) -> Prediction:
+        """What the model says of images or of cached features."""
         encoded = batch.encoded
         if encoded is None:
             assert batch.images is not None
             encoded = self.model.encode(self.model.normalise(batch.images))
-        return self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True)).logits
+        return self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; truths are (M, M) in 0..255."""
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
-        loss = segmentation_loss(self.logits(batch), truth)
-        self.log("loss", loss, prog_bar=True, batch_size=len(batch.expressions), sync_dist=True)
+        found, size = self.predict(batch), len(batch.expressions)
+        loss = segmentation_loss(found.logits, truth)
+        if PRESENCE in found.extras:
+            told = presence_loss(found.extras[PRESENCE], batch.present)
+            self.log("presence_loss", told, prog_bar=True, batch_size=size, sync_dist=True)
+            loss = told if self.optim.presence_alone else loss + self.optim.presence_weight * told
+        self.log("loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -70,18 +85,25 @@ class S4ECAModule(LightningModule):
         Raises:
             NotFiniteError: a logit is NaN or infinite.
         """
-        logits = self.logits(batch)
+        found = self.predict(batch)
+        logits = found.logits
         precision = {"32-true": "fp32"}.get(str(self.trainer.precision), str(self.trainer.precision))
         require_finite(logits, batch.expressions, self.model, precision)
         # A process all of whose samples are repeats must hold counts of the same type as the others, if only none.
         none = torch.zeros(0, dtype=torch.int64, device=logits.device)
         self.scores.update(intersection=none, union=none)
-        for one, truth, counts in zip(logits, batch.truths, batch.counts, strict=True):
-            if not counts:
+        if self.presence is not None:
+            nothing = torch.zeros(0, 1, 1, dtype=torch.bool, device=logits.device)
+            self.presence.update(predicted=nothing, truth=nothing, presence=none)
+        for place, (one, truth) in enumerate(zip(logits, batch.truths, strict=True)):
+            if not batch.counts[place]:
                 continue
             probability = upsample(one[None], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()
-            predicted = probability[0, 0] > self.config.threshold
-            self.scores.update(predicted=predicted[None], truth=truth[None])
+            masks = {"predicted": probability[0] > self.config.threshold, "truth": truth[None]}
+            if not batch.added[place]:
+                self.scores.update(**masks)
+            if self.presence is not None and found.presence is not None:
+                self.presence.update(**masks, presence=found.presence[place : place + 1])
         return logits
 
     test_step = validation_step
@@ -102,6 +124,11 @@ class S4ECAModule(LightningModule):
         for name, value in self.scores.compute().items():
             self.log(f"{split}/{name}", value, prog_bar=name in {"mIoU", "oIoU"})
         self.scores.reset()
+        if self.presence is not None:
+            for name, value in self.presence.compute().items():
+                if not value.isnan():  # a split without targets, or without anything absent, has no such score
+                    self.log(f"{split}/{name}", value, prog_bar=name == "separation")
+            self.presence.reset()
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable tensors, one schedule step an update."""
@@ -146,7 +173,7 @@ class S4ECAModule(LightningModule):
         now, default = self.config.to_dict(), S4ECAConfig().to_dict()
         saved = own_settings(saved)
         for name, value in now.items():
-            found = saved.get(name, default[name]) if saved else value
+            found = saved.get(name, default.get(name)) if saved else value
             if found != value and name not in noted:
                 raise AdapterFolderError(
                     f"The checkpoint was made with {name} = {found!r}, here model.config.{name} is {value!r}."
@@ -161,3 +188,15 @@ class S4ECAModule(LightningModule):
 
     def _fingerprints(self) -> dict[str, str]:
         return {"vision": self.model.vision.fingerprint, "text": self.model.text.fingerprint}
+
+
+def train_presence_alone(model: S4ECAModel) -> None:
+    """Freeze all but the no-target head, which reads the decoder and changes nothing of it.
+
+    Raises:
+        ConfigError: there is no head.
+    """
+    if not model.config.presence:
+        raise ConfigError("model.optim.presence_alone is true, but model.config.presence is 0; give the head a size.")
+    for name, parameter in trainable_parameters(model).items():
+        parameter.requires_grad_(name.startswith("decoder.presence."))

@@ -23,6 +23,9 @@ class OptimConfig:
         warmup: updates of linear warm-up; the first update already has a non-zero rate, since a zero update would
             leave every up projection at zero and everything behind it without gradient.
         power: exponent of the polynomial decay.
+        presence_weight: weight of the no-target head's loss beside that of the mask.
+        presence_alone: train the no-target head and nothing else: no mask changes, and an update needs no backward
+            through decoder and adapters.
         average: decay of the moving average of the trained tensors that is validated and saved; 0 turns it off.
     """
 
@@ -33,6 +36,8 @@ class OptimConfig:
     warmup: int = 100
     power: float = 0.9
     average: float = 0.0
+    presence_weight: float = 1.0
+    presence_alone: bool = False
 
 
 def rate(step: int, *, warmup: int, total: int, power: float) -> float:

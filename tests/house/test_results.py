@@ -48,3 +48,30 @@ def test_the_tables_are_made_from_the_results(page, monkeypatch):
     assert set(table.PAGES) == {"README.md", "docs/methods.md"}
     text = (ROOT / page).read_text()
     assert text == table.written(page, text)
+
+
+def test_the_no_target_head_keeps_what_is_promised():
+    """Chosen on all of val, and by halves of its images, where a choice does not flatter itself; no mask changed."""
+    import torch
+    from safetensors.torch import load_file
+
+    from s4eca.layers.trainable import current_names
+    from s4eca.saved.folder import WEIGHTS, read_config, sha256
+
+    result = json.loads((RESULTS / "presence.json").read_text())
+    val, controls = result["val"], result["controls"]
+    for scores in (val["chosen on all of it"]["head"], val["chosen on the other half"]["for a T-acc of 0.96"]["both"]):
+        assert scores["N-acc"] >= 0.90 and scores["T-acc"] >= 0.95
+    assert val["absent"] == val["references"] == 305
+    assert controls["no head, masks alone"]["N-acc"] < 0.75 and controls["head untrained"]["N-acc at T-acc 0.95"] < 0.3
+    assert controls["shuffled expressions"]["said to be there"] < 0.3
+    adapters = ROOT / "benchmarks" / "adapters"
+    folder = adapters / "vhr10-ref-presence"
+    assert sha256(folder) == result["saved_sha256"] and sha256(adapters / "vhr10-ref") == result["adapter_sha256"]
+    kept = read_config(folder)["card"]["calibration"]
+    assert kept["head"] == val["chosen on all of it"]["head"] and kept["split"] == "val"
+    plain, headed = (current_names(load_file(adapters / name / WEIGHTS)) for name in ("vhr10-ref", folder.name))
+    assert all(torch.equal(plain[name], headed[name]) for name in plain)
+    more = {name: tensor for name, tensor in headed.items() if name not in plain}
+    assert all(name.startswith("decoder.presence.") for name in more)
+    assert sum(tensor.numel() for tensor in more.values()) == result["head_parameters"] < 5_000

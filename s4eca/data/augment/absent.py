@@ -6,6 +6,7 @@ same data set, so that wording cannot tell them from the others (METHOD section 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,6 +45,7 @@ class AbsentSampler:
         if not 0.0 <= share <= 0.5:
             raise DataError(f"The share of absent expressions is {share}; it must be from 0 to 0.5.")
         self.share, self.seed = share, seed
+        self.references = dataset.references
         self.count = round(len(dataset) * share / (1.0 - share))
         untrusted = set(never)
         expressions: dict[str, dict[str, None]] = defaultdict(dict)
@@ -82,16 +84,61 @@ class AbsentSampler:
             texts = self.expressions[category]
             text = texts[int(generator.integers(len(texts)))]
             example = self.examples[image]
-            drawn.setdefault(
-                (image, text),
-                Reference(
-                    id=f"absent-{epoch}-{len(drawn)}",
-                    image=image,
-                    expression=text,
-                    split=example.split,
-                    source=Nothing(example.source),
-                    kind=KIND,
-                    category=category,
-                ),
-            )
+            made = self._reference(f"absent-{epoch}-{len(drawn)}", example, text, category)
+            drawn.setdefault((image, text), made)
         return tuple(drawn.values())
+
+    def beside(self, each: float = 1.0) -> tuple[Reference, ...]:
+        """For each reference `each` absent ones about the same image, on the average: a fixed set to score on.
+
+        They are like those of `draw`, but every image has as many as it has references; fewer where it runs out of
+        expressions of absent classes.
+        """
+        generator = np.random.default_rng([self.seed, len(self.references)])
+        drawn: list[Reference] = []
+        said: dict[Path, set[str]] = defaultdict(set)
+        order = generator.permutation(len(self.references))
+        for place in range(round(each * len(self.references))):
+            like = self.references[int(order[place % len(order)])]
+            new = [
+                (category, texts)
+                for category in self.absent[like.image]
+                if (texts := [text for text in self.expressions[category] if text not in said[like.image]])
+            ]
+            if not new:
+                continue
+            category, texts = new[int(generator.integers(len(new)))]
+            text = texts[int(generator.integers(len(texts)))]
+            said[like.image].add(text)
+            drawn.append(self._reference(f"absent-{len(drawn)}", like, text, category))
+        return tuple(drawn)
+
+    def _reference(self, name: str, like: Reference, text: str, category: str) -> Reference:
+        """An expression about the image of another reference, on the grid of whose mask there is nothing."""
+        nothing = Nothing(like.source)
+        return Reference(name, like.image, text, like.split, source=nothing, kind=KIND, category=category)
+
+
+def absent_beside(dataset: ReferringDataset, each: float, seed: int = 0) -> tuple[Reference, ...]:
+    """Absent expressions to score beside a split's own references (see `AbsentSampler.beside`); none for 0.
+
+    Raises:
+        DataError: the annotations are not exhaustive, fewer than two classes have expressions, or every image shows
+            all of them.
+    """
+    if each <= 0:
+        return ()
+    found = AbsentSampler(dataset, seed=seed).beside(each)
+    if not found:
+        raise DataError(f"{dataset.root} has no image that lacks a class with expressions, so none can be absent.")
+    return found
+
+
+def with_absent(dataset: ReferringDataset, each: float, seed: int = 0) -> ReferringDataset:
+    """A split with absent expressions behind its own references (see `absent_beside`); the split itself for 0.
+
+    Raises:
+        DataError: as for `absent_beside`.
+    """
+    added = absent_beside(dataset, each, seed)
+    return dataclasses.replace(dataset, references=(*dataset.references, *added)) if added else dataset

@@ -1,0 +1,41 @@
+"""A fit that begins with a saved adapter: the same encoders and sizes, and a no-target head that may be new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s4eca.errors import AdapterFolderError
+from s4eca.layers.trainable import trainable_state
+from s4eca.saved.folder import WEIGHTS, Attached, check_encoders, fill, read_config, read_settings, read_tensors
+
+HEAD = "decoder.presence."
+# Settings that no saved tensor depends on. Encoders are told by their weights, for a local copy has another name.
+FREE = ("vision", "text", "threshold", "presence_threshold")
+
+
+def start_from(model: Attached, folder: Path | str) -> None:
+    """Give a fresh model the tensors of an adapter folder.
+
+    Args:
+        model: built from the settings of the fit.
+        folder: made with encoders of the same weights and with the same settings, thresholds aside; where it has no
+            no-target head, the model's own stays as it is.
+
+    Raises:
+        AdapterFolderError: the first thing that differs, by name.
+    """
+    folder = Path(folder)
+    note = read_config(folder)
+    saved, own = read_settings(folder, note).to_dict(), model.config.to_dict()
+    new_head = model.config.presence > 0 and not saved["presence"]
+    for name in sorted({*saved, *own} - set(FREE)):
+        if saved.get(name) != own.get(name) and not (name == "presence" and new_head):
+            raise AdapterFolderError(
+                f"{folder} was made with {name} = {saved.get(name)!r}, here model.config.{name} is {own.get(name)!r}; "
+                "a fit that starts from it needs the same."
+            )
+    check_encoders(folder, note, model)
+    tensors = read_tensors(folder / WEIGHTS)
+    if new_head:
+        tensors |= {name: tensor for name, tensor in trainable_state(model).items() if name.startswith(HEAD)}
+    fill(folder / WEIGHTS, model, tensors)
