@@ -109,7 +109,10 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     for finding in report["findings"]:
         print(f"s4eca: note: {finding}", file=sys.stderr)
-    report = result_file.with_references({"adapter": about, "untrained": args.untrained, **report}, found, rules)
+    # Added absent expressions are no references of the split: they enter the no-target scores alone.
+    split = {reference.id for reference in dataset.references}
+    own = [record for record in found if record.id in split]
+    report = result_file.with_references({"adapter": about, "untrained": args.untrained, **report}, own, rules)
     text = result_file.to_text(report)
     sys.stdout.write(text if args.json else table(report))
     if args.records is not None:

@@ -128,7 +128,7 @@ def _shared(results: Sequence[Result], asked: Sequence[str]) -> tuple[list[str],
 
 
 def _check_rule(first: Result, other: Result, name: str) -> None:
-    """Refuse one name for two rules; the threshold of `native` is the model's own.
+    """Refuse one name for two rules; the thresholds of `native` are the model's own.
 
     Raises:
         DataError: a setting of the protocol differs, or what it is scored at.
@@ -144,7 +144,7 @@ def _check_rule(first: Result, other: Result, name: str) -> None:
 
 def _settings(result: Result, name: str) -> dict[str, Any]:
     rule = result.rules[name]
-    own = {"name", "source", *({"threshold"} if name == "native" else ())}
+    own = {"name", "source", *({"threshold", "presence"} if name == "native" else ())}
     settings = {key: value for key, value in dataclasses.asdict(rule).items() if key not in own}
     return settings | ({"image size": result.image_size} if rule.grid == "input" else {})
 

@@ -27,7 +27,7 @@ KEY = "references"
 VERSION = 1
 COLUMNS = ("id", "image", "kind", "class", "area")
 _MOST = 2**62  # a count beyond it is none, and would not fit an int64
-_KINDS = {"str": str, "float": int | float, "bool": bool}
+_KINDS = {"str": str, "float": int | float, "bool": bool, "float | None": int | float | None}
 _AGAIN = "write it again with s4eca evaluate --out"
 
 
@@ -158,9 +158,13 @@ def _result(path: Path, report: dict[str, Any], references: dict[str, Any]) -> R
 
 
 def _rule(name: str, values: Any) -> ScoringProtocol:
-    """One scoring protocol; its kinds are held against the fields of the class."""
+    """One scoring protocol; its kinds are held against the fields of the class.
+
+    What a version did not have yet stands at its default.
+    """
     for field in dataclasses.fields(ScoringProtocol):
-        value, kind = values[field.name], _KINDS[str(field.type)]
+        later = {} if field.default is dataclasses.MISSING else {field.name: field.default}
+        value, kind = {**later, **values}[field.name], _KINDS[str(field.type)]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"the rule {name!r} has {field.name} = {value!r}")
     rule = ScoringProtocol(**values)

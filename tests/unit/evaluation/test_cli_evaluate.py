@@ -184,3 +184,17 @@ def test_a_saved_adapter_and_the_same_untrained(
     with pytest.raises(S4ECAError, match=rf"{broken}.* tensor decoder\.\S+ holds") as caught:
         verb.run(parser.parse_args([*command, "--out", str(tmp_path / "broken.json")]))
     assert caught.value.exit_code == 2 and not (tmp_path / "broken.json").exists()
+
+
+def test_absent_expressions_are_no_rows_of_the_result(call: Any, folder: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "references.jsonl").read_text().splitlines()]
+    for line, kind in zip(lines, ("pool", "roof", "road", "lake"), strict=True):
+        line["class"] = kind
+    (folder / "references.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out, records = tmp_path / "out.json", tmp_path / "records.jsonl"
+    words = ["--absent", "1", "--reader", "exhaustive=true", "--out", str(out), "--records", str(records)]
+    assert call(*words) == 0
+    report = json.loads(out.read_text())
+    assert report["no_target"]["added"] > 0
+    assert len(report["references"]["rows"]) == report["count"] == len(lines)
+    assert len(read_records(records)) == len(lines) + report["no_target"]["added"]

@@ -13,7 +13,7 @@ from s4eca.data.palette import COLOURS
 from s4eca.errors import DataError, ExpressionError
 from s4eca.model.masks import Masks
 from s4eca.model.predictor import Predictor
-from s4eca.records import Prediction
+from s4eca.records import PRESENCE, Prediction
 
 
 @pytest.fixture
@@ -84,16 +84,16 @@ def test_presence_is_carried_where_the_model_says_it(toy_model, monkeypatch):
 
     def decode(encoded, texts):
         given = inner(encoded, texts)
-        values = torch.tensor([next(told) / 100 for _ in range(len(given.logits))])
-        return Prediction(given.logits, {**given.extras, "presence": values})
+        values = torch.tensor([next(told) / 10 - 0.5 for _ in range(len(given.logits))])
+        return Prediction(given.logits, {**given.extras, PRESENCE: values})
 
     monkeypatch.setattr(predictor.model, "decode", decode)
     said = [f"thing {chr(97 + number)}" for number in range(11)]  # more than go together
     predictor.set_image(np.zeros((32, 32, 3), np.uint8))
     found = predictor.segment(said)
     assert found.presence.dtype == np.float32
-    np.testing.assert_allclose(found.presence, np.arange(11) / 100, atol=1e-7)
-    assert "presence" in predictor.decode(predictor.encode(np.zeros((1, 32, 32, 3), np.float32)), said).extras
+    np.testing.assert_allclose(found.presence, 1 / (1 + np.exp(0.5 - np.arange(11) / 10)), atol=1e-6)
+    assert PRESENCE in predictor.decode(predictor.encode(np.zeros((1, 32, 32, 3), np.float32)), said).extras
     assert found.show().height > found.image.shape[0]
 
 
