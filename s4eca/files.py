@@ -14,10 +14,13 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 CHUNK = 1 << 20
+_NOTE: ContextVar[Callable[[Path], None] | None] = ContextVar("_NOTE", default=None)
 
 
 @contextlib.contextmanager
@@ -55,7 +58,21 @@ def aside(path: Path) -> Path:
     """
     final = _final(path)
     ending = final.suffix if re.fullmatch(r"\.\w{1,16}", final.suffix, re.ASCII) else ""
-    return final.with_name(f".s4eca-{secrets.token_hex(6)}{ending}")
+    hidden = final.with_name(f".s4eca-{secrets.token_hex(6)}{ending}")
+    note = _NOTE.get()
+    if note is not None:
+        note(hidden)
+    return hidden
+
+
+@contextlib.contextmanager
+def noted(note: Callable[[Path], None]) -> Iterator[None]:
+    """Inside, every hidden name is told before anything stands under it, so that what a kill leaves can be found."""
+    token = _NOTE.set(note)
+    try:
+        yield
+    finally:
+        _NOTE.reset(token)
 
 
 def settle(hidden: Path, path: Path) -> None:
@@ -69,8 +86,7 @@ def settle(hidden: Path, path: Path) -> None:
     if final.is_file():
         shutil.copymode(final, hidden)
     os.replace(hidden, final)
-    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-        _sync(final.parent)
+    names_to_disk(final.parent)
 
 
 def discard(hidden: Path) -> None:
@@ -152,9 +168,8 @@ def probe(path: Path) -> None:
     Raises:
         OSError: the file system refuses.
     """
-    hidden = aside(path)
-    hidden.touch(exist_ok=False)
-    hidden.unlink()
+    with tempfile.TemporaryFile(dir=aside(path).parent):  # without a name where the system can
+        pass
 
 
 def sha256_of(*paths: Path) -> str:
@@ -190,8 +205,13 @@ def to_disk(path: Path) -> None:
         if inner.is_file():
             _sync(inner)
         elif inner.is_dir():
-            with contextlib.suppress(OSError):  # as above
-                _sync(inner)
+            names_to_disk(inner)
+
+
+def names_to_disk(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, on file systems that can tell."""
+    with contextlib.suppress(OSError):
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -334,9 +334,15 @@ class Teacher(Protocol):
 
 
 class RasterSource(Protocol):
-    """An open scene (`s4eca.geo.read.source.Scene` is one) and its `facts`, known without reading pixels."""
+    """An open scene (`s4eca.geo.read.source.Scene` is one).
+
+    Attributes:
+        facts: what is known without reading pixels.
+        skipped: blocks that could not be read and were left out, where the source may do so; who reads may empty it.
+    """
 
     facts: SceneFacts
+    skipped: set[Box]
 
     @property
     def channels(self) -> int:
@@ -363,8 +369,9 @@ class RasterSource(Protocol):
     def in_units(self, values: Any, channel: int) -> Any:
         """Stored values of one channel in the units that `read` returns."""
 
-    def validity(self, row: int, rows: int) -> Any:
-        """(rows, width) bool of full-width rows."""
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of the pieces that the pixels are stored in."""
 
     def sample_cell(self, side: int) -> tuple[int, int]:
         """Rows and columns of the pieces that are cheap to read at random."""

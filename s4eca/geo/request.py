@@ -11,16 +11,19 @@ from pathlib import Path
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.prompts import check_prompts
 from s4eca.geo.read.band_names import Declared, Given
+from s4eca.geo.read.forgiving import ForgivingScene
 from s4eca.geo.read.nodata import check_nodata
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import check_range
 from s4eca.geo.read.source import Scene
+from s4eca.geo.staging.folder import named_before
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
 from s4eca.records import SceneFacts
 from s4eca.registry import SINKS
 
 SMALLEST_WINDOW = 8
+ON_ERROR = ("stop", "nodata")
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
 
@@ -47,6 +50,8 @@ class Request:
         declared: the bands that the adapter takes; None means RGB, or that it is not known yet.
         nodata: a stored value that is no data, or one for each used band that are no data together; empty for none.
         alpha: whether a band may be believed as alpha.
+        cell: side in pixels of the rectangles that are finished one by one, where the model works; None chooses.
+        on_error: what is done about blocks of the scene that cannot be read: ``stop``, or ``nodata`` leaves them out.
     """
 
     source: str
@@ -66,6 +71,8 @@ class Request:
     declared: Declared | None = None
     nodata: tuple[float, ...] = ()
     alpha: bool = True
+    cell: int | None = None
+    on_error: str = "stop"
 
 
 def make_request(
@@ -86,6 +93,8 @@ def make_request(
     allow_ungeoreferenced: bool = False,
     nodata: float | Sequence[float] | None = None,
     alpha: bool = True,
+    cell: int | None = None,
+    on_error: str = "stop",
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
@@ -104,12 +113,17 @@ def make_request(
         raise ConfigError(f"window is {window}; it must be at least {SMALLEST_WINDOW} pixels.")
     if not 0.0 <= overlap < 1.0:
         raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
+    if cell is not None and cell < 1:
+        raise ConfigError(f"cell is {cell}; it must be a side above 0, in pixels.")
+    if on_error not in ON_ERROR:
+        raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
     return Request(
         source=os.fspath(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
         bands=_bands(bands), gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
+        cell=cell, on_error=on_error,
     )  # fmt: skip
 
 
@@ -154,7 +168,7 @@ def open_scene(request: Request) -> Scene:
     Raises:
         RasterError: the scene or an output cannot be used.
     """
-    scene = Scene(
+    scene = (ForgivingScene if request.on_error == "nodata" else Scene)(
         request.source,
         bands=request.bands,
         allow_ungeoreferenced=request.allow_ungeoreferenced,
@@ -163,7 +177,7 @@ def open_scene(request: Request) -> Scene:
         alpha=request.alpha,
     )
     try:
-        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite)
+        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite, ours=named_before(request.out))
         _check_gsd(request, scene.facts)
     except BaseException:
         scene.close()

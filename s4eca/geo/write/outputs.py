@@ -62,18 +62,20 @@ def cannot_write(path: Path, error: object) -> RasterError:
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < LITTLE:
             detail = f"the disk is full: {detail}"
-    return RasterError(f"{path} cannot be written ({detail}); nothing was left; make room or name another folder.")
+    return RasterError(f"{path} cannot be written ({detail}); make room or name another folder.")
 
 
 def check_outputs(
-    sources: Sequence[str], outputs: dict[str, tuple[Path, Collection[str]]], *, overwrite: bool
-) -> None:
+    sources: Sequence[str], outputs: dict[str, tuple[Path, Collection[str]]], *, overwrite: bool,
+    ours: Collection[int] = (),
+) -> None:  # fmt: skip
     """Refuse outputs that cannot or must not be written, before any work is done.
 
     Args:
         sources: the files that the scene is read from.
         outputs: per option (``--out``) the path and the endings it may have.
         overwrite: whether existing files may be replaced.
+        ours: inode numbers of files that a run of ours was giving their names when it was cut off.
 
     Raises:
         RasterError: wrong ending, missing or unwritable folder, an existing file, the input itself, or one name twice.
@@ -88,7 +90,7 @@ def check_outputs(
         if real in taken:
             raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
         taken[real] = option
-        forbidden = obstacle(path, overwrite=overwrite)
+        forbidden = obstacle(path, overwrite=overwrite or (path.is_file() and path.stat().st_ino in ours))
         if forbidden is not None:
             raise RasterError(f"{option} {path} {forbidden}.")
         if path.suffix.lower() == ".gpkg" and "!" in str(path.absolute().parent):

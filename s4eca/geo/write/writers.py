@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ from s4eca.records import RasterLayout, SceneFacts
 from s4eca.registry import SINKS
 
 NODATA = 255
+
+
+def reads_probabilities(request: Request) -> bool:
+    """Whether an output needs more than what was decided of each pixel."""
+    return request.scores is not None or request.polygons is not None
 
 
 class Writers:
@@ -85,16 +90,22 @@ class Writers:
         self._sinks.append(sink)
         return sink
 
-    def write(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """The next rows: (K, n, width) probabilities, of any value where (n, width) `valid` is False."""
+    def saw(self, largest: Sequence[float | None]) -> None:
+        """The largest probability of each expression in a part of the scene; None where no pixel is valid."""
+        self._largest = np.maximum(self._largest, [-np.inf if value is None else value for value in largest])
+
+    def write(self, probabilities: NDArray[np.float32] | NDArray[np.bool_], valid: NDArray[np.bool_]) -> None:
+        """The next rows: (K, n, width) probabilities, of any value where (n, width) `valid` is False.
+
+        Where `reads_probabilities` says that nothing needs more, they may be bool: what was found.
+        """
         assert self._request.threshold is not None
+        decided = probabilities.dtype == np.bool_
+        assert not (decided and reads_probabilities(self._request))
         with np.errstate(invalid="ignore"):
-            found = (probabilities > self._request.threshold) & valid
+            found = (probabilities.astype(np.bool_) if decided else probabilities > self._request.threshold) & valid
         self._valid += int(valid.sum())
         self._pixels += found.sum(axis=(1, 2))
-        if valid.any():
-            largest = np.max(probabilities, axis=(1, 2), where=valid, initial=-np.inf)
-            self._largest = np.maximum(self._largest, largest)
         self._mask.write(np.where(valid, found.view(np.uint8), np.uint8(NODATA)))
         if self._scores is not None:
             self._scores.write(np.where(valid, probabilities, np.float32(np.nan)))
@@ -104,8 +115,8 @@ class Writers:
                 self._objects[index] += self._polygons.write(prompt, done)
         self._row += valid.shape[0]
 
-    def finish(self) -> None:
-        """Close, check and name every file."""
+    def finish(self, before_naming: Callable[[], None]) -> None:
+        """Close, check and name every file; `before_naming` is called when all are whole under their hidden names."""
         if self._polygons is not None:
             for index, prompt in enumerate(self._request.expressions):
                 self._objects[index] += self._polygons.write(prompt, self._tracers[index].finish())
@@ -114,6 +125,7 @@ class Writers:
                 self.notes.append(f"Very long outlines were cut into parts {cut} times to keep memory bounded.")
         for sink in self._sinks:
             sink.close()
+        before_naming()
         for sink in self._sinks:
             sink.commit()
 
