@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.errors import ConfigError, ExpressionWarning
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ example:
   whose alpha band is really near infrared: add --bands 4,1,2, and the band is data; with --bands 1,2,3 or --no-alpha it
   is left alone. A value that fills the margins and is not declared as no data: add --nodata=-9999 or --nodata 0,0,0.
 
-exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence."""
+  A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
+  beside the mask until that is whole.
+
+exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence, 3 done but
+for blocks of the scene that cannot be read (--on-error nodata), 130 interrupted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
     add_running(how, batch=4, what="windows at once")
+    add_resuming(how)
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--allow-ungeoreferenced", action="store_true", help="work in pixels when the scene has no CRS")
     add("--json", action="store_true", help="print the result as JSON on stdout, and nothing else there")
@@ -105,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = make_predictor(model, args)
     for remark in predictor.check(request.expressions):
         say(remark)
-    with named(args.adapter), warnings.catch_warnings():
+    with ended_in_order(), named(args.adapter), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
         result = run_request(
             request,
@@ -116,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             say=say,
         )
     _report(result, as_json=args.json, quiet=args.quiet)
-    return 0
+    return PARTIAL if result.skipped else 0
 
 
 def _request(args: argparse.Namespace) -> Request:
@@ -140,6 +146,8 @@ def _request(args: argparse.Namespace) -> Request:
         allow_ungeoreferenced=args.allow_ungeoreferenced,
         nodata=None if args.nodata is None else _numbers("--nodata", args.nodata, float),
         alpha=not args.no_alpha,
+        cell=args.cell,
+        on_error=args.on_error,
     )
 
 

@@ -61,6 +61,10 @@ class Cell:
         """Windows that touch it."""
         return len(self.rows.windows) * len(self.cols.windows)
 
+    def under(self, window: int) -> tuple[int, int]:
+        """The padded columns, first and behind the last, under its windows."""
+        return self.cols.windows[0], self.cols.windows[-1] + window
+
     def owns(self, row: int, col: int) -> bool:
         """Whether a window that touches it, by its padded place, is counted here and not by a cell before."""
         return row in self.rows.windows[self.rows.shared :] and col in self.cols.windows[self.cols.shared :]
@@ -106,15 +110,16 @@ def divide(plan: Plan, file: tuple[int, int], steps: tuple[int, int]) -> Divisio
     return Division(down, across)
 
 
-def default_steps(plan: Plan, *, banded: bool) -> tuple[int, int]:
+def default_steps(plan: Plan, file: tuple[int, int], *, banded: bool) -> tuple[int, int]:
     """Steps down and across of a cell whose rims cost at most 15 %.
 
     Args:
-        plan: the windows.
+        plan: the windows over the grid that the model works on.
+        file: height and width of the scene in pixels of its file.
         banded: whether the file is stored in full-width strips, of which a narrower cell would use a part alone.
     """
-    reach = _reach(plan)
-    return (BAND_STEPS * reach, len(plan.cols)) if banded else (STEPS * reach, STEPS * reach)
+    down, across = _reach(plan, plan.height, file[0]), _reach(plan, plan.width, file[1])
+    return (BAND_STEPS * down, len(plan.cols)) if banded else (STEPS * down, STEPS * across)
 
 
 def steps_of(plan: Plan, side: int) -> tuple[int, int]:
@@ -128,9 +133,10 @@ def _step(plan: Plan) -> int:
     return max(int(plan.window * (1.0 - plan.overlap)), 1)
 
 
-def _reach(plan: Plan) -> int:
-    """How many windows reach over an edge between cells, at least 1."""
-    return max(1, math.ceil(plan.window / _step(plan)) - 1)
+def _reach(plan: Plan, grid: int, file: int) -> int:
+    """How many windows reach over an edge between cells, at least 1; a pixel between two is made from both sides."""
+    beside = 0 if grid == file else math.ceil(grid / file) + 1
+    return max(1, math.ceil((plan.window + beside) / _step(plan)) - 1)
 
 
 def _axis(lengths: tuple[int, int], window: int, padding: int, places: Sequence[int], steps: int) -> tuple[Part, ...]:

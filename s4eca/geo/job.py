@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from s4eca.errors import S4ECAError
+from s4eca.errors import RasterError, S4ECAError
 from s4eca.files import noted
 from s4eca.geo.cells import Division
 from s4eca.geo.grids import Grid
@@ -75,7 +75,7 @@ class Job:
             result = self._finished_before(staging)
             if result is None:
                 before = len(staging.records)
-                self._compute(staging)
+                self._compute(staging, known=asked["the adapter"] is not None)
                 result = self._write(staging, summary)
                 result = replace(result, cells=len(staging.records), cells_before=before)
             staging.clear(result.to_dict())
@@ -96,10 +96,16 @@ class Job:
         paths = (result.mask, result.style, result.polygons, result.scores)
         return result if all(path is None or path.exists() for path in paths) else None
 
-    def _compute(self, staging: Staging) -> None:
-        """The cells that are not finished."""
-        loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
+    def _compute(self, staging: Staging, *, known: bool) -> None:
+        """The cells that are not finished; whether the segmenter is the same is asked where it is not `known`."""
         missing = staging.missing
+        if not missing:
+            return
+        with noted(staging.note_hidden), Writers.begin(self.request, self.scene.facts, self.record):
+            pass  # outputs that cannot be begun are refused before the work
+        loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
+        if not known:
+            self._require_same_answer(staging, loop)
         there = self.division.count - sum(cell.count for cell in missing)
         with tqdm(
             total=self.division.count, initial=there, unit="window", desc="predict", disable=not self.progress
@@ -112,9 +118,26 @@ class Job:
                     loop.strips(cell, bar.update),
                     lambda seen=seen: {  # type: ignore[misc]
                         "encoded": loop.encoded - seen,
+                        "answer": loop.answer,
                         "skipped": sorted([b.row, b.col, b.height, b.width] for b in self.scene.skipped),
                     },
                 )
+
+    def _require_same_answer(self, staging: Staging, loop: Loop) -> None:
+        """Ask once more what was answered before.
+
+        Raises:
+            RasterError: the answer differs.
+        """
+        answered = [record for record in staging.records if record["answer"] is not None]
+        if not answered:
+            return
+        first = answered[0]
+        if loop.first_answer(self.division.cells[first["cell"]]) != first["answer"]:
+            raise RasterError(
+                f"{staging.path} holds cells of another run: the segmenter gives other probabilities than the one that "
+                "made them; give that one again, or remove the folder to begin anew."
+            )
 
     def _write(self, staging: Staging, summary: Callable[[Writers, int], SceneResult]) -> SceneResult:
         """All outputs from finished cells, whole before one gets its name."""

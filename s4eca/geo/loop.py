@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,21 +83,29 @@ class Loop:
         self._reverse = tuple(axis for axis, over in zip((-2, -1), scene.facts.turned_over, strict=True) if over)
         self._fill = np.asarray(work.fill, np.float32)
         self.encoded = 0
+        self.answer: str | None = None
+
+    def first_answer(self, cell: Cell) -> str | None:
+        """A hash of what the segmenter says of the first batch of a cell; None where no pixel of it is valid."""
+        seen = self.encoded
+        for _ in self._looked_at(cell, {}, lambda count: None):
+            break
+        self.encoded = seen
+        return self.answer
 
     def strips(self, cell: Cell, advance: Callable[[int], object]) -> Iterator[Strip]:
         """Finished rows of a cell from the top: (K, n, w) probabilities and (n, w) validity.
 
         Windows are added in row-major order, which is that of the whole grid. `encoded` counts those that the model
-        saw and that no cell before owns.
+        saw and that no cell before owns; `answer` is a hash of what it said of the first batch.
 
         Args:
             cell: which.
             advance: told how many windows were passed.
         """
         plan, rows, cols = self._work.plan, cell.rows, cell.cols
-        across = (cols.windows[0], cols.windows[-1] + plan.window)
-        inside = slice(cols.needed[0] + plan.left - across[0], cols.needed[1] + plan.left - across[0])
-        sums = StripAccumulator(len(self._work.expressions), plan, across)
+        inside = slice(*(place + plan.left - cols.windows[0] for place in cols.needed))
+        sums = StripAccumulator(len(self._work.expressions), plan, cell.under(plan.window))
         back = self._grid.back(cell, len(self._work.expressions))
         behind = (*rows.windows[1:], rows.windows[-1] + plan.window)
         wanted = tuple(place + plan.top for place in rows.needed)
@@ -107,9 +116,9 @@ class Loop:
             start = rows.windows[due]
             done = sums.finish(behind[due] - start)
             some = slice(max(wanted[0] - start, 0), max(min(wanted[1], behind[due]) - start, 0))
-            yield from back.take(done[:, some, inside], known.pop(start)[some])
+            yield from back.take(done[:, some, inside], known.pop(start)[some, inside])
 
-        for row, col, probabilities in self._looked_at(cell, across, inside, known, advance):
+        for row, col, probabilities in self._looked_at(cell, known, advance):
             while rows.windows[due] < row:
                 yield from finish()
                 due += 1
@@ -119,19 +128,20 @@ class Loop:
             due += 1
 
     def _looked_at(
-        self, cell: Cell, across: tuple[int, int], inside: slice, known: dict[int, NDArray[np.bool_]],
-        advance: Callable[[int], object],
-    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:  # fmt: skip
+        self, cell: Cell, known: dict[int, NDArray[np.bool_]], advance: Callable[[int], object]
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """Padded place and probabilities of every window with a valid pixel, in order; others are counted alone.
 
         The validity of the rows under each row of windows is added to `known` before a window of it is given.
         """
-        buffer, size = RowBuffer(self._grid, self._work.plan, across), self._work.batch(cell)
+        self.answer = None
+        plan, size = self._work.plan, self._work.batch(cell)
+        buffer = RowBuffer(self._grid, plan, cell.under(plan.window))
         waiting: list[tuple[int, int, NDArray[np.float32]]] = []
         for row in cell.rows.windows:
             with self._clock.on("read"):
                 buffer.move(row)
-            known[row] = buffer.valid[:, inside].copy()
+            known[row] = buffer.valid.copy()
             for col in cell.cols.windows:
                 values, valid = buffer.window(col)
                 if not valid.any():
@@ -165,6 +175,8 @@ class Loop:
         expected = (size, len(work.expressions), work.plan.window, work.plan.window)
         if found.shape != expected:
             raise S4ECAError(f"The segmenter gave probabilities of shape {found.shape}; {expected} was expected.")
+        if self.answer is None:
+            self.answer = hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()
         found = np.flip(found, self._reverse)
         for (row, col, _), probabilities in zip(waiting, found, strict=False):  # what fills up is left
             yield row, col, probabilities

@@ -24,8 +24,9 @@ from s4eca.geo.write.writers import reads_probabilities
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource
 
-COPIES = 3  # arrays of CHUNK_BYTES that resampling holds at once
+COPIES = 3  # arrays of at most CHUNK_BYTES that resampling holds at once
 TRACING = 40  # bytes a pixel of a strip while its outlines are traced: labels, weights and their copies
+OUTLINES = 32 * 2**20  # finished outlines that wait to be written, at most, with their copies
 STAGED = 3  # copies of a strip on its way into the file of a cell, or out of it
 
 
@@ -108,11 +109,17 @@ def _computing(request: Request, scene: RasterSource, grid: Grid, plan: Plan, di
     }
     passing = {
         "reading": strip * read_wide * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0))
-        + (COPIES * CHUNK_BYTES) * resampled,
+        + _resampling(channels, wide * max(1.0, scene.facts.height / grid.height)) * resampled,
         "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
-        "keeping": strip * file_wide * 4 * count * STAGED + (COPIES * CHUNK_BYTES) * resampled,
+        "keeping": strip * file_wide * 4 * count * STAGED
+        + _resampling(count, max(wide, file_wide)) * resampled,
     }
     return Phase(kept, passing)
+
+
+def _resampling(channels: int, wide: float) -> int:
+    """Bytes of resampling some rows that are made from `wide` pixels each."""
+    return int(COPIES * min(CHUNK_BYTES, 8 * (channels + 1) * CHUNK * wide))
 
 
 def _writing(request: Request, scene: RasterSource, grid: Grid) -> Phase:
@@ -125,6 +132,7 @@ def _writing(request: Request, scene: RasterSource, grid: Grid) -> Phase:
         "the mask": TILE * wide * count,
         "the scores": TILE * wide * 4 * count if scores else 0,
         "the polygons": wide * 8 * count if polygons else 0,
+        "waiting outlines": OUTLINES if polygons else 0,
         "rows of cells": strip * count * size,
     }
     passing = {
@@ -147,7 +155,7 @@ def choose_cells(request: Request, scene: RasterSource, grid: Grid, plan: Plan, 
     file = (scene.facts.height, scene.facts.width)
     if request.cell is not None:
         return divide(plan, file, steps_of(plan, request.cell))
-    steps = default_steps(plan, banded=scene.block[1] >= scene.facts.width)
+    steps = default_steps(plan, file, banded=scene.block[1] >= scene.facts.width)
     division = divide(plan, file, steps)
     while steps[1] > 1:
         needed = needs(request, scene, grid, plan, division)

@@ -147,11 +147,10 @@ def run_request(
 def _asked(job: Job, scaling: Scaling, adapter_hash: str | None, tags: Mapping[str, str] | None) -> dict[str, Any]:
     """Everything that the bytes of the outputs depend on."""
     request, plan = job.request, job.work.plan
-    assert request.window is not None
     return {
         **of_request(request),
         **of_scene(job.scene),
-        **of_model(job.segmenter, adapter_hash, request.expressions, request.window),
+        **of_model(job.segmenter, adapter_hash),
         **of_versions(),
         "the scaling": scaling.to_json(),
         "the fill": list(job.work.fill),

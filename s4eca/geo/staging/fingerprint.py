@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
 
 from s4eca._version import __version__
 from s4eca.geo.request import Request
@@ -51,27 +49,20 @@ def of_scene(scene: RasterSource) -> dict[str, Any]:
     }
 
 
-def of_model(segmenter: Segmenter, adapter_hash: str | None, prompts: Sequence[str], window: int) -> dict[str, Any]:
-    """What answers: the adapter and how it runs.
-
-    A segmenter of which nothing is known is told by what it answers to one made-up picture.
-    """
+def of_model(segmenter: Segmenter, adapter_hash: str | None) -> dict[str, Any]:
+    """What answers: the adapter and how it runs. Of a segmenter without a hash nothing is known; it has to be asked."""
     from s4eca.model.predictor import Predictor
 
-    found: dict[str, Any] = {}
-    if isinstance(segmenter, Predictor):
-        running = segmenter.model.running
-        found = {
-            "the precision": segmenter.precision,
-            "the device": segmenter.model.device.type,
-            "the encoders' type": running.encoder_dtype,
-            "compilation": running.compile,
-        }
-    if adapter_hash is None:
-        adapter_hash = _of_tensors(segmenter) if isinstance(segmenter, Predictor) else _of_answer(
-            segmenter, prompts, window
-        )  # fmt: skip
-    return {"the adapter": adapter_hash, **found}
+    if not isinstance(segmenter, Predictor):
+        return {"the adapter": adapter_hash}
+    running = segmenter.model.running
+    return {
+        "the adapter": adapter_hash or _of_tensors(segmenter),
+        "the precision": segmenter.precision,
+        "the device": segmenter.model.device.type,
+        "the encoders' type": running.encoder_dtype,
+        "compilation": running.compile,
+    }
 
 
 def of_versions() -> dict[str, Any]:
@@ -115,15 +106,3 @@ def _of_tensors(predictor: Any) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _of_answer(segmenter: Segmenter, prompts: Sequence[str], window: int) -> str:
-    """A hash of the answer to a picture of seeded noise, within the ranges of the segmenter's bands."""
-    ends: Mapping[str, Any] = {"low": 0.0, "high": 255.0, "channels": 3}
-    if segmenter.bands:
-        low, high = (np.array(side, np.float32) for side in zip(*segmenter.band_ranges, strict=True))
-        ends = {"low": low, "high": high, "channels": len(segmenter.bands)}
-    noise = np.random.default_rng(0).random((1, window, window, ends["channels"]), np.float32)
-    picture: NDArray[np.float32] = (ends["low"] + noise * (ends["high"] - ends["low"])).astype(np.float32)
-    answer = np.asarray(segmenter.probabilities(picture, prompts), np.float32)
-    return hashlib.sha256(answer.tobytes()).hexdigest()
