@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,10 @@ from tqdm import tqdm
 
 from s4eca.errors import RasterError, S4ECAError
 from s4eca.files import noted
-from s4eca.geo.cells import Division
+from s4eca.geo.cells import Cell, Division
 from s4eca.geo.grids import Grid
 from s4eca.geo.loop import Clock, Loop, Work
+from s4eca.geo.memory import size
 from s4eca.geo.request import Request
 from s4eca.geo.result import SceneResult
 from s4eca.geo.staging.cell_file import CellLayout
@@ -101,6 +104,7 @@ class Job:
         missing = staging.missing
         if not missing:
             return
+        _require_room(staging, missing)
         with noted(staging.note_hidden), Writers.begin(self.request, self.scene.facts, self.record):
             pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
@@ -156,6 +160,22 @@ class Job:
                 self.say(note)
             result = summary(writers, sum(record["encoded"] for record in staging.records))
         return replace(result, skipped=tuple(skipped), notes=(*result.notes, *damage))
+
+
+def _require_room(staging: Staging, missing: tuple[Cell, ...]) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        RasterError: there is less room than the cells that are missing will take.
+    """
+    needed = sum(cell.box.height * staging.layout.row_bytes(cell.box.width) for cell in missing)
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(staging.path).free
+        if free < needed:
+            raise RasterError(
+                f"{staging.path} needs {size(needed)} for cells until {staging.out.name} is whole, and the disk has "
+                f"{size(free)}; make room, name another folder, or search a part of the scene at a time."
+            )
 
 
 def _damage(name: RasterName, blocks: list[Box]) -> list[str]:

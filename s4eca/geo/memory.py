@@ -183,13 +183,13 @@ def check_memory(request: Request, scene: RasterSource, grid: Grid, plan: Plan, 
     needed = needs(request, scene, grid, plan, division)
     if needed.total <= limit:
         return
-    most, size = needed.most
+    most, much = needed.most
     wide = f"{scene.facts.width} pixels"
     if plan.padded_width != scene.facts.width:
         wide += f" ({plan.padded_width} at the size the model works at)"
     raise RasterError(
-        f"A row of windows over {wide} and {len(request.expressions)} prompts needs {_size(needed.total)}, most of it "
-        f"for {most} ({_size(size)}), more than the {_size(limit)} allowed; {_advice(request, most)}."
+        f"A row of windows over {wide} and {len(request.expressions)} prompts needs {size(needed.total)}, most of it "
+        f"for {most} ({size(much)}), more than the {size(limit)} allowed; {_advice(request, most)}."
     )
 
 
@@ -207,6 +207,6 @@ def _advice(request: Request, most: str) -> str:
     return ", or ".join(ways or ["cut the scene into columns"])
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"

@@ -376,6 +376,16 @@ def test_damaged_blocks_are_left_out_where_that_is_asked(raster, rgb, predict):
     assert away.any() and np.array_equal(run.scores[0][away], whole.scores[0][away])
 
 
+def test_a_disk_that_is_too_small_is_refused_by_numbers(scene, tmp_path, never, monkeypatch):
+    import collections
+
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 100_000))
+    with pytest.raises(RasterError, match="mask.tif.s4eca needs 0.2 MiB for cells .* the disk has 0.1 MiB; make room"):
+        run(scene, tmp_path / "o", never)
+    assert not list((tmp_path / "o").iterdir())
+
+
 def test_a_result_goes_through_json(scene, tmp_path, place_coded):
     result = run(scene, tmp_path / "o", place_coded())
     assert SceneResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
