@@ -30,7 +30,7 @@ from s4eca.geo.staging.folder import JOURNAL, staging_path
 from s4eca.geo.staging.journal import read_journal
 
 PROMPTS = ("the red roof", "a car beside the road")
-WINDOW, CELL = 64, 200
+WINDOW, CELL = 64, 100
 
 
 def forked(work: Callable[[], Any], kill_after: float | None = None) -> int:
