@@ -137,12 +137,13 @@ def main() -> int:
     parser.add_argument("--scene", required=True, type=Path, help="GeoTIFF to search")
     parser.add_argument("--kills", type=int, default=200, help="at least so many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--folder", help="where the outputs are made for a while (default: the system's)")
     parser.add_argument("--out", type=Path, help="JSON to write")
     args = parser.parse_args()
     stamp = provenance()
     run, dice = make_run(args.scene.resolve()), np.random.default_rng(args.seed)
     totals = {"runs": 0, "kills": 0, "kills_while_writing": 0, "lost": 0, "differing_outputs": 0, "left_behind": 0}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
         place = Path(name)
         (place / "undisturbed").mkdir()
         begun = time.perf_counter()

@@ -16,7 +16,7 @@ from s4eca.geo.windows import Plan
 from s4eca.records import Box
 
 STEPS = 14  # steps of windows along the side of a cell: (15 / 14)² is 1.148, so that the rims cost less than 15 %
-BAND_STEPS = 7  # the same of a cell as wide as the scene, which shares its upper and lower rim alone: 8 / 7 is 1.143
+BAND_STEPS = (10, 24)  # down and across where every row of the file is read whole: 11 / 10 times 25 / 24 is 1.146
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,11 @@ def default_steps(plan: Plan, file: tuple[int, int], *, banded: bool) -> tuple[i
     Args:
         plan: the windows over the grid that the model works on.
         file: height and width of the scene in pixels of its file.
-        banded: whether the file is stored in full-width strips, of which a narrower cell would use a part alone.
+        banded: whether the file is stored in full-width strips, which are read once for each cell that they cross.
     """
     down, across = _reach(plan, plan.height, file[0]), _reach(plan, plan.width, file[1])
-    return (BAND_STEPS * down, len(plan.cols)) if banded else (STEPS * down, STEPS * across)
+    steps = BAND_STEPS if banded else (STEPS, STEPS)
+    return steps[0] * down, steps[1] * across
 
 
 def steps_of(plan: Plan, side: int) -> tuple[int, int]:

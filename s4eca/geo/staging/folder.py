@@ -74,15 +74,13 @@ class Staging:
             raise RasterError(f"{out} is being made by {holder}; wait for it to end, or name another file.") from error
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        try:
-            self._journal = Journal(self.path / JOURNAL)
-            self._take_up(json.loads(json.dumps(dict(asked), default=str)))
-        except OSError as error:
-            self._lock.release()
-            raise cannot_write(self.path, error) from error
-        except BaseException:
-            self._lock.release()
-            raise
+        with contextlib.ExitStack() as begun:
+            begun.callback(self._lock.release)
+            with self._refused():
+                self._journal = Journal(self.path / JOURNAL)
+                begun.callback(self._journal.close)
+                self._take_up(json.loads(json.dumps(dict(asked), default=str)))
+            begun.pop_all()
 
     def _take_up(self, asked: Record) -> None:
         """Go on from what is here, or begin."""
@@ -110,9 +108,9 @@ class Staging:
         for name in dict.fromkeys((*now, *before)):
             if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
                 raise RasterError(
-                    f"{self.path} holds {count} finished cells of another run: {name} was {_short(before.get(name))} "
-                    f"and is {_short(now.get(name))} now; give that command again to go on, or remove the folder to "
-                    "begin anew."
+                    f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} then, "
+                    f"{_short(now.get(name))} now); give that command again to go on, or remove the folder to begin "
+                    "anew."
                 )
 
     def _is_whole(self, record: Record) -> bool:
