@@ -108,8 +108,8 @@ class Staging:
         for name in dict.fromkeys((*now, *before)):
             if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
                 raise RasterError(
-                    f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} then, "
-                    f"{_short(now.get(name))} now); give that command again to go on, or remove the folder to begin "
+                    f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} "
+                    f"then, {_short(now.get(name))} now); give that command again to go on, or remove the folder to begin "
                     "anew."
                 )
 

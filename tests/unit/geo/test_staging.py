@@ -235,7 +235,8 @@ def test_cells_of_another_run_are_refused_by_what_differs(half_done, tmp_path, p
     shutil.copytree(half_done, tmp_path / "copy")
     folder = tmp_path / "copy" / "o"
     before = sorted(p.name for p in staged(folder).iterdir())
-    with pytest.raises(RasterError, match=rf"s4eca holds . finished cells of another run \\({name}: .* then, .* now\\); .*remove"):
+    words = rf"s4eca holds . finished cells of another run \({name}: .* then, .* now\); .*remove"
+    with pytest.raises(RasterError, match=words):
         run(half_done / "scene.tif", folder, place_coded(), **{"adapter_hash": "adapter", **CHANGES[name]})
     assert sorted(p.name for p in staged(folder).iterdir()) == before
     result = run(half_done / "scene.tif", folder, place_coded(), adapter_hash="adapter")
