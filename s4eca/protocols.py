@@ -334,14 +334,13 @@ class Teacher(Protocol):
 
 
 class RasterSource(Protocol):
-    """An open scene (`s4eca.geo.read.source.Scene` is one).
+    """An open scene (`s4eca.geo.read.source.Scene` is one); its `facts` are known without reading pixels.
 
-    Attributes:
-        facts: what is known without reading pixels.
-        skipped: blocks that could not be read and were left out, where the source may do so; who reads may empty it.
+    `block` is the rows and columns of the pieces it is stored in; damaged ones that were left out are in `skipped`.
     """
 
     facts: SceneFacts
+    block: tuple[int, int]
     skipped: set[Box]
 
     @property
@@ -368,10 +367,6 @@ class RasterSource(Protocol):
 
     def in_units(self, values: Any, channel: int) -> Any:
         """Stored values of one channel in the units that `read` returns."""
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """Rows and columns of the pieces that the pixels are stored in."""
 
     def sample_cell(self, side: int) -> tuple[int, int]:
         """Rows and columns of the pieces that are cheap to read at random."""

@@ -47,7 +47,7 @@ def of_another_run(place: Place) -> list[Any]:
     (place.tmp / "out.tif.s4eca").mkdir()
     lines = ({"asked": {"the prompts": ["a boat"]}}, {"cell": 0, "sha256": "", "largest": [0.1]})
     there(place, "out.tif.s4eca/journal.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    there(place, "out.tif.s4eca/lock", f"process 1 on {socket.gethostname()}")
+    there(place, "out.tif.s4eca/lock", f"process {os.getpid()} on {socket.gethostname()}")
     return place.predict(place.scene())
 
 

@@ -65,6 +65,8 @@ class Scene:
             values = nodata_values(self._name, nodata, self._order, self._dtype)
             self._validity = Validity(self._alpha, masked, values)
             self.skipped: set[Box] = set()
+            rows, cols = self._file.block_shapes[self._unique[0] - 1]
+            self.block = (int(rows), int(cols))
         except BaseException:
             self._file.close()
             raise
@@ -135,12 +137,6 @@ class Scene:
     def order(self) -> list[int]:
         """For what the model sees, in its order, the channel of `read` that is shown there."""
         return [0, 1, 2] if self._palette is not None else self._order
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """Rows and columns of the pieces that the file is stored in."""
-        rows, cols = self._file.block_shapes[self._unique[0] - 1]
-        return int(rows), int(cols)
 
     def cache_bytes(self) -> int:
         """A block cache that holds two rows of blocks of the used bands, and at least the default."""

@@ -109,8 +109,8 @@ class Staging:
             if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
                 raise RasterError(
                     f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} "
-                    f"then, {_short(now.get(name))} now); give that command again to go on, or remove the folder to begin "
-                    "anew."
+                    f"then, {_short(now.get(name))} now); give that command again to go on, or remove the folder to "
+                    "begin anew."
                 )
 
     def _is_whole(self, record: Record) -> bool:
