@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import at_call, cells, contents, die, forked, staged
 
 from s4eca.errors import RasterError
 from s4eca.geo.result import SceneResult
 from s4eca.geo.segment import segment_geotiff
+from s4eca.geo.staging import folder as staging_folder
 from s4eca.geo.staging.folder import Staging
-from s4eca.geo.staging.journal import Journal, read_journal
+from s4eca.geo.staging.journal import Journal
 from s4eca.geo.staging.lock import Lock
 from s4eca.geo.write.geotiff import GeoTiffSink
 from s4eca.geo.write.outputs import Staged
@@ -48,50 +49,11 @@ def run(scene, folder, segmenter, prompts=("a", "b"), **options):
     return segment_geotiff(scene, list(prompts), segmenter, folder / "mask.tif", **given)
 
 
-def contents(folder):
-    """Names and bytes; a GeoPackage holds the time of its making and counts by its features."""
-    import pyogrio.raw
-
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".gpkg":
-            _, _, geometry, columns = pyogrio.raw.read(path)
-            found[path.name] = ([bytes(g) for g in geometry], [list(c) for c in columns])
-        else:
-            found[path.name] = path.read_bytes()
-    return found
-
-
 @pytest.fixture
 def undisturbed(scene, tmp_path, place_coded):
     result = run(scene, tmp_path / "undisturbed", place_coded())
     assert result.cells == 9 and sorted(p.name for p in (tmp_path / "undisturbed").iterdir()) == NAMES
     return contents(tmp_path / "undisturbed")
-
-
-def staged(folder):
-    return folder / "mask.tif.s4eca"
-
-
-def cells(folder):
-    return [line["cell"] for line in read_journal(staged(folder) / "journal.jsonl") if "cell" in line]
-
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def at_call(owner, name, number, before=die):
-    """Replaces a function by one that dies at its n-th call."""
-    plain, seen = getattr(owner, name), [0]
-
-    def dying(*args, **options):
-        seen[0] += 1
-        if seen[0] == number:
-            before(*args)
-        return plain(*args, **options)
-
-    setattr(owner, name, dying)
 
 
 def torn(journal, line):
@@ -109,18 +71,8 @@ MOMENTS = {
     "the outputs are begun": (lambda: at_call(GeoTiffSink, "_flush", 2), 9),
     "one output has its name": (lambda: at_call(Staged, "commit", 2), 9),
     "all outputs have their names": (lambda: at_call(Staging, "clear", 1), 9),
-    "half the cells are cleared away": (lambda: at_call(os, "unlink", 4), 9),
+    "half the cells are cleared away": (lambda: at_call(staging_folder, "discard", 5), 9),
 }
-
-
-def forked(work):
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(BaseException):
-            work()
-            os._exit(0)
-        os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @POSIX
@@ -135,6 +87,7 @@ def test_killed_at_every_stage_of_one_run(scene, undisturbed, tmp_path, place_co
         assert forked(work) == -signal.SIGKILL, moment
         assert staged(folder).is_dir() and len(set(cells(folder))) == count, moment
         assert len(set(cells(folder))) == len(cells(folder)), moment
+    assert len(list(staged(folder).glob("*.cell"))) == 5
     assert run(scene, folder, place_coded()).cells == 9
     assert contents(folder) == undisturbed
 
@@ -312,10 +265,11 @@ def test_a_file_that_is_not_ours_is_kept(scene, tmp_path, place_coded):
 
     assert forked(work) == -signal.SIGKILL
     assert (folder / "found.gpkg").exists()
-    (folder / "mask.tif").write_text("precious")
-    with pytest.raises(RasterError, match="mask.tif exists"):
-        run(scene, folder, place_coded())
-    (folder / "mask.tif").unlink()
+    for name in ("mask.tif", "found.gpkg"):  # where nothing was, and where ours was: in the same file, changed since
+        (folder / name).write_text("precious")
+        with pytest.raises(RasterError, match=f"{name} exists"):
+            run(scene, folder, place_coded())
+        (folder / name).unlink()
     run(scene, folder, place_coded())
     assert sorted(p.name for p in folder.iterdir()) == NAMES
 
