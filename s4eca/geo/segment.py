@@ -55,7 +55,7 @@ def segment_geotiff(
     Args:
         source: a raster: GeoTIFF, a picture without georeference, or another name that GDAL knows.
         expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a
-            legend: one band of classes, by the larger probability; 0 where two are equal or none is above the threshold
+            legend: one band of classes, by the larger probability; 0 where two are equal or all below `threshold`.
         segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
@@ -67,22 +67,19 @@ def segment_geotiff(
         batch_size: windows given to the segmenter at once.
         overlap: share of a window that the next one covers again.
         window: side of a window in pixels; None takes the segmenter's `image_size`.
-        scale: stored values shown as black and white; None shows bytes as they are, others stretched over the scene.
-            Refused where the segmenter declares the ranges of its bands.
+        scale: stored values shown as black and white, refused where the segmenter declares ranges; None stretches all
+            but bytes over the scene.
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
-        adapter_hash: written in the tags of the rasters.
-        tags: more to write there.
+        adapter_hash, tags: written in the tags of the rasters.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
-        nodata: a stored value (NaN is one) that makes a pixel invalid in whichever band it stands; or a value for each
-            band that the model sees, which make a pixel invalid where they stand together. Beside the file's own.
+        nodata: beside the file's own, a value that makes a pixel invalid in whichever band, or one for each, together.
         alpha: whether a band flagged as alpha hides pixels; False is ``--no-alpha``.
         finish: cloud-optimised GeoTIFFs, cleaning, simplified outlines, a preview; None for none of these.
-        cell: side in pixels of the rectangles that are finished and kept one by one; None chooses by the layout of the
-            file and by `max_memory`.
+        cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
 
     Finished cells are kept in a folder beside `out` (its name with ``.s4eca``) until the outputs are whole: after a run

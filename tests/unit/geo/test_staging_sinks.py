@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import rasterio.shutil
 from killing import at_call, cells, contents, die, forked, staged
 
@@ -200,3 +201,15 @@ def test_a_folder_that_is_not_ours_is_kept(scene, tmp_path, place_coded):
     cube.rmdir()
     run(scene, folder, place_coded(), **CUBE)
     assert (cube / "probability").is_dir() and not staged(folder).exists()
+
+
+def test_classes_alone_are_those_beside_their_probabilities(scene, tmp_path, place_coded):
+    """The larger probability wins, so that what is above the threshold is not enough of a pixel."""
+    alone, beside = (
+        run(scene, tmp_path / name, place_coded(), scores=scores) for name, scores in (("a", None), ("b", "scores.tif"))
+    )
+    assert alone.mask.read_bytes() == beside.mask.read_bytes() and alone.prompts == beside.prompts
+    with rasterio.open(beside.scores) as scores, rasterio.open(alone.mask) as mask:
+        roof, *tree = scores.read()
+        both = (roof > 0.6) & (np.max(tree, axis=0) > 0.6)
+        assert both.any() and np.array_equal(mask.read(1)[both] == 1, (roof > np.max(tree, axis=0))[both])
