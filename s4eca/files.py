@@ -14,10 +14,14 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 CHUNK = 1 << 20
+HIDDEN = ".s4eca-"  # what every hidden name begins with
+_NOTE: ContextVar[Callable[[Path], None] | None] = ContextVar("_NOTE", default=None)
 
 
 @contextlib.contextmanager
@@ -55,7 +59,21 @@ def aside(path: Path) -> Path:
     """
     final = _final(path)
     ending = final.suffix if re.fullmatch(r"\.\w{1,16}", final.suffix, re.ASCII) else ""
-    return final.with_name(f".s4eca-{secrets.token_hex(6)}{ending}")
+    hidden = final.with_name(f"{HIDDEN}{secrets.token_hex(6)}{ending}")
+    note = _NOTE.get()
+    if note is not None:
+        note(hidden)
+    return hidden
+
+
+@contextlib.contextmanager
+def noted(note: Callable[[Path], None]) -> Iterator[None]:
+    """Inside, every hidden name is told before anything stands under it, so that what a kill leaves can be found."""
+    token = _NOTE.set(note)
+    try:
+        yield
+    finally:
+        _NOTE.reset(token)
 
 
 def settle(hidden: Path, path: Path) -> None:
@@ -69,8 +87,7 @@ def settle(hidden: Path, path: Path) -> None:
     if final.is_file():
         shutil.copymode(final, hidden)
     os.replace(hidden, final)
-    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-        _sync(final.parent)
+    names_to_disk(final.parent)
 
 
 def discard(hidden: Path) -> None:
@@ -80,6 +97,25 @@ def discard(hidden: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             hidden.unlink(missing_ok=True)
+
+
+def discard_all(hidden: Collection[Path]) -> None:
+    """Take away what stands under hidden names, and under longer ones: libraries put files of their own beside them."""
+    names = tuple({path.name for path in hidden})
+    for folder in {path.parent for path in hidden}:
+        with contextlib.suppress(OSError):
+            for entry in [entry.name for entry in os.scandir(folder) if entry.name.startswith(names)]:
+                discard(folder / entry)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """What tells a file or a folder from another one under its name, and from itself when it is changed.
+
+    Raises:
+        OSError: nothing stands there.
+    """
+    facts = path.stat()
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -152,9 +188,8 @@ def probe(path: Path) -> None:
     Raises:
         OSError: the file system refuses.
     """
-    hidden = aside(path)
-    hidden.touch(exist_ok=False)
-    hidden.unlink()
+    with tempfile.TemporaryFile(dir=aside(path).parent):  # without a name where the system can
+        pass
 
 
 def sha256_of(*paths: Path) -> str:
@@ -190,8 +225,13 @@ def to_disk(path: Path) -> None:
         if inner.is_file():
             _sync(inner)
         elif inner.is_dir():
-            with contextlib.suppress(OSError):  # as above
-                _sync(inner)
+            names_to_disk(inner)
+
+
+def names_to_disk(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, on file systems that can tell."""
+    with contextlib.suppress(OSError):
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -336,6 +336,8 @@ class RasterSource(Protocol):
     """An open scene (`s4eca.geo.read.source.Scene` is one) and its `facts`, known without reading pixels."""
 
     facts: SceneFacts
+    block: tuple[int, int]  # rows and columns of the pieces that the pixels are stored in
+    skipped: set[Box]  # pieces that could not be read and were left out; who reads may empty it
 
     @property
     def channels(self) -> int:
@@ -361,9 +363,6 @@ class RasterSource(Protocol):
 
     def in_units(self, values: Any, channel: int) -> Any:
         """Stored values of one channel in the units that `read` returns."""
-
-    def validity(self, row: int, rows: int) -> Any:
-        """(rows, width) bool of full-width rows."""
 
     def sample_cell(self, side: int) -> tuple[int, int]:
         """Rows and columns of the pieces that are cheap to read at random."""

@@ -1,6 +1,7 @@
 """The command line's door: finds the verb, imports its file and no other, and turns errors into one line.
 
-Exit codes: 0 done, 1 done and found wanting (a budget exceeded, say), 2 wrong use or unusable input, 130 interrupted.
+Exit codes: 0 done, 1 done and found wanting (a budget exceeded, say), 2 wrong use or unusable input, 3 done but for
+blocks of a scene that cannot be read, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except S4ECAError as error:
         return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+    except KeyboardInterrupt as stop:
+        return _complain("; ".join(["interrupted", *map(str, stop.args)]), 130)
     except BrokenPipeError:
         # Whoever read our output has left; the interpreter must not try to flush into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
 from s4eca.errors import ConfigError, ExpressionWarning
 
@@ -41,7 +42,11 @@ example:
 
   One raster of classes with names and colours for QGIS, without what covers less than 20 m2, and a picture of it.
 
-exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence."""
+  A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
+  beside the mask until that is whole.
+
+exit codes: 0 done (found or not), 2 something in the request cannot be done; it is named in one sentence, 3 done but
+for blocks of the scene that cannot be read (--on-error nodata), 130 interrupted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
     add_running(how, batch=4, what="windows at once")
+    add_resuming(how)
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--allow-ungeoreferenced", action="store_true", help="work in pixels when the scene has no CRS")
     add("--json", action="store_true", help="print the result as JSON on stdout, and nothing else there")
@@ -115,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = make_predictor(model, args)
     for remark in predictor.check(request.expressions):
         say(remark)
-    with named(args.adapter), warnings.catch_warnings():
+    with ended_in_order(), named(args.adapter), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
         result = run_request(
             request,
@@ -126,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
             say=say,
         )
     _report(result, as_json=args.json, quiet=args.quiet)
-    return 0
+    return PARTIAL if result.skipped else 0
 
 
 def _request(args: argparse.Namespace) -> Request:
@@ -151,6 +157,8 @@ def _request(args: argparse.Namespace) -> Request:
         nodata=None if args.nodata is None else _numbers("--nodata", args.nodata, float),
         alpha=not args.no_alpha,
         finish=finish_of(args),
+        cell=args.cell,
+        on_error=args.on_error,
     )
 
 

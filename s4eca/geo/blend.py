@@ -1,4 +1,4 @@
-"""Gaussian blending of overlapping windows in a strip of the scene, so that memory does not grow with its height."""
+"""Gaussian blending of overlapping windows in a strip of a cell, so that memory does not grow with its height."""
 
 from __future__ import annotations
 
@@ -32,22 +32,24 @@ class StripAccumulator:
     Args:
         count: number of expressions, K.
         plan: the grid of windows.
+        cols: the padded columns, first and behind the last, that the windows lie on; None takes all.
     """
 
-    def __init__(self, count: int, plan: Plan) -> None:
-        self._window = plan.window
-        self._sums: Floats = np.zeros((count, plan.window, plan.padded_width), np.float32)
-        self._weights: Floats = np.zeros((plan.window, plan.padded_width), np.float32)
+    def __init__(self, count: int, plan: Plan, cols: tuple[int, int] | None = None) -> None:
+        first, behind = (0, plan.padded_width) if cols is None else cols
+        self._window, self._first = plan.window, first
+        self._sums: Floats = np.zeros((count, plan.window, behind - first), np.float32)
+        self._weights: Floats = np.zeros((plan.window, behind - first), np.float32)
         self._importance = gaussian_importance(plan.window)
 
     def add(self, col: int, probabilities: NDArray[Any]) -> None:
         """Add the (K, window, window) probabilities of the window that starts at padded column `col`."""
-        place = slice(col, col + self._window)
+        place = slice(col - self._first, col - self._first + self._window)
         self._sums[:, :, place] += self._importance * probabilities
         self._weights[:, place] += self._importance
 
     def finish(self, rows: int) -> Floats:
-        """Blended probabilities (K, rows, padded width) of the first `rows` rows; NaN where no window looked.
+        """Blended probabilities (K, rows, columns) of the first `rows` rows; NaN where no window looked.
 
         The remaining rows move up and stand ready for the next row of windows.
         """

@@ -1,7 +1,6 @@
 """The grid that the model works on: the pixels of the file, or others of a wanted size over the same ground.
 
-Both kinds are read by full-width rows from the top down (which suits striped and tiled files alike), and both take
-finished rows of probabilities back to the pixels of the file.
+Both kinds are read piece by piece, and both take the finished rows of a cell back to the pixels of the file.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from s4eca.geo.cells import Cell, Part
 from s4eca.geo.read.resample import across, down, span
 from s4eca.geo.read.scaling import Scaling
 from s4eca.geo.windows import Plan
@@ -24,23 +24,35 @@ CHUNK = 96  # most rows handed on at once
 CHUNK_BYTES = 24 * 2**20
 SAME = 0.01  # relative difference of pixel sizes that is not worth resampling
 
-Strip = tuple[int, NDArray[np.float32], NDArray[np.bool_]]  # first row, (K, n, W) probabilities, (n, W) validity
+Strip = tuple[NDArray[np.float32], NDArray[np.bool_]]  # (K, n, w) probabilities and (n, w) validity of the next rows
+
+
+class Return(Protocol):
+    """The way back of one cell from the grid to the file."""
+
+    def take(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
+        """Take the next finished rows of what the cell needs, NaN where nothing looked; gives its rows of the file."""
+        ...
 
 
 class Grid(Protocol):
-    """Rows of pixels for the model, and the way back to the file."""
+    """Pixels for the model, and the way back to the file."""
 
     height: int
     width: int
     channels: int
     dtype: Any
 
-    def rows(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """(channels, n, width) values scaled to 0..255 and (n, width) validity."""
+    def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """(channels, h, w) values scaled to 0..255 and (h, w) validity of pixels of this grid."""
         ...
 
-    def back(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
-        """Take the next finished rows (K, n, width), NaN where nothing looked, and give rows of the file."""
+    def back(self, cell: Cell, count: int) -> Return:
+        """The way back of a cell for `count` expressions."""
+        ...
+
+    def strips(self, plan: Plan, part: Part, count: int) -> Iterator[tuple[int, int]]:
+        """Rows of the file, first and behind the last, in which a row of cells with `count` expressions is written."""
         ...
 
 
@@ -52,19 +64,32 @@ class NativeGrid:
         self.height, self.width = scene.facts.height, scene.facts.width
         self.channels = scene.channels
         self.dtype: Any = np.uint8 if scaling.kind == "identity" else np.float32
-        self._next = 0
 
-    def rows(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scaled values and validity of full-width rows."""
-        values, valid = self._scene.read(Box(start, 0, stop - start, self.width))
+    def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Scaled values and validity."""
+        values, valid = self._scene.read(box)
         return self._scaling.apply(values), valid
 
-    def back(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
+    def back(self, cell: Cell, count: int) -> Return:
         """The rows as they are, in pieces."""
+        return _AsTheyAre()
+
+    def strips(self, plan: Plan, part: Part, count: int) -> Iterator[tuple[int, int]]:
+        """Rows as they are finished under one row of windows after the other."""
+        for row, behind in plan.spans():
+            last = min(behind - plan.top, part.stop)
+            for start in range(max(row - plan.top, part.start), last, CHUNK):
+                yield start, min(start + CHUNK, last)
+
+
+class _AsTheyAre:
+    """Rows of the grid that are rows of the file."""
+
+    def take(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
+        """The rows in pieces."""
         for first in range(0, len(valid), CHUNK):
             piece = slice(first, first + CHUNK)
-            yield self._next + first, probabilities[:, piece], valid[piece]
-        self._next += len(valid)
+            yield probabilities[:, piece], valid[piece]
 
 
 class ResampledGrid:
@@ -77,62 +102,85 @@ class ResampledGrid:
     """
 
     def __init__(self, scene: RasterSource, scaling: Scaling, height: int, width: int) -> None:
-        self._scene, self._scaling = scene, scaling
+        self.scene, self._scaling = scene, scaling
         self.height, self.width = height, width
         self.channels = scene.channels
         self.dtype: Any = np.float32
-        self._file = (scene.facts.height, scene.facts.width)
-        self._kept: NDArray[np.float32] = np.zeros((0, 0, width), np.float32)
-        self._kept_from = 0
-        self._next = 0
+        self.file = (scene.facts.height, scene.facts.width)
 
-    def rows(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scaled values and validity of full-width rows of this grid, read in pieces of bounded size."""
-        step = self._rows_at_once()
-        pieces = [self._some_rows(row, min(row + step, stop)) for row in range(start, stop, step)]
+    def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Scaled values and validity of pixels of this grid, read in pieces of bounded size."""
+        per_row = 8 * (self.channels + 1) * box.width * max(1.0, self.file[0] / self.height)
+        step = max(1, min(CHUNK, int(CHUNK_BYTES / per_row)))
+        cols, behind = (box.col, box.col + box.width), box.row + box.height
+        pieces = [self._some_rows((row, min(row + step, behind)), cols) for row in range(box.row, behind, step)]
         return np.concatenate([p[0] for p in pieces], axis=1), np.concatenate([p[1] for p in pieces])
 
-    def back(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
+    def back(self, cell: Cell, count: int) -> Return:
+        """Rows that are resampled as soon as the rows they are made from are known."""
+        return _Resampled(self, cell, count)
+
+    def strips(self, plan: Plan, part: Part, count: int) -> Iterator[tuple[int, int]]:
+        """As many rows as are resampled at once."""
+        step = self.most_rows(count, max(self.file[1], self.width))
+        for start in range(part.start, part.stop, step):
+            yield start, min(start + step, part.stop)
+
+    def most_rows(self, count: int, width: int) -> int:
+        """So many that resampling them stays within bounded memory."""
+        return max(1, min(CHUNK, CHUNK_BYTES // (8 * (count + 1) * width)))
+
+    def _some_rows(self, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Scaled values and validity of a few rows of some columns."""
+        first, last = span(*rows, self.file[0], self.height)
+        left, right = span(*cols, self.file[1], self.width)
+        step = max(1, CHUNK_BYTES // (8 * (self.channels + 1) * max(right - left, cols[1] - cols[0])))
+        parts = []
+        for row in range(first, last, step):
+            values, valid = self.scene.read(Box(row, left, min(step, last - row), right - left))
+            parts.append(across(values, valid, self.file[1], self.width, cols))
+        means, some = down(np.concatenate(parts, axis=1), rows, self.file[0], self.height)
+        return self._scaling.apply(means), some
+
+
+class _Resampled:
+    """The way back of a cell from a grid of other pixels."""
+
+    def __init__(self, grid: ResampledGrid, cell: Cell, count: int) -> None:
+        self._grid, self._cell, self._box = grid, cell, cell.box
+        low, high = cell.cols.needed
+        self._kept: NDArray[np.float32] = np.zeros((count, 0, high - low), np.float32)
+        self._kept_from = cell.rows.needed[0]
+        self._next = self._box.row
+
+    def take(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
         """Rows of the file that the rows known by now suffice for; validity is the file's own, at full resolution."""
-        if self._kept.shape[0] == 0:
-            self._kept = np.zeros((len(probabilities), 0, self.width), np.float32)
+        grid, box = self._grid, self._box
+        cols = (box.col, box.col + box.width)
         self._kept = np.concatenate([self._kept, probabilities], axis=1)
         known = self._kept_from + self._kept.shape[1]
-        step = max(1, min(CHUNK, CHUNK_BYTES // (8 * (len(probabilities) + 1) * max(self._file[1], self.width))))
-        while self._next < self._file[0]:
-            stop = min(self._next + step, self._file[0])
-            first, last = span(self._next, stop, self.height, self._file[0])
+        step = grid.most_rows(len(probabilities), max(box.width, self._kept.shape[2]))
+        while self._next < self._cell.rows.stop:
+            stop = min(self._next + step, self._cell.rows.stop)
+            first, last = self._made_from(self._next, stop)
             while last > known and stop > self._next + 1:
                 stop -= 1
-                first, last = span(self._next, stop, self.height, self._file[0])
+                first, last = self._made_from(self._next, stop)
             if last > known:
                 break
             part = self._kept[:, first - self._kept_from : last - self._kept_from]
-            seen = np.isfinite(part[0])
-            parts = across(part, seen, self.width, self._file[1])
-            out, _ = down(parts, (self._next, stop), self.height, self._file[0])
-            yield self._next, out, self._scene.validity(self._next, stop - self._next)
+            parts = across(part, np.isfinite(part[0]), grid.width, grid.file[1], cols)
+            out, _ = down(parts, (self._next, stop), grid.height, grid.file[0])
+            yield out, grid.scene.read(Box(self._next, box.col, stop - self._next, box.width))[1]
             self._next = stop
-        if self._next < self._file[0]:
-            needed = span(self._next, self._next + 1, self.height, self._file[0])[0]
+        if self._next < self._cell.rows.stop:
+            needed = self._made_from(self._next, self._next + 1)[0]
             self._kept = self._kept[:, needed - self._kept_from :].copy()
             self._kept_from = needed
 
-    def _rows_at_once(self) -> int:
-        """Rows of this grid that are made at once, so that the rows of the file they need stay few."""
-        per_row = 8 * (self.channels + 1) * self.width * max(1.0, self._file[0] / self.height)
-        return max(1, min(CHUNK, int(CHUNK_BYTES / per_row)))
-
-    def _some_rows(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scaled values and validity of a few rows."""
-        first, last = span(start, stop, self._file[0], self.height)
-        step = max(1, CHUNK_BYTES // (8 * (self.channels + 1) * max(self._file[1], self.width)))
-        parts = []
-        for row in range(first, last, step):
-            values, valid = self._scene.read(Box(row, 0, min(step, last - row), self._file[1]))
-            parts.append(across(values, valid, self._file[1], self.width))
-        means, some = down(np.concatenate(parts, axis=1), (start, stop), self._file[0], self.height)
-        return self._scaling.apply(means), some
+    def _made_from(self, start: int, stop: int) -> tuple[int, int]:
+        """Rows of the grid that rows of the file are made from."""
+        return span(start, stop, self._grid.height, self._grid.file[0])
 
 
 def make_grid(scene: RasterSource, scaling: Scaling, gsd: float | None) -> Grid:
@@ -146,36 +194,41 @@ def make_grid(scene: RasterSource, scaling: Scaling, gsd: float | None) -> Grid:
 
 
 class RowBuffer:
-    """The rows under the current row of windows: every row of the grid is read once.
+    """The rows under the current row of windows of a cell: every row of the grid is read once.
 
     Args:
         grid: where rows come from.
         plan: the windows over that grid.
+        cols: the padded columns, first and behind the last, under the windows.
     """
 
-    def __init__(self, grid: Grid, plan: Plan) -> None:
-        self._grid, self._plan = grid, plan
-        self._values = np.zeros((grid.channels, plan.window, plan.padded_width), grid.dtype)
-        self.valid: NDArray[np.bool_] = np.zeros((plan.window, plan.padded_width), bool)
-        self._top = -plan.window
+    def __init__(self, grid: Grid, plan: Plan, cols: tuple[int, int]) -> None:
+        self._grid, self._plan, self._first = grid, plan, cols[0]
+        width = cols[1] - cols[0]
+        self._values = np.zeros((grid.channels, plan.window, width), grid.dtype)
+        self.valid: NDArray[np.bool_] = np.zeros((plan.window, width), bool)
+        self._top: int | None = None
+        left = max(cols[0], plan.left)
+        self._read = (left, min(cols[1], plan.left + plan.width) - left)
 
     def move(self, row: int) -> None:
         """Go down to the padded row `row`; rows already here stay, the others are read."""
-        plan, new = self._plan, row - self._top
-        keep = plan.window - new
+        plan = self._plan
+        new = plan.window if self._top is None else row - self._top
+        keep = max(plan.window - new, 0)
         if keep > 0:
             self._values[:, :keep] = self._values[:, new:]
             self.valid[:keep] = self.valid[new:]
         self._top = row
-        first, last = max(row + max(keep, 0), plan.top), min(row + plan.window, plan.top + plan.height)
+        first, last = max(row + keep, plan.top), min(row + plan.window, plan.top + plan.height)
+        left, width = self._read
         for start in range(first, last, CHUNK):
             stop = min(start + CHUNK, last)
-            place = (slice(start - row, stop - row), slice(plan.left, plan.left + plan.width))
-            values, valid = self._grid.rows(start - plan.top, stop - plan.top)
-            self._values[:, *place] = values
-            self.valid[place] = valid
+            place = (slice(start - row, stop - row), slice(left - self._first, left - self._first + width))
+            box = Box(start - plan.top, left - plan.left, stop - start, width)
+            self._values[:, *place], self.valid[place] = self._grid.read(box)
 
     def window(self, col: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(channels, P, P) values and (P, P) validity of the window at padded column `col`; padding is invalid."""
-        place = slice(col, col + self._plan.window)
+        place = slice(col - self._first, col - self._first + self._plan.window)
         return self._values[:, :, place], self.valid[:, place]

@@ -104,12 +104,13 @@ class Marks:
         )
 
     def of(
-        self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        self, probabilities: NDArray[np.float32] | NDArray[np.bool_], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """What is marked, and how sure it is.
 
         Args:
-            probabilities: (K, n, W), of any value where not valid.
+            probabilities: (K, n, W), of any value where not valid. Without a legend they may be bool: which are above
+                the threshold.
             valid: (n, W).
 
         Returns:
@@ -117,8 +118,9 @@ class Marks:
             expression, or the largest of all classes.
         """
         if not self._owners:
+            decided = probabilities.dtype == np.bool_
             with np.errstate(invalid="ignore"):
-                found = (probabilities > self._threshold) & valid
+                found = (probabilities.astype(np.bool_) if decided else probabilities > self._threshold) & valid
             return np.where(valid, found.view(np.uint8), np.uint8(NODATA)), probabilities
         best, winner = self._largest(probabilities)
         with np.errstate(invalid="ignore"):
@@ -126,7 +128,7 @@ class Marks:
         winner[~valid] = NODATA
         return winner[None], best[None]
 
-    def _largest(self, probabilities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _largest(self, probabilities: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Per pixel the largest probability of all classes, and whose it is; 0 where two share it."""
         shape = probabilities.shape[1:]
         best: NDArray[Any] = np.full(shape, -np.inf, np.float32)

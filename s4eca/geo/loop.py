@@ -1,10 +1,12 @@
-"""The work on one scene: windows of it, row by row, through the segmenter to finished rows of probabilities."""
+"""The work on one cell: its windows, row by row, through the segmenter to finished rows of probabilities."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 
 from s4eca.errors import NotFiniteError, S4ECAError
 from s4eca.geo.blend import StripAccumulator
-from s4eca.geo.grids import Grid, RowBuffer
-from s4eca.geo.request import Request
+from s4eca.geo.cells import Cell
+from s4eca.geo.grids import Grid, RowBuffer, Strip
 from s4eca.geo.windows import Plan
 
 if TYPE_CHECKING:
@@ -41,56 +43,119 @@ class Clock:
         return {**self._spent, "total": time.perf_counter() - self._start}
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a cell is computed from, beside the scene and the model; it can be sent to another process.
+
+    Attributes:
+        expressions: what to look for.
+        plan: where the windows lie on the grid that the model works on.
+        fill: value per channel of pixels that are not valid.
+        batch_size: most windows given to the segmenter at once.
+    """
+
+    expressions: tuple[str, ...]
+    plan: Plan
+    fill: tuple[float, ...]
+    batch_size: int
+
+    def batch(self, cell: Cell) -> int:
+        """Windows in every batch of a cell: as many as are allowed, or fewer where fewer make as few batches.
+
+        The last batch is filled up with copies, so that the model sees one shape, whatever it computed before.
+        """
+        return -(-cell.count // -(-cell.count // self.batch_size))
+
+
 class Loop:
-    """Windows of a scene, row by row, through the segmenter to finished rows of probabilities.
+    """Computes cells: each gives the same bytes wherever and after whatever else it is computed.
 
     Args:
-        request: what is asked.
+        work: what is asked.
         segmenter: gives probabilities.
         scene: the open file.
-        grid: rows of pixels for the model.
-        plan: where the windows lie on that grid.
-        fill: value per channel of pixels that are not valid.
+        grid: pixels for the model.
         clock: counts the time of reading and of the model.
     """
 
-    def __init__(
-        self, request: Request, segmenter: Segmenter, scene: RasterSource, grid: Grid, plan: Plan,
-        fill: NDArray[np.float32], clock: Clock,
-    ) -> None:  # fmt: skip
-        self._request, self._segmenter, self._scene = request, segmenter, scene
-        self._grid, self._plan, self._fill, self._clock = grid, plan, fill, clock
+    def __init__(self, work: Work, segmenter: Segmenter, scene: RasterSource, grid: Grid, clock: Clock) -> None:
+        self._work, self._segmenter, self._scene, self._grid, self._clock = work, segmenter, scene, grid, clock
         self._reverse = tuple(axis for axis, over in zip((-2, -1), scene.facts.turned_over, strict=True) if over)
+        self._fill = np.asarray(work.fill, np.float32)
         self.encoded = 0
+        self.answer: str | None = None
 
-    def strips(self, bar: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-        """Finished rows of the file from the top: (K, n, width) probabilities and (n, width) validity."""
-        plan = self._plan
-        buffer = RowBuffer(self._grid, plan)
-        sums = StripAccumulator(len(self._request.expressions), plan)
-        inside = slice(plan.left, plan.left + plan.width)
-        for row, behind in plan.spans():
+    def first_answer(self, cell: Cell) -> str | None:
+        """A hash of what the segmenter says of the first batch of a cell; None where no pixel of it is valid."""
+        seen = self.encoded
+        for _ in self._looked_at(cell, {}, lambda count: None):
+            break
+        self.encoded = seen
+        return self.answer
+
+    def strips(self, cell: Cell, advance: Callable[[int], object]) -> Iterator[Strip]:
+        """Finished rows of a cell from the top: (K, n, w) probabilities and (n, w) validity.
+
+        Windows are added in row-major order, which is that of the whole grid. `encoded` counts those that the model
+        saw and that no cell before owns; `answer` is a hash of what it said of the first batch.
+
+        Args:
+            cell: which.
+            advance: told how many windows were passed.
+        """
+        plan, rows, cols = self._work.plan, cell.rows, cell.cols
+        inside = slice(*(place + plan.left - cols.windows[0] for place in cols.needed))
+        sums = StripAccumulator(len(self._work.expressions), plan, cell.under(plan.window))
+        back = self._grid.back(cell, len(self._work.expressions))
+        behind = (*rows.windows[1:], rows.windows[-1] + plan.window)
+        wanted = tuple(place + plan.top for place in rows.needed)
+        known: dict[int, NDArray[np.bool_]] = {}
+        due = 0
+
+        def finish() -> Iterator[Strip]:
+            start = rows.windows[due]
+            done = sums.finish(behind[due] - start)
+            some = slice(max(wanted[0] - start, 0), max(min(wanted[1], behind[due]) - start, 0))
+            yield from back.take(done[:, some, inside], known.pop(start)[some, inside])
+
+        for row, col, probabilities in self._looked_at(cell, known, advance):
+            while rows.windows[due] < row:
+                yield from finish()
+                due += 1
+            sums.add(col, probabilities)
+        while due < len(rows.windows):
+            yield from finish()
+            due += 1
+
+    def _looked_at(
+        self, cell: Cell, known: dict[int, NDArray[np.bool_]], advance: Callable[[int], object]
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Padded place and probabilities of every window with a valid pixel, in order; others are counted alone.
+
+        The validity of the rows under each row of windows is added to `known` before a window of it is given.
+        """
+        self.answer = None
+        plan, size = self._work.plan, self._work.batch(cell)
+        buffer = RowBuffer(self._grid, plan, cell.under(plan.window))
+        waiting: list[tuple[int, int, NDArray[np.float32]]] = []
+        for row in cell.rows.windows:
             with self._clock.on("read"):
                 buffer.move(row)
-            self._one_row(buffer, sums, bar)
-            done = sums.finish(behind - row)
-            rows = slice(max(plan.top - row, 0), min(plan.top + plan.height, behind) - row)
-            for _, probabilities, valid in self._grid.back(done[:, rows, inside], buffer.valid[rows, inside]):
-                yield probabilities, valid
-
-    def _one_row(self, buffer: RowBuffer, sums: StripAccumulator, bar: Any) -> None:
-        """Every window of one row; those without a valid pixel are counted, not looked at."""
-        waiting: list[tuple[int, NDArray[np.float32]]] = []
-        for col in self._plan.cols:
-            values, valid = buffer.window(col)
-            if valid.any():
-                waiting.append((col, self._shown(values, valid)))
-            else:
-                bar.update(1)
-            if waiting and (len(waiting) == self._request.batch_size or col == self._plan.cols[-1]):
-                self._batch(waiting, sums)
-                bar.update(len(waiting))
-                waiting = []
+            known[row] = buffer.valid.copy()
+            for col in cell.cols.windows:
+                values, valid = buffer.window(col)
+                if not valid.any():
+                    advance(1)
+                    continue
+                self.encoded += cell.owns(row, col)
+                waiting.append((row, col, self._shown(values, valid)))
+                if len(waiting) == size:
+                    yield from self._batch(waiting, size)
+                    advance(len(waiting))
+                    waiting = []
+        if waiting:
+            yield from self._batch(waiting, size)
+            advance(len(waiting))
 
     def _shown(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(P, P, C) as the segmenter takes it, north up, with the fill where pixels are not valid."""
@@ -99,19 +164,22 @@ class Loop:
         shown[~valid] = self._fill
         return shown
 
-    def _batch(self, waiting: list[tuple[int, NDArray[np.float32]]], sums: StripAccumulator) -> None:
-        """Some windows through the segmenter into the sums."""
-        prompts, side = self._request.expressions, self._plan.window
+    def _batch(
+        self, waiting: list[tuple[int, int, NDArray[np.float32]]], size: int
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Some windows through the segmenter, filled up to `size`."""
+        work = self._work
         with self._clock.on("model"):
-            given = np.stack([window for _, window in waiting])
+            given = np.stack([window for *_, window in waiting] + [waiting[-1][2]] * (size - len(waiting)))
             found = self._probabilities(given)
-        expected = (len(waiting), len(prompts), side, side)
+        expected = (size, len(work.expressions), work.plan.window, work.plan.window)
         if found.shape != expected:
             raise S4ECAError(f"The segmenter gave probabilities of shape {found.shape}; {expected} was expected.")
+        if self.answer is None:
+            self.answer = hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()
         found = np.flip(found, self._reverse)
-        for (col, _), probabilities in zip(waiting, found, strict=True):
-            sums.add(col, probabilities)
-        self.encoded += len(waiting)
+        for (row, col, _), probabilities in zip(waiting, found, strict=False):  # what fills up is left
+            yield row, col, probabilities
 
     def _probabilities(self, windows: NDArray[Any]) -> NDArray[np.float32]:
         """What the segmenter says of some windows.
@@ -121,7 +189,7 @@ class Loop:
         """
         from s4eca.model.finite import require_finite
 
-        prompts = self._request.expressions
+        prompts = self._work.expressions
         try:
             found = np.asarray(self._segmenter.probabilities(windows, prompts), np.float32)
             if not np.isfinite(found).all():

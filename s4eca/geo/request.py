@@ -13,10 +13,12 @@ from s4eca.geo.finish import Finish
 from s4eca.geo.legend import LegendClass, make_legend
 from s4eca.geo.prompts import check_prompts
 from s4eca.geo.read.band_names import Declared, Given
+from s4eca.geo.read.forgiving import ForgivingScene
 from s4eca.geo.read.nodata import check_nodata
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import check_range
 from s4eca.geo.read.source import Scene
+from s4eca.geo.staging.folder import named_before
 from s4eca.geo.write.layer import FORMATS, check_format
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
@@ -26,6 +28,7 @@ from s4eca.registry import SINKS
 SMALLEST_WINDOW = 8
 COG_ENDINGS = (".tif", ".tiff")
 CUBE = ".zarr"  # of probabilities alone
+ON_ERROR = ("stop", "nodata")
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
 
@@ -54,6 +57,8 @@ class Request:
         alpha: whether a band may be believed as alpha.
         finish: how the results are finished.
         legend: classes that the expressions are merged into, whose phrases are the expressions in their order.
+        cell: side in pixels of the rectangles that are finished one by one, where the model works; None chooses.
+        on_error: what is done about blocks of the scene that cannot be read: ``stop``, or ``nodata`` leaves them out.
     """
 
     source: str
@@ -75,6 +80,8 @@ class Request:
     alpha: bool = True
     finish: Finish = Finish()
     legend: tuple[LegendClass, ...] = ()
+    cell: int | None = None
+    on_error: str = "stop"
 
 
 def make_request(
@@ -96,6 +103,8 @@ def make_request(
     nodata: float | Sequence[float] | None = None,
     alpha: bool = True,
     finish: Finish | None = None,
+    cell: int | None = None,
+    on_error: str = "stop",
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
@@ -119,6 +128,10 @@ def make_request(
         raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
     if finish is not None and finish.simplify is not None and polygons is None:
         raise ConfigError(f"--simplify is {finish.simplify:g}, but no outlines are written; add --polygons.")
+    if cell is not None and cell < 1:
+        raise ConfigError(f"cell is {cell}; it must be a side above 0, in pixels.")
+    if on_error not in ON_ERROR:
+        raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
     return Request(
         source=os.fspath(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
@@ -126,6 +139,7 @@ def make_request(
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
         finish=finish or Finish(), legend=legend,
+        cell=cell, on_error=on_error,
     )  # fmt: skip
 
 
@@ -170,7 +184,7 @@ def open_scene(request: Request) -> Scene:
     Raises:
         RasterError: the scene or an output cannot be used.
     """
-    scene = Scene(
+    scene = (ForgivingScene if request.on_error == "nodata" else Scene)(
         request.source,
         bands=request.bands,
         allow_ungeoreferenced=request.allow_ungeoreferenced,
@@ -179,7 +193,7 @@ def open_scene(request: Request) -> Scene:
         alpha=request.alpha,
     )
     try:
-        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite)
+        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite, ours=named_before(request.out))
         if request.polygons is not None:
             check_format(request.polygons, scene.facts)
         _check_gsd(request, scene.facts)

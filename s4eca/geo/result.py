@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+PATHS = ("mask", "style", "polygons", "scores", "preview")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class SceneResult:
         threshold: probability above which a pixel was marked.
         seconds: time spent in ``read``, ``model``, ``write`` and in all, ``total``.
         notes: what was said about the scene on the way.
+        cells: rectangles that the scene was finished in.
+        cells_before: how many of them a former run had finished.
+        skipped: blocks of the scene that could not be read and were left out, (row, column, height, width) each.
     """
 
     mask: Path
@@ -67,10 +73,23 @@ class SceneResult:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     preview: Path | None = None
+    cells: int = 1
+    cells_before: int = 0
+    skipped: tuple[tuple[int, ...], ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SceneResult:
+        """What `to_dict` gave, also by way of JSON."""
+        given = dict(values)
+        for name in PATHS:
+            given[name] = None if given[name] is None else Path(given[name])
+        given["prompts"] = tuple(PromptResult(**one) for one in given["prompts"])
+        given.update(notes=tuple(given["notes"]), skipped=tuple(tuple(block) for block in given["skipped"]))
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values = asdict(self)
-        for name in ("mask", "style", "polygons", "scores", "preview"):
+        for name in PATHS:
             values[name] = None if values[name] is None else str(values[name])
         return values

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from s4eca._version import __version__
 from s4eca.errors import ConfigError
 from s4eca.geo.finish import Finish
 from s4eca.geo.grids import make_grid
-from s4eca.geo.loop import Clock, Loop
-from s4eca.geo.memory import check_memory
+from s4eca.geo.job import Job, Say
+from s4eca.geo.loop import Clock, Work
+from s4eca.geo.memory import check_memory, choose_cells
 from s4eca.geo.read.band_names import Given
 from s4eca.geo.read.look import Look
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import Scaling, declared_scaling, find_scaling, remarks
 from s4eca.geo.read.source import Scene
 from s4eca.geo.request import Request, declare, make_request, open_scene
+from s4eca.geo.staging.fingerprint import of_model, of_request, of_scene, of_versions
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.preview import scene_picture
-from s4eca.geo.write.writers import Writers
+from s4eca.geo.write.writers import reads_probabilities
 from s4eca.records import SceneFacts
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from s4eca.protocols import Segmenter
 
 MEMORY = 4 * 2**30
-
-Say = Callable[[str], None]
 
 
 def segment_geotiff(
@@ -49,15 +47,15 @@ def segment_geotiff(
     window: int | None = None, scale: Sequence[float] | None = None, fill: Sequence[float] | None = None,
     overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
     tags: Mapping[str, str] | None = None, max_memory: int = MEMORY, progress: bool = True, say: Say | None = None,
-    nodata: float | Sequence[float] | None = None, alpha: bool = True,
-    finish: Finish | None = None,
+    nodata: float | Sequence[float] | None = None, alpha: bool = True, finish: Finish | None = None,
+    cell: int | None = None, on_error: str = "stop",
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
     Args:
         source: a raster: GeoTIFF, a picture without georeference, or another name that GDAL knows.
         expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a
-            legend: one band of classes, by the larger probability; 0 where two are equal or none is above the threshold
+            legend: one band of classes, by the larger probability; 0 where two are equal or all below `threshold`.
         segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
@@ -69,20 +67,23 @@ def segment_geotiff(
         batch_size: windows given to the segmenter at once.
         overlap: share of a window that the next one covers again.
         window: side of a window in pixels; None takes the segmenter's `image_size`.
-        scale: stored values shown as black and white; None shows bytes as they are, others stretched over the scene.
-            Refused where the segmenter declares the ranges of its bands.
+        scale: stored values shown as black and white, refused where the segmenter declares ranges; None stretches all
+            but bytes over the scene.
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
-        adapter_hash: written in the tags of the rasters.
-        tags: more to write there.
+        adapter_hash, tags: written in the tags of the rasters.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
-        nodata: a stored value (NaN is one) that makes a pixel invalid in whichever band it stands; or a value for each
-            band that the model sees, which make a pixel invalid where they stand together. Beside the file's own.
+        nodata: beside the file's own, a value that makes a pixel invalid in whichever band, or one for each, together.
         alpha: whether a band flagged as alpha hides pixels; False is ``--no-alpha``.
         finish: cloud-optimised GeoTIFFs, cleaning, simplified outlines, a preview; None for none of these.
+        cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
+        on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
+
+    Finished cells are kept in a folder beside `out` (its name with ``.s4eca``) until the outputs are whole: after a run
+    that was cut off, however it was, the same call goes on from there and gives the bytes of an undisturbed run.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.
@@ -90,8 +91,8 @@ def segment_geotiff(
     request = make_request(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
-        allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha,
-        finish=finish,
+        allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
+        on_error=on_error,
     )  # fmt: skip
     return run_request(
         request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
@@ -133,22 +134,36 @@ def run_request(
             say(note)
         grid = make_grid(scene, scaling, request.gsd)
         plan = Plan(grid.height, grid.width, request.window, request.overlap, scene.facts.turned_over)
-        check_memory(request, scene, grid, plan, max_memory)
+        division = choose_cells(request, scene, grid, plan, max_memory)
+        check_memory(request, scene, grid, plan, division, max_memory)
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
-        loop = Loop(request, segmenter, scene, grid, plan, colour, clock)
-        with Writers.begin(request, scene.facts, record, partial(scene_picture, scene, scaling)) as writers:
-            with tqdm(total=plan.count, unit="window", desc="predict", disable=not progress) as bar:
-                for strip in loop.strips(bar):
-                    with clock.on("write"):
-                        writers.write(*strip)
-            with clock.on("write"):
-                writers.finish()
-            for note in writers.notes:
-                say(note)
-            worked_at = scene.facts.gsd if request.gsd is None else request.gsd
-            return writers.summary(
-                plan.count, loop.encoded, worked_at, scaling.to_json(), clock.seconds(), (*said, *writers.notes)
-            )
+        work = Work(request.expressions, plan, colour, request.batch_size)
+        picture = partial(scene_picture, scene, scaling)
+        job = Job(request, work, segmenter, scene, grid, division, record, picture, clock, say, progress)
+        worked_at = scene.facts.gsd if request.gsd is None else request.gsd
+        return job.run(
+            _asked(job, scaling, adapter_hash, tags),
+            lambda writers, encoded: writers.summary(
+                plan.count, encoded, worked_at, scaling.to_json(), clock.seconds(), (*said, *writers.notes)
+            ),
+        )
+
+
+def _asked(job: Job, scaling: Scaling, adapter_hash: str | None, tags: Mapping[str, str] | None) -> dict[str, Any]:
+    """Everything that the bytes of the outputs depend on."""
+    request, plan = job.request, job.work.plan
+    return {
+        **of_request(request),
+        **of_scene(job.scene),
+        **of_model(job.segmenter, adapter_hash),
+        **of_versions(),
+        "the scaling": scaling.to_json(),
+        "the fill": list(job.work.fill),
+        "the grid of windows": [plan.height, plan.width, *plan.mirrored],
+        "the cells": [[part.start for part in axis] for axis in (job.division.rows, job.division.cols)],
+        "what is kept of a pixel": "probabilities" if reads_probabilities(request) else "decisions",
+        "the tags": dict(tags or {}),
+    }
 
 
 def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str | None) -> dict[str, str]:
@@ -186,12 +201,12 @@ def _spelt(facts: SceneFacts) -> str:
     return ",".join(f"{name}={band}" for name, band in zip(facts.names, facts.bands, strict=True))
 
 
-def _fill(given: Sequence[float], channels: int) -> NDArray[np.float32]:
+def _fill(given: Sequence[float], channels: int) -> tuple[float, ...]:
     """What is shown where pixels are not valid, a value for each channel."""
     values = np.asarray(given, np.float32)
     if values.shape != (channels,):
         raise ConfigError(f"fill has shape {values.shape}; it needs a value for each of the {channels} channels.")
-    return values
+    return tuple(float(value) for value in values)
 
 
 def _as_segmenter(given: Segmenter | S4ECAModel) -> Segmenter:

@@ -42,6 +42,7 @@ class Place:
         self.adapter = adapter
         self.out = tmp / "out.tif"
         self.trace = tmp / "the code has run"
+        self.held: Any = None  # what is kept from others while the test runs
 
     def listing(self) -> list[tuple[str, int]]:
         """Every file below the folder with its size."""

@@ -7,7 +7,9 @@ it did before. What only looks wrong, and is not, is in `test_unusual.py`.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,23 @@ def there(place: Place, name: str, content: str = "precious") -> Path:
     """A file that is in the way."""
     (place.tmp / name).write_text(content)
     return place.tmp / name
+
+
+def of_another_run(place: Place) -> list[Any]:
+    """Cells of another prompt lie beside the output."""
+    (place.tmp / "out.tif.s4eca").mkdir()
+    lines = ({"asked": {"the prompts": ["a boat"]}}, {"cell": 0, "sha256": "", "largest": [0.1]})
+    there(place, "out.tif.s4eca/journal.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    there(place, "out.tif.s4eca/lock", f"process {os.getpid()} on {socket.gethostname()}")
+    return place.predict(place.scene())
+
+
+def of_another_process(place: Place) -> list[Any]:
+    """Somebody is at work on the output."""
+    from s4eca.geo.staging.lock import Lock
+
+    place.held = Lock(place.tmp / "out.tif.s4eca" / "lock")
+    return place.predict(place.scene())
 
 
 def half_weights(place: Place) -> Place:
@@ -462,6 +481,12 @@ OUTPUTS: dict[str, tuple[Make, list[str]]] = {
         lambda p: p.evaluate(p.references(), "jsonl", "--out", p.tmp / "none" / "s.json"),
         ["--out", "none", "there is no folder"],
     ),
+    "cells of another run beside the mask": (
+        of_another_run, ["out.tif.s4eca", "1 finished cells of another run", "the prompts", "a boat", "remove"]
+    ),
+    "mask that another process makes": (of_another_process, ["out.tif is being made by process", "wait for it"]),
+    "cell of no size": (lambda p: p.predict(p.scene(), "--cell", "0"), ["cell is 0"]),
+    "unknown way with errors": (lambda p: p.predict(p.scene(), "--on-error", "skip"), ["--on-error", "skip", "nodata"]),
     "scores of evaluate below a file": (
         lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "file") / "s.json"), ["file"]
     ),

@@ -75,20 +75,24 @@ def _neighbours(
     return np.clip(low, 0, n_in - 1), np.clip(low + 1, 0, n_in - 1), share
 
 
-def across(values: Array, valid: Array, n_in: int, n_out: int) -> NDArray[np.float64]:
-    """Resample full-width rows along their columns; invalid pixels weigh nothing.
+def across(
+    values: Array, valid: Array, n_in: int, n_out: int, cols: tuple[int, int] | None = None
+) -> NDArray[np.float64]:
+    """Resample rows along their columns; invalid pixels weigh nothing.
 
     Args:
-        values: (C, n, n_in) rows.
-        valid: (n, n_in) which of their pixels count.
-        n_in: pixels of a row.
-        n_out: pixels of a resampled row.
+        values: (C, n, w) rows, of the input columns that `span` names for `cols`.
+        valid: (n, w) which of their pixels count.
+        n_in: pixels of a whole row.
+        n_out: pixels of a whole resampled row.
+        cols: first output column and the one behind the last; None takes all.
 
     Returns:
-        (C + 1, n, n_out): weighted values, then the weights.
+        (C + 1, n, columns): weighted values, then the weights.
     """
+    first, behind = (0, n_out) if cols is None else cols
     parts = np.concatenate([np.where(valid, values, 0).astype(np.float64), np.asarray(valid, np.float64)[None]])
-    return resample_axis(parts, 2, 0, n_out, n_in, n_out)
+    return resample_axis(parts, 2, first, behind, n_in, n_out)
 
 
 def down(

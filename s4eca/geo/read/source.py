@@ -64,6 +64,9 @@ class Scene:
             masked = with_own_masks(self._file, self._unique)
             values = nodata_values(self._name, nodata, self._order, self._dtype)
             self._validity = Validity(self._alpha, masked, values)
+            self.skipped: set[Box] = set()
+            rows, cols = self._file.block_shapes[self._unique[0] - 1]
+            self.block = (int(rows), int(cols))
         except BaseException:
             self._file.close()
             raise
@@ -137,14 +140,14 @@ class Scene:
 
     def cache_bytes(self) -> int:
         """A block cache that holds two rows of blocks of the used bands, and at least the default."""
-        rows, cols = self._file.block_shapes[self._unique[0] - 1]
+        rows, cols = self.block
         across = -(-self.facts.width // cols) * cols
         needed = 2 * rows * across * self._file.count * self._dtype.itemsize
         return int(min(max(CACHE_BYTES, needed), LONGEST_CACHE))
 
     def sample_cell(self, side: int) -> tuple[int, int]:
         """Rows and columns of the pieces that are cheap to read at random: squares, or whole strips."""
-        rows, cols = self._file.block_shapes[self._unique[0] - 1]
+        rows, cols = self.block
         if cols < self.facts.width:
             return min(side, self.facts.height), min(side, self.facts.width)
         return min(max(rows, 8), max(1, 2**20 // self.facts.width), self.facts.height), self.facts.width
@@ -188,10 +191,6 @@ class Scene:
         """Stored values of one channel in the units that `read` returns."""
         scaled: NDArray[Any] = self._units.one(channel).apply(values[None])[0]
         return scaled
-
-    def validity(self, row: int, rows: int) -> NDArray[np.bool_]:
-        """(rows, width) validity of full-width rows."""
-        return self.read(Box(row, 0, rows, self.facts.width))[1]
 
     def _bands(self, window: Window) -> NDArray[Any]:
         """(used bands, h, w) in one type; several types cannot be read at once, so these come band by band."""

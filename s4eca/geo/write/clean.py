@@ -1,7 +1,7 @@
 """Holes filled and small objects taken out of what was marked, before it is written anywhere.
 
-Whether a pixel stays is known only when its object is closed, so what was marked waits in an unnamed file beside the
-output, packed, and passes once more when all is known. Memory does not grow with the scene.
+Whether a pixel stays is known only when its object is closed, so what was marked waits in an unnamed file, packed, and
+passes once more when all is known. Memory does not grow with the scene.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4eca.files import HIDDEN
 from s4eca.geo.legend import NODATA
 from s4eca.geo.write.areas import PixelAreas
 from s4eca.geo.write.components import Runs, SmallComponents
@@ -32,7 +33,7 @@ class Cleaner:
     """What was marked, strip by strip, and given back cleaned when it is whole.
 
     Args:
-        path: the output, beside which the unnamed files lie.
+        room: folder of the unnamed files.
         areas: how much ground pixels cover.
         things: the (band, value) that may be marked.
         height: rows of the scene.
@@ -41,16 +42,16 @@ class Cleaner:
     """
 
     def __init__(
-        self, path: Path, areas: PixelAreas, things: list[tuple[int, int]], height: int,
+        self, room: Path, areas: PixelAreas, things: list[tuple[int, int]], height: int,
         min_area: float | None, fill_holes: float | None, *, sure: bool,
     ) -> None:  # fmt: skip
-        self._path, self._areas, self._things, self._height, self._sure = path, areas, things, height, sure
+        self._areas, self._things, self._height, self._sure = areas, things, height, sure
         self._bands = sorted({band for band, _ in things})
         self._row = 0
         self._strips: list[tuple[int, tuple[int, ...], int, int]] = []  # row, shape, bytes of values and of the others
-        self._waiting = _Spool(path)
-        self._filled = _Changes(path)
-        self._removed = _Changes(path)
+        self._waiting = _Spool(room)
+        self._filled = _Changes(room)
+        self._removed = _Changes(room)
         self._holes = (
             {band: SmallComponents(fill_holes, 8, holes=True) for band in self._bands} if fill_holes is not None else {}
         )
@@ -60,8 +61,8 @@ class Cleaner:
             {thing: SmallComponents(limit, 4, holes=False) for thing in things} if limit is not None else {}
         )
 
-    def add(self, values: NDArray[np.uint8], sure: NDArray[np.float32]) -> None:
-        """The next rows (bands, n, W) of what was marked.
+    def add(self, values: NDArray[np.uint8], sure: NDArray[Any]) -> None:
+        """The next rows (bands, n, W) of what was marked, and how sure that is, where it is wanted back.
 
         Raises:
             RasterError: the disk is full or fails.
@@ -131,16 +132,16 @@ class Cleaner:
 
 
 class _Spool:
-    """Pieces in an unnamed file beside an output."""
+    """Pieces in an unnamed file of a folder."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, room: Path) -> None:
+        self._path = room
         self._places: list[tuple[int, int]] = []
         self._size = 0
         try:
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=path.parent, prefix=".s4eca-")  # noqa: SIM115
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=room, prefix=HIDDEN)  # noqa: SIM115
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise cannot_write(self._path, error) from error
 
     def append(self, content: bytes) -> int:
         """Keep a piece; returns its number."""
@@ -172,8 +173,8 @@ class _Spool:
 class _Changes:
     """Runs of pixels that get another value, kept by the rows they lie in."""
 
-    def __init__(self, path: Path) -> None:
-        self._spool = _Spool(path)
+    def __init__(self, room: Path) -> None:
+        self._spool = _Spool(room)
         self._pieces: dict[tuple[int, int], list[int]] = defaultdict(list)
 
     def note(self, band: int, found: Iterator[Runs]) -> None:

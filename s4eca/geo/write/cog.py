@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from s4eca.files import discard_all
 from s4eca.geo.write.geotiff import TILE, GeoTiffSink
 from s4eca.geo.write.outputs import Staged, cannot_write
 from s4eca.records import RasterLayout
@@ -68,7 +68,4 @@ class CogSink(GeoTiffSink):
         super().abandon()
         if "_cog" not in self.__dict__:
             return  # the strip file itself could not be begun
-        self._cog.abandon()
-        for left in self._cog.temporary.parent.glob(self._cog.temporary.name + "*"):  # .ovr.tmp and the like
-            with contextlib.suppress(OSError):
-                left.unlink()
+        discard_all([self._cog.temporary])  # with .ovr.tmp and the like

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from s4eca.errors import RasterError
-from s4eca.files import aside, discard, obstacle, probe, settle, to_disk
+from s4eca.files import aside, discard, identity, obstacle, probe, settle, to_disk
 
 LEFTOVERS = ("-wal", "-shm", "-journal", ".aux.xml")  # what GDAL and SQLite may put beside a file
 STALE = (".ovr", ".msk", *LEFTOVERS)  # what speaks of the pixels or rows of the file that is being replaced
@@ -62,18 +62,20 @@ def cannot_write(path: Path, error: object) -> RasterError:
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < LITTLE:
             detail = f"the disk is full: {detail}"
-    return RasterError(f"{path} cannot be written ({detail}); nothing was left; make room or name another folder.")
+    return RasterError(f"{path} cannot be written ({detail}); make room or name another folder.")
 
 
 def check_outputs(
-    sources: Sequence[str], outputs: dict[str, tuple[Path, Collection[str]]], *, overwrite: bool
-) -> None:
+    sources: Sequence[str], outputs: dict[str, tuple[Path, Collection[str]]], *, overwrite: bool,
+    ours: Collection[tuple[int, int]] = (),
+) -> None:  # fmt: skip
     """Refuse outputs that cannot or must not be written, before any work is done.
 
     Args:
         sources: the files that the scene is read from.
         outputs: per option (``--out``) the path and the endings it may have.
         overwrite: whether existing files may be replaced.
+        ours: identities (`s4eca.files.identity`) of what a run of ours was giving its names when it was cut off.
 
     Raises:
         RasterError: wrong ending, missing or unwritable folder, an existing file, the input itself, or one name twice.
@@ -88,9 +90,10 @@ def check_outputs(
         if real in taken:
             raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
         taken[real] = option
-        if path.suffix.lower() == ".zarr" and path.is_dir():
+        own = path.exists() and identity(path) in ours
+        if path.suffix.lower() == ".zarr" and path.is_dir() and not own:
             raise RasterError(f"{option} {path} exists, and a folder is never replaced; name another, or take it away.")
-        forbidden = obstacle(path, overwrite=overwrite)
+        forbidden = None if own else obstacle(path, overwrite=overwrite)
         if forbidden is not None:
             raise RasterError(f"{option} {path} {forbidden}.")
         if path.suffix.lower() == ".gpkg" and "!" in str(path.absolute().parent):

@@ -15,7 +15,7 @@ from s4eca.geo.grids import NativeGrid, ResampledGrid
 from s4eca.geo.legend import NODATA
 from s4eca.geo.read.scaling import Scaling
 from s4eca.geo.write.outputs import Staged, cannot_write
-from s4eca.records import SceneFacts
+from s4eca.records import Box, SceneFacts
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource
@@ -38,7 +38,7 @@ def scene_picture(scene: RasterSource, scaling: Scaling, height: int, width: int
     """
     same = (height, width) == (scene.facts.height, scene.facts.width)
     grid = NativeGrid(scene, scaling) if same else ResampledGrid(scene, scaling, height, width)
-    values, valid = grid.rows(0, height)
+    values, valid = grid.read(Box(0, 0, height, width))
     shown = np.moveaxis(values[scene.order], 0, -1)
     if scaling.kind == "declared":
         return picture_of(np.where(valid[..., None], shown, np.nan), scene.facts.names)

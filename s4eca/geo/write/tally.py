@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,10 @@ class Tally:
         request: what is asked.
         marks: what may be marked.
         areas: how much ground pixels cover.
+
+    Attributes:
+        valid: valid pixels so far, of the one who calls.
+        objects: polygons so far, for each.
     """
 
     def __init__(self, request: Request, marks: Marks, areas: PixelAreas) -> None:
@@ -31,12 +37,9 @@ class Tally:
         self._ground = np.zeros(count)
         self._largest = np.full(len(request.expressions), -np.inf)
 
-    def saw(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """Probabilities (K, n, W) of rows, of any value where not `valid`."""
-        self.valid += int(valid.sum())
-        if valid.any():
-            largest = np.max(probabilities, axis=(1, 2), where=valid, initial=-np.inf)
-            self._largest = np.maximum(self._largest, largest)
+    def saw(self, largest: Sequence[float | None]) -> None:
+        """The largest probability of each expression in a part of the scene; None where no pixel is valid."""
+        self._largest = np.maximum(self._largest, [-np.inf if value is None else value for value in largest])
 
     def count(self, row: int, values: NDArray[np.uint8]) -> None:
         """Rows (bands, n, W) of the finished mask."""

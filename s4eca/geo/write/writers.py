@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,15 @@ from s4eca.records import RasterLayout, SceneFacts
 from s4eca.registry import SINKS
 
 
+def reads_probabilities(request: Request) -> bool:
+    """Whether an output needs more of each pixel than whether it is above the threshold.
+
+    Scores are probabilities, polygons carry their mean, and of classes the larger probability wins. Cleaning and the
+    preview look at what is marked.
+    """
+    return request.scores is not None or request.polygons is not None or bool(request.legend)
+
+
 class Writers:
     """Mask or classes, and where asked for scores, polygons and a preview, with counts.
 
@@ -37,13 +46,14 @@ class Writers:
         facts: the scene.
         record: tags of the rasters.
         picture: gives the scene in small, for a preview.
+        room: a folder for what waits on the disk until it is written.
     """
 
     def __init__(
-        self, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture | None = None
+        self, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture, room: Path
     ) -> None:
         assert request.threshold is not None
-        self._request, self._facts = request, facts
+        self._request, self._facts, self._room = request, facts, room
         self._marks = Marks(request.threshold, len(request.expressions), request.legend)
         areas = PixelAreas(facts)
         self._tally = Tally(request, self._marks, areas)
@@ -66,22 +76,22 @@ class Writers:
     @classmethod
     @contextmanager
     def begin(
-        cls, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture | None = None
+        cls, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture, room: Path
     ) -> Iterator[Writers]:
         """Files that are taken away again unless the block ends well."""
-        writers = cls(request, facts, record, picture)
+        writers = cls(request, facts, record, picture, room)
         try:
             yield writers
         finally:
             writers.abandon()
 
-    def _open(self, record: Mapping[str, str], picture: Picture | None) -> None:
+    def _open(self, record: Mapping[str, str], picture: Picture) -> None:
         """Create every file under its hidden name; the mask is the last to be named in the end."""
         request, facts = self._request, self._facts
         if request.polygons is not None:
             self._polygons = PolygonSink(request.polygons, facts, classes=bool(request.legend))
             self._sinks.append(self._polygons)
-        if request.finish.preview is not None and picture is not None:
+        if request.finish.preview is not None:
             self._preview = PreviewSink(request.finish.preview, facts, self._things(), picture)
             self._sinks.append(self._preview)
         if request.scores is not None:
@@ -136,25 +146,33 @@ class Writers:
                 if value is not None:
                     self._note_pixels(option, "a number of pixels")
         return Cleaner(
-            self._request.out, areas, self._things(), self._facts.height, finish.min_area, finish.fill_holes,
+            self._room, areas, self._things(), self._facts.height, finish.min_area, finish.fill_holes,
             sure=self._polygons is not None,
         )  # fmt: skip
 
     def _note_pixels(self, option: str, what: str) -> None:
         self.notes.append(f"{self._facts.name} has no size in metres, so {option} is {what}.")
 
-    def write(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """The next rows: (K, n, width) probabilities, of any value where (n, width) `valid` is False."""
-        self._tally.saw(probabilities, valid)
+    def saw(self, largest: Sequence[float | None]) -> None:
+        """The largest probability of each expression in a part of the scene; None where no pixel is valid."""
+        self._tally.saw(largest)
+
+    def write(self, found: NDArray[np.float32] | NDArray[np.bool_], valid: NDArray[np.bool_]) -> None:
+        """The next rows: (K, n, width) probabilities, of any value where (n, width) `valid` is False.
+
+        Where `reads_probabilities` says that nothing needs more, they may be bool: what was found.
+        """
+        assert found.dtype != np.bool_ or not reads_probabilities(self._request)
+        self._tally.valid += int(valid.sum())
         if self._scores is not None:
-            self._scores.write(np.where(valid, probabilities, np.float32(np.nan)))
-        values, sure = self._marks.of(probabilities, valid)
+            self._scores.write(np.where(valid, found, np.float32(np.nan)))
+        values, sure = self._marks.of(found, valid)
         if self._cleaner is not None:
             self._cleaner.add(values, sure)
         else:
             self._deliver(values, sure)
 
-    def _deliver(self, values: NDArray[np.uint8], sure: NDArray[np.float32] | None) -> None:
+    def _deliver(self, values: NDArray[np.uint8], sure: NDArray[Any] | None) -> None:
         """Finished rows of the mask to everything that is made from it."""
         self._tally.count(self._row, values)
         self._mask.write(values)
@@ -186,8 +204,8 @@ class Writers:
             labels.insert(0, self._request.legend[number].name)
         self._tally.objects[number] += self._polygons.write(tuple(labels), found)
 
-    def finish(self) -> None:
-        """Close, check and name every file."""
+    def finish(self, before_naming: Callable[[], None]) -> None:
+        """Close, check and name every file; `before_naming` is called when all are whole under their hidden names."""
         if self._cleaner is not None:
             for strip in self._cleaner.finish():
                 self._deliver(*strip)
@@ -198,6 +216,7 @@ class Writers:
             self._preview.draw(self._tally.entries())
         for sink in self._sinks:
             sink.close()
+        before_naming()
         for sink in self._sinks:
             sink.commit()
 

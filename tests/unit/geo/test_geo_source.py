@@ -194,6 +194,7 @@ def test_cache_holds_two_rows_of_blocks(raster):
         assert scene.cache_bytes() == 64 * 2**20
         scene._file = type("Wide", (), {"block_shapes": [(512, 512)] * 3, "count": 3, "close": lambda self: None})()
         object.__setattr__(scene.facts, "width", 100_000)
+        scene.block = (512, 512)
         assert scene.cache_bytes() >= 2 * 512 * 100_000 * 3
 
 

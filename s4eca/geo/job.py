@@ -1,0 +1,207 @@
+"""One run over a scene: its cells, finished one by one and kept, then the outputs from all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from s4eca.errors import RasterError, S4ECAError
+from s4eca.files import noted
+from s4eca.geo.cells import Cell, Division
+from s4eca.geo.grids import Grid
+from s4eca.geo.loop import Clock, Loop, Work
+from s4eca.geo.memory import size
+from s4eca.geo.request import Request
+from s4eca.geo.result import SceneResult
+from s4eca.geo.staging.cell_file import CellLayout
+from s4eca.geo.staging.folder import Staging
+from s4eca.geo.write.preview import Picture
+from s4eca.geo.write.writers import Writers, reads_probabilities
+from s4eca.records import Box, RasterName
+
+if TYPE_CHECKING:
+    from s4eca.protocols import RasterSource, Segmenter
+
+NAMED = 20  # damaged blocks that are named one by one in the remarks
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run works with.
+
+    Attributes:
+        request: what is asked, with threshold and window.
+        work: what cells are computed from.
+        segmenter: gives probabilities.
+        scene: the open scene.
+        grid: pixels for the model.
+        division: the cells.
+        record: tags of the outputs.
+        picture: gives the scene in small, for a preview.
+        clock: counts the time.
+        say: receives remarks.
+        progress: whether a progress bar is drawn on stderr.
+    """
+
+    request: Request
+    work: Work
+    segmenter: Segmenter
+    scene: RasterSource
+    grid: Grid
+    division: Division
+    record: Mapping[str, str]
+    picture: Picture
+    clock: Clock
+    say: Say
+    progress: bool
+
+    def run(self, asked: Mapping[str, Any], summary: Callable[[Writers, int], SceneResult]) -> SceneResult:
+        """Compute what is missing, write the outputs, and take the finished cells away.
+
+        Args:
+            asked: what the cells are made from (see `s4eca.geo.staging.fingerprint`).
+            summary: what the run gives back, from the finished outputs and the number of windows that the model saw.
+
+        Raises:
+            S4ECAError: with the place of the finished cells, where there are any.
+        """
+        request = self.request
+        layout = CellLayout(len(request.expressions), None if reads_probabilities(request) else request.threshold)
+        staging = Staging(request.out, asked, self.division.cells, layout)
+        try:
+            for note in staging.notes:
+                self.say(note)
+            result = self._finished_before(staging)
+            if result is None:
+                before = len(staging.records)
+                self._compute(staging, known=asked["the adapter"] is not None)
+                result = self._write(staging, summary)
+                result = replace(result, cells=len(staging.records), cells_before=before)
+            staging.clear(result.to_dict())
+        except S4ECAError as error:
+            raise type(error)(" ".join(filter(None, (str(error), staging.leave())))) from error
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(*filter(None, (staging.leave(),))) from stop
+        except BaseException as error:
+            error.add_note(staging.leave())
+            raise
+        return result
+
+    def _finished_before(self, staging: Staging) -> SceneResult | None:
+        """The result of a run that was cut off when nothing but clearing up was left."""
+        if staging.result is None:
+            return None
+        result = SceneResult.from_dict(staging.result)
+        made = (result.mask, result.polygons, result.scores, result.preview)
+        there = all(path is None or path.exists() for path in (*made, result.style))
+        return result if there and made == self._outputs else None
+
+    @property
+    def _outputs(self) -> tuple[Path | None, ...]:
+        """Mask, polygons, scores and preview, None for what is not asked for."""
+        request = self.request
+        return request.out, request.polygons, request.scores, request.finish.preview
+
+    def _writers(self, staging: Staging) -> AbstractContextManager[Writers]:
+        """All outputs, begun."""
+        return Writers.begin(self.request, self.scene.facts, self.record, self.picture, staging.path)
+
+    def _compute(self, staging: Staging, *, known: bool) -> None:
+        """The cells that are not finished; whether the segmenter is the same is asked where it is not `known`."""
+        missing = staging.missing
+        if not missing:
+            return
+        _require_room(staging, missing)
+        with noted(staging.note_hidden), self._writers(staging):
+            pass  # outputs that cannot be begun are refused before the work
+        loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
+        if not known:
+            self._require_same_answer(staging, loop)
+        there = self.division.count - sum(cell.count for cell in missing)
+        with tqdm(
+            total=self.division.count, initial=there, unit="window", desc="predict", disable=not self.progress
+        ) as bar:
+            for cell in missing:
+                seen = loop.encoded
+                self.scene.skipped.clear()
+                staging.keep(
+                    cell,
+                    loop.strips(cell, bar.update),
+                    lambda seen=seen: {  # type: ignore[misc]
+                        "encoded": loop.encoded - seen,
+                        "answer": loop.answer,
+                        "skipped": sorted([b.row, b.col, b.height, b.width] for b in self.scene.skipped),
+                    },
+                )
+
+    def _require_same_answer(self, staging: Staging, loop: Loop) -> None:
+        """Ask once more what was answered before.
+
+        Raises:
+            RasterError: the answer differs.
+        """
+        answered = [record for record in staging.records if record["answer"] is not None]
+        if not answered:
+            return
+        first = answered[0]
+        if loop.first_answer(self.division.cells[first["cell"]]) != first["answer"]:
+            raise RasterError(
+                f"{staging.path} holds cells of another run: the segmenter gives other probabilities than the one that "
+                "made them; give that one again, or remove the folder to begin anew."
+            )
+
+    def _write(self, staging: Staging, summary: Callable[[Writers, int], SceneResult]) -> SceneResult:
+        """All outputs from finished cells, whole before one gets its name."""
+        count, plan = len(self.request.expressions), self.work.plan
+        skipped = sorted({tuple(block) for record in staging.records for block in record["skipped"]})
+        staging.take_back(path for path in self._outputs if path is not None)
+        with noted(staging.note_hidden), self._writers(staging) as writers:
+            with self.clock.on("write"):
+                for record in staging.records:
+                    writers.saw(record["largest"])
+                for part in self.division.rows:
+                    for start, stop in self.grid.strips(plan, part, count):
+                        writers.write(*staging.rows(part, start, stop))
+                writers.finish(staging.note_names)
+            damage = _damage(self.scene.facts.name, [Box(*block) for block in skipped])
+            for note in (*damage, *writers.notes):
+                self.say(note)
+            result = summary(writers, sum(record["encoded"] for record in staging.records))
+        return replace(result, skipped=tuple(skipped), notes=(*result.notes, *damage))
+
+
+def _require_room(staging: Staging, missing: tuple[Cell, ...]) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        RasterError: there is less room than the cells that are missing will take.
+    """
+    needed = sum(cell.box.height * staging.layout.row_bytes(cell.box.width) for cell in missing)
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(staging.path).free
+        if free < needed:
+            raise RasterError(
+                f"{staging.path} needs {size(needed)} for cells until {staging.out.name} is whole, and the disk has "
+                f"{size(free)}; make room, name another folder, or search a part of the scene at a time."
+            )
+
+
+def _damage(name: RasterName, blocks: list[Box]) -> list[str]:
+    """What to say of blocks that were left out."""
+    notes = [
+        f"{name.short} cannot be read at rows {b.row} to {b.row + b.height - 1}, columns {b.col} to "
+        f"{b.col + b.width - 1}; these pixels are without data."
+        for b in blocks[:NAMED]
+    ]
+    if len(blocks) > NAMED:
+        notes.append(f"{len(blocks) - NAMED} further blocks of {name.short} cannot be read; --json lists them all.")
+    return notes

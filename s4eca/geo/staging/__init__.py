@@ -1,0 +1,1 @@
+"""Finished cells kept beside the output until it is whole, so that no work is lost."""

@@ -1,0 +1,266 @@
+"""The folder of finished cells beside an output: what a run that was cut off leaves, and the same command goes on from.
+
+`found.tif.s4eca` holds a file for each finished cell and a journal. The first line of the journal says what the cells
+are made from, every other one what was done: a cell (its hash, what is known of it), a hidden name that an output is
+written under, the outputs that are given their names, the end. A line is added when what it speaks of is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4eca.errors import RasterError
+from s4eca.files import HIDDEN, aside, discard, discard_all, identity, names_to_disk, noted, sha256_of, to_disk
+from s4eca.geo.cells import Cell, Part
+from s4eca.geo.grids import Strip
+from s4eca.geo.staging.cell_file import CellLayout, largest
+from s4eca.geo.staging.journal import Journal, read_journal
+from s4eca.geo.staging.lock import Lock
+from s4eca.geo.write.outputs import cannot_write
+
+Record = dict[str, Any]
+SUFFIX, JOURNAL, LOCK, UNFINISHED = ".s4eca", "journal.jsonl", "lock", "unfinished"
+
+
+def staging_path(out: Path) -> Path:
+    """Where the finished cells of an output are kept."""
+    return out.with_name(out.name + SUFFIX)
+
+
+def named_before(out: Path) -> frozenset[tuple[int, int]]:
+    """Identities of the outputs that a run cut off at its end had begun to give their names; see `s4eca.files`."""
+    return _named(read_journal(staging_path(out) / JOURNAL))
+
+
+def _named(lines: Iterable[Record]) -> frozenset[tuple[int, int]]:
+    return frozenset((number, changed) for line in lines for number, changed in line.get("named", ()))
+
+
+class Staging:
+    """Finished cells of one output; other processes are kept out until `leave` or `clear`.
+
+    Args:
+        out: final name of the output.
+        asked: what the cells are made from, by the name that a user knows it by; values go through JSON.
+        cells: all cells of the scene.
+        layout: how their rows are kept.
+
+    Attributes:
+        result: what a run gave back that finished and was cut off before it had cleared up; else None.
+        notes: what a user should know of what was found here.
+
+    Raises:
+        RasterError: another process is at work on this output, the cells here are made from something else, or the
+            file system refuses.
+    """
+
+    def __init__(self, out: Path, asked: Mapping[str, Any], cells: Iterable[Cell], layout: CellLayout) -> None:
+        self.out, self.path, self.layout = out, staging_path(out), layout
+        self._cells = tuple(cells)
+        self._records: dict[int, Record] = {}
+        self.result: Record | None = None
+        self.notes: list[str] = []
+        try:
+            self._lock = Lock(self.path / LOCK)
+        except BlockingIOError as error:
+            holder = error.strerror
+            raise RasterError(f"{out} is being made by {holder}; wait for it to end, or name another file.") from error
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        with contextlib.ExitStack() as begun:
+            begun.callback(self._lock.release)
+            with self._refused():
+                self._journal = Journal(self.path / JOURNAL)
+                begun.callback(self._journal.close)
+                self._take_up(json.loads(json.dumps(dict(asked), default=str)))
+            begun.pop_all()
+
+    def _take_up(self, asked: Record) -> None:
+        """Go on from what is here, or begin."""
+        discard_all([Path(line["hidden"]) for line in self._journal.lines if "hidden" in line])
+        self._discard_waiting()
+        found = {line["cell"]: line for line in self._journal.lines if "cell" in line}
+        if found:
+            self._require_same(self._journal.lines[0]["asked"], asked, len(found))
+            self._records = {number: line for number, line in found.items() if self._is_whole(line)}
+            kept, lost = len(self._records), len(found) - len(self._records)
+            self.notes += [f"{self.path.name} holds {kept} of {len(self._cells)} cells; the work goes on from there."]
+            self.notes += [f"{lost} cells in {self.path.name} are damaged and computed again."] if lost else []
+        else:
+            self._journal.clear()
+            self._journal.add({"asked": asked})
+        if not self._lock.sure:
+            self.notes.append(f"The file system of {self.path} has no locks; let no other process make {self.out}.")
+        ends = [line["done"] for line in self._journal.lines if "done" in line]
+        self.result = ends[-1] if ends else None
+
+    def _require_same(self, before: Record, now: Record, count: int) -> None:
+        """Refuse cells that are made from something else, by the first thing that differs."""
+        for name in dict.fromkeys((*now, *before)):
+            if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
+                raise RasterError(
+                    f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} "
+                    f"then, {_short(now.get(name))} now); give that command again to go on, or remove the folder to "
+                    "begin anew."
+                )
+
+    def _is_whole(self, record: Record) -> bool:
+        """Whether the file of a cell is as it was written."""
+        try:
+            return bool(sha256_of(self._file(record["cell"])) == record["sha256"])
+        except OSError:
+            return False
+
+    def _file(self, number: int) -> Path:
+        return self.path / f"{number:06d}.cell"
+
+    @property
+    def missing(self) -> tuple[Cell, ...]:
+        """The cells that are not finished."""
+        return tuple(cell for cell in self._cells if cell.number not in self._records)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """What is known of the finished cells, in their order: ``largest`` and what was given to `keep`."""
+        return tuple(self._records[number] for number in sorted(self._records))
+
+    def keep(self, cell: Cell, strips: Iterable[Strip], known: Callable[[], Record]) -> None:
+        """Take the rows of a cell; when this returns it is finished for good.
+
+        Args:
+            cell: which.
+            strips: its rows from the top.
+            known: asked at the end for what else is to be remembered of it.
+
+        Raises:
+            RasterError: the disk is full or fails.
+        """
+        digest, best, rows = hashlib.sha256(), np.full(self.layout.count, -np.inf, np.float32), 0
+        with contextlib.ExitStack() as open_files:
+            with self._refused():
+                file = open_files.enter_context((self.path / UNFINISHED).open("wb", buffering=0))
+            for strip in strips:
+                content = self.layout.encode(strip)
+                with self._refused():
+                    if file.write(content) != len(content):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                digest.update(content)
+                best, rows = np.maximum(best, largest(strip)), rows + len(strip[1])
+            with self._refused():
+                os.fsync(file.fileno())
+        if rows != cell.box.height:
+            raise RuntimeError(f"{rows} rows came of cell {cell.number}, which has {cell.box.height}")
+        with self._refused():
+            os.replace(self.path / UNFINISHED, self._file(cell.number))
+            names_to_disk(self.path)
+            record = {
+                "cell": cell.number, "sha256": digest.hexdigest(),
+                "largest": [None if np.isneginf(value) else float(value) for value in best], **known(),
+            }  # fmt: skip
+            self._journal.add(record)
+        self._records[cell.number] = record
+
+    def rows(self, part: Part, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Full-width rows of the file, of the cells that `part` is the rows of: (K, n, width) and (n, width) validity.
+
+        Raises:
+            RasterError: the disk fails.
+        """
+        pieces = []
+        for cell in (cell for cell in self._cells if cell.rows == part):
+            with self._refused():
+                first = start - part.start
+                pieces.append(self.layout.read(self._file(cell.number), cell.box.width, first, first + stop - start))
+        return np.concatenate([p[0] for p in pieces], axis=2), np.concatenate([p[1] for p in pieces], axis=1)
+
+    def note_hidden(self, path: Path) -> None:
+        """Remember a hidden name, so that the next run takes away what a kill leaves under it."""
+        with self._refused():
+            self._journal.add({"hidden": str(path)})
+
+    def note_names(self) -> None:
+        """Remember that the outputs, finished under their hidden names, are given their final ones from now on."""
+        hidden = [path for line in self._journal.lines if "hidden" in line and (path := Path(line["hidden"])).exists()]
+        with self._refused():
+            for path in hidden:
+                to_disk(path)  # a server may set the time of a change when it has the bytes
+            self._journal.add({"named": [identity(path) for path in hidden]})
+
+    def take_back(self, outputs: Iterable[Path]) -> None:
+        """Take away folders that a run cut off at its end gave their names, for a rename replaces files alone.
+
+        Raises:
+            RasterError: the file system refuses.
+        """
+        ours = _named(self._journal.lines)
+        for path in outputs:
+            with self._refused():
+                if path.is_dir() and identity(path) in ours:
+                    with noted(self.note_hidden):
+                        hidden = aside(path)
+                    os.rename(os.path.realpath(path), hidden)  # half of it never stands under its name
+                    discard(hidden)
+
+    def clear(self, result: Record) -> None:
+        """The outputs have their names: remember what the run gives back, and take the folder away."""
+        if self.result is None:
+            with self._refused():
+                self._journal.add({"done": result})
+        self._remove()
+
+    def _discard_waiting(self) -> None:
+        """Take away what waited here on its way into an output, where the system knows no files without a name."""
+        for file in self.path.glob(f"{HIDDEN}*"):
+            discard(file)
+
+    def leave(self) -> str:
+        """End before the outputs are whole: finished cells stay, and the sentence that says so is returned.
+
+        Without finished cells the folder is taken away and nothing is said.
+        """
+        discard(self.path / UNFINISHED)
+        if not self._records:
+            self._remove()
+            return ""
+        self._journal.close()
+        self._lock.release()
+        return (
+            f"{len(self._records)} of {len(self._cells)} cells are finished and kept in {self.path}; the same command "
+            "goes on from there."
+        )
+
+    def _remove(self) -> None:
+        """Take away what is ours, the journal last but the lock, so that a kill on the way leaves what can be read."""
+        for file in [*self.path.glob("*.cell"), self.path / UNFINISHED]:
+            discard(file)
+        self._discard_waiting()
+        self._journal.close()
+        discard(self.path / JOURNAL)
+        discard(self.path / LOCK)
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    @contextlib.contextmanager
+    def _refused(self) -> Iterator[None]:
+        """Inside, what the file system refuses is a sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+
+def _short(value: Any) -> str:
+    """A value for people."""
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return "not there" if value is None else text if len(text) <= 80 else text[:77] + "..."
