@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
 from s4eca.errors import ConfigError, ExpressionWarning
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--window", type=int, metavar="PX", help="side of a window (default: the adapter's image size)")
     add("--overlap", type=float, default=0.25, metavar="SHARE", help="overlap of windows (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help="mark pixels above T, 0 to 1 (default: the adapter's)")
+    add_presence_threshold(where)
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
     add_running(how, batch=4, what="windows at once")
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     """Check everything, load the adapter, predict, print paths (or JSON) on stdout."""
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     logging.getLogger("pyogrio").setLevel(logging.CRITICAL)
+    check_presence(args)
     request = _request(args)
     from s4eca.geo.request import check, declare
 
@@ -113,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
     say = _silent if args.quiet else _say
     note = adapter_folder.read_config(folder)
     config = adapter_folder.read_settings(folder, note)
+    check_presence(args, config.presence > 0)
     request = declare(request, config.bands, config.band_ranges)
     if request.declared is not None or plain is not request:
         facts = check(request)
@@ -157,6 +161,7 @@ def _request(args: argparse.Namespace) -> Request:
         nodata=None if args.nodata is None else _numbers("--nodata", args.nodata, float),
         alpha=not args.no_alpha,
         finish=finish_of(args),
+        presence_threshold=args.presence_threshold,
         cell=args.cell,
         on_error=args.on_error,
     )
@@ -212,7 +217,8 @@ def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:
             best = "no valid pixel" if one.max_score is None else f"largest score {one.max_score:.3f}"
             verdict = "" if one.pixels else "nothing found: "
             asked_for = one.prompt if one.name is None else one.name
-            print(f"{asked_for}: {verdict}{one.pixels:,} pixels{ground}{objects}, {best}", file=sys.stderr)
+            there = "" if one.presence is None else f", presence {one.presence:.3f}"
+            print(f"{asked_for}: {verdict}{one.pixels:,} pixels{ground}{objects}, {best}{there}", file=sys.stderr)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return

@@ -16,7 +16,7 @@ from s4eca.errors import RasterError, S4ECAError
 from s4eca.files import noted
 from s4eca.geo.cells import Cell, Division
 from s4eca.geo.grids import Grid
-from s4eca.geo.loop import Clock, Loop, Work
+from s4eca.geo.loop import Clock, Loop, Work, tells_presence
 from s4eca.geo.memory import size
 from s4eca.geo.request import Request
 from s4eca.geo.result import SceneResult
@@ -112,8 +112,13 @@ class Job:
         return request.out, request.polygons, request.scores, request.finish.preview
 
     def _writers(self, staging: Staging) -> AbstractContextManager[Writers]:
-        """All outputs, begun."""
-        return Writers.begin(self.request, self.scene.facts, self.record, self.picture, staging.path)
+        """All outputs, begun, with what the finished cells say of presence."""
+        told = [record["presence"] for record in staging.records if record["presence"] is not None]
+        presence = [max(values) for values in zip(*told, strict=True)] or [None] * len(self.request.expressions)
+        return Writers.begin(
+            self.request, self.scene.facts, self.record, self.picture, staging.path,
+            presence if tells_presence(self.segmenter) else None,
+        )  # fmt: skip
 
     def _compute(self, staging: Staging, *, known: bool) -> None:
         """The cells that are not finished; whether the segmenter is the same is asked where it is not `known`."""
@@ -139,6 +144,7 @@ class Job:
                     lambda seen=seen: {  # type: ignore[misc]
                         "encoded": loop.encoded - seen,
                         "answer": loop.answer,
+                        "presence": None if loop.presence is None else [float(one) for one in loop.presence],
                         "skipped": sorted([b.row, b.col, b.height, b.width] for b in self.scene.skipped),
                     },
                 )

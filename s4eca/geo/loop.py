@@ -17,9 +17,17 @@ from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.cells import Cell
 from s4eca.geo.grids import Grid, RowBuffer, Strip
 from s4eca.geo.windows import Plan
+from s4eca.protocols import PresenceSegmenter
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from s4eca.protocols import RasterSource, Segmenter
+
+
+def tells_presence(segmenter: Segmenter) -> TypeGuard[PresenceSegmenter]:
+    """Whether a segmenter has a no-target head."""
+    return isinstance(segmenter, PresenceSegmenter) and segmenter.tells_presence
 
 
 class Clock:
@@ -52,12 +60,15 @@ class Work:
         plan: where the windows lie on the grid that the model works on.
         fill: value per channel of pixels that are not valid.
         batch_size: most windows given to the segmenter at once.
+        presence_threshold: probability that an expression's target is in a window below which the window marks nothing
+            for it; None marks all.
     """
 
     expressions: tuple[str, ...]
     plan: Plan
     fill: tuple[float, ...]
     batch_size: int
+    presence_threshold: float | None = None
 
     def batch(self, cell: Cell) -> int:
         """Windows in every batch of a cell: as many as are allowed, or fewer where fewer make as few batches.
@@ -84,6 +95,7 @@ class Loop:
         self._fill = np.asarray(work.fill, np.float32)
         self.encoded = 0
         self.answer: str | None = None
+        self.presence: NDArray[np.float32] | None = None
 
     def first_answer(self, cell: Cell) -> str | None:
         """A hash of what the segmenter says of the first batch of a cell; None where no pixel of it is valid."""
@@ -97,7 +109,8 @@ class Loop:
         """Finished rows of a cell from the top: (K, n, w) probabilities and (n, w) validity.
 
         Windows are added in row-major order, which is that of the whole grid. `encoded` counts those that the model
-        saw and that no cell before owns; `answer` is a hash of what it said of the first batch.
+        saw and that no cell before owns; `answer` is a hash of what it said of the first batch, `presence`
+        (K,) the largest probability of a window of the cell that each target is in it, or None where it tells none.
 
         Args:
             cell: which.
@@ -134,7 +147,7 @@ class Loop:
 
         The validity of the rows under each row of windows is added to `known` before a window of it is given.
         """
-        self.answer = None
+        self.answer = self.presence = None
         plan, size = self._work.plan, self._work.batch(cell)
         buffer = RowBuffer(self._grid, plan, cell.under(plan.window))
         waiting: list[tuple[int, int, NDArray[np.float32]]] = []
@@ -171,18 +184,27 @@ class Loop:
         work = self._work
         with self._clock.on("model"):
             given = np.stack([window for *_, window in waiting] + [waiting[-1][2]] * (size - len(waiting)))
-            found = self._probabilities(given)
+            found, presence = self._probabilities(given)
         expected = (size, len(work.expressions), work.plan.window, work.plan.window)
         if found.shape != expected:
             raise S4ECAError(f"The segmenter gave probabilities of shape {found.shape}; {expected} was expected.")
         if self.answer is None:
             self.answer = hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()
+        if presence is not None:
+            found = self._told(presence, found)
         found = np.flip(found, self._reverse)
         for (row, col, _), probabilities in zip(waiting, found, strict=False):  # what fills up is left
             yield row, col, probabilities
 
-    def _probabilities(self, windows: NDArray[Any]) -> NDArray[np.float32]:
-        """What the segmenter says of some windows.
+    def _told(self, presence: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Note (B, K) presence; a window below the threshold says with zeros that what is asked is not in it."""
+        largest = presence.max(axis=0)
+        self.presence = largest if self.presence is None else np.maximum(self.presence, largest)
+        cut = self._work.presence_threshold
+        return found if cut is None else np.where((presence < cut)[..., None, None], np.float32(0), found)
+
+    def _probabilities(self, windows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What the segmenter says of some windows, and (B, K) that it is there at all where it has a no-target head.
 
         Raises:
             NotFiniteError: it says NaN or infinity.
@@ -191,9 +213,14 @@ class Loop:
 
         prompts = self._work.expressions
         try:
-            found = np.asarray(self._segmenter.probabilities(windows, prompts), np.float32)
+            presence = None
+            if tells_presence(self._segmenter):
+                given, presence = self._segmenter.probabilities_and_presence(windows, prompts)
+            else:
+                given = self._segmenter.probabilities(windows, prompts)
+            found = np.asarray(given, np.float32)
             if not np.isfinite(found).all():
                 require_finite(np.moveaxis(found, 1, 0), prompts)
         except NotFiniteError as error:
             raise NotFiniteError(f"{self._scene.facts.name.short}: {error}") from error
-        return found
+        return found, presence

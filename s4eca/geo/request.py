@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from s4eca.config import check_presence_threshold
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.finish import Finish
 from s4eca.geo.legend import LegendClass, make_legend
@@ -59,6 +60,8 @@ class Request:
         legend: classes that the expressions are merged into, whose phrases are the expressions in their order.
         cell: side in pixels of the rectangles that are finished one by one, where the model works; None chooses.
         on_error: what is done about blocks of the scene that cannot be read: ``stop``, or ``nodata`` leaves them out.
+        presence_threshold: probability that an expression's target is in a window below which the window marks nothing
+            for it; None takes the segmenter's own.
     """
 
     source: str
@@ -82,6 +85,7 @@ class Request:
     legend: tuple[LegendClass, ...] = ()
     cell: int | None = None
     on_error: str = "stop"
+    presence_threshold: float | None = None
 
 
 def make_request(
@@ -105,6 +109,7 @@ def make_request(
     finish: Finish | None = None,
     cell: int | None = None,
     on_error: str = "stop",
+    presence_threshold: float | None = None,
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
@@ -118,6 +123,8 @@ def make_request(
     prompts = check_prompts([p for one in legend for p in one.phrases] if legend else expressions)  # type: ignore[arg-type]
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
+    if presence_threshold is not None:
+        check_presence_threshold("presence_threshold", presence_threshold)
     if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
         raise ConfigError(f"gsd is {gsd}; it must be a length above 0, in metres.")
     if batch_size < 1:
@@ -138,8 +145,7 @@ def make_request(
         bands=_bands(bands), gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
-        finish=finish or Finish(), legend=legend,
-        cell=cell, on_error=on_error,
+        finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error, presence_threshold=presence_threshold,
     )  # fmt: skip
 
 

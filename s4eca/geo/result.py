@@ -22,6 +22,8 @@ class PromptResult:
         area_m2: what the marked pixels cover on the ellipsoid, or None where metres are not known.
         name: the class, or None without a legend.
         value: what its pixels are in the mask.
+        presence: largest probability of a window that what is said is in it; None where no window was looked at, or
+            the adapter has no no-target head.
     """
 
     prompt: str
@@ -31,6 +33,7 @@ class PromptResult:
     area_m2: float | None = None
     name: str | None = None
     value: int = 1
+    presence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class SceneResult:
         cells: rectangles that the scene was finished in.
         cells_before: how many of them a former run had finished.
         skipped: blocks of the scene that could not be read and were left out, (row, column, height, width) each.
+        presence_threshold: presence in a window below which it marks nothing; None marks all.
     """
 
     mask: Path
@@ -76,6 +80,7 @@ class SceneResult:
     cells: int = 1
     cells_before: int = 0
     skipped: tuple[tuple[int, ...], ...] = ()
+    presence_threshold: float | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SceneResult:
@@ -88,8 +93,11 @@ class SceneResult:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Plain values, ready for JSON; what concerns presence only where there is any."""
         values = asdict(self)
+        for part, name in ((values, "presence_threshold"), *((one, "presence") for one in values["prompts"])):
+            if part[name] is None:
+                del part[name]
         for name in PATHS:
             values[name] = None if values[name] is None else str(values[name])
         return values

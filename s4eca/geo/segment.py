@@ -17,7 +17,7 @@ from s4eca.errors import ConfigError
 from s4eca.geo.finish import Finish
 from s4eca.geo.grids import make_grid
 from s4eca.geo.job import Job, Say
-from s4eca.geo.loop import Clock, Work
+from s4eca.geo.loop import Clock, Work, tells_presence
 from s4eca.geo.memory import check_memory, choose_cells
 from s4eca.geo.read.band_names import Given
 from s4eca.geo.read.look import Look
@@ -48,7 +48,7 @@ def segment_geotiff(
     overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
     tags: Mapping[str, str] | None = None, max_memory: int = MEMORY, progress: bool = True, say: Say | None = None,
     nodata: float | Sequence[float] | None = None, alpha: bool = True, finish: Finish | None = None,
-    cell: int | None = None, on_error: str = "stop",
+    cell: int | None = None, on_error: str = "stop", presence_threshold: float | None = None,
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
@@ -81,6 +81,8 @@ def segment_geotiff(
         finish: cloud-optimised GeoTIFFs, cleaning, simplified outlines, a preview; None for none of these.
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
+        presence_threshold: where an expression's target is in a window with a probability below it, the window marks
+            nothing; None takes the segmenter's, if it has a no-target head.
 
     Finished cells are kept in a folder beside `out` (its name with ``.s4eca``) until the outputs are whole: after a run
     that was cut off, however it was, the same call goes on from there and gives the bytes of an undisturbed run.
@@ -92,7 +94,7 @@ def segment_geotiff(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
-        on_error=on_error,
+        on_error=on_error, presence_threshold=presence_threshold,
     )  # fmt: skip
     return run_request(
         request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
@@ -116,6 +118,7 @@ def run_request(
     segmenter = _as_segmenter(segmenter)
     if request.threshold is None:
         request = replace(request, threshold=float(segmenter.threshold))
+    request = _with_presence(request, segmenter)
     if request.window is None:
         request = replace(request, window=int(segmenter.image_size))
     if request.declared is None:
@@ -137,7 +140,7 @@ def run_request(
         division = choose_cells(request, scene, grid, plan, max_memory)
         check_memory(request, scene, grid, plan, division, max_memory)
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
-        work = Work(request.expressions, plan, colour, request.batch_size)
+        work = Work(request.expressions, plan, colour, request.batch_size, request.presence_threshold)
         picture = partial(scene_picture, scene, scaling)
         job = Job(request, work, segmenter, scene, grid, division, record, picture, clock, say, progress)
         worked_at = scene.facts.gsd if request.gsd is None else request.gsd
@@ -182,6 +185,7 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
         "source": scene.facts.name.short,
         **({"nodata": ",".join(map(repr, request.nodata))} if request.nodata else {}),
         **({} if request.alpha else {"alpha": "not believed"}),
+        **({} if request.presence_threshold is None else {"presence_threshold": repr(request.presence_threshold)}),
         **_finished(request),
     }
 
@@ -215,6 +219,20 @@ def _as_segmenter(given: Segmenter | S4ECAModel) -> Segmenter:
     from s4eca.model.predictor import Predictor
 
     return Predictor(given) if isinstance(given, S4ECAModel) else given
+
+
+def _with_presence(request: Request, segmenter: Segmenter) -> Request:
+    """The request with the segmenter's threshold of presence where it has none of its own.
+
+    Raises:
+        ConfigError: it has one, and the segmenter has no no-target head.
+    """
+    own = request.presence_threshold
+    if tells_presence(segmenter):
+        return replace(request, presence_threshold=segmenter.presence_threshold if own is None else own)
+    if own is not None:
+        raise ConfigError(f"presence_threshold is {own}, but the adapter has no no-target head; leave it out.")
+    return request
 
 
 def _warn(note: str) -> None:

@@ -12,7 +12,7 @@ from pyproj import CRS
 from s4eca.errors import needs
 
 PURPOSE = "write polygons as GeoParquet"
-NUMBERS = ("score", "area_m2")
+NUMBERS = ("score", "area_m2", "presence")
 
 
 class GeoParquetFile:

@@ -56,6 +56,8 @@ FORMATS: dict[str, type[FeatureFile]] = {
 class PolygonSink:
     """Polygons with the columns prompt, score, area_m2 and source, after the class where there is a legend.
 
+    The last column is the presence, where it is told: the probability that the prompt's target is in the scene.
+
     score is the mean probability inside the polygon, area_m2 is measured on the ellipsoid of the CRS (empty where the
     scene has no CRS), source is the name of the scene's file. Nothing found makes an empty layer.
 
@@ -63,26 +65,28 @@ class PolygonSink:
         path: final name, whose ending is one of `FORMATS`.
         facts: the scene.
         classes: whether the first column is the class.
+        presence: whether there is a column for it.
     """
 
-    def __init__(self, path: Path, facts: SceneFacts, *, classes: bool = False) -> None:
+    def __init__(self, path: Path, facts: SceneFacts, *, classes: bool = False, presence: bool = False) -> None:
         self._staged = Staged(path, plain=True)
         self._source = facts.name.short
-        self._columns = ("class", *COLUMNS) if classes else COLUMNS
+        self._columns = (*(["class"] if classes else []), *COLUMNS, *(["presence"] if presence else []))
         self._ground = Ground(facts.crs, facts.transform)
-        self._waiting: list[tuple[Any, tuple[str, ...], float, float]] = []
+        self._waiting: list[tuple[Any, tuple[str, ...], float, float, float]] = []
         self._vertices = 0
         self._written = 0
         self._begun = False
         crs = facts.crs.to_wkt() if facts.crs else None
         self._file = FORMATS[path.suffix.lower()](self._staged.temporary.absolute(), self._columns, crs)
 
-    def write(self, labels: tuple[str, ...], found: Iterable[Found]) -> int:
+    def write(self, labels: tuple[str, ...], found: Iterable[Found], presence: float | None = None) -> int:
         """Add the objects of one expression or class; returns how many there were.
 
         Args:
             labels: what stands in the first columns: (class and) prompt.
             found: the objects.
+            presence: probability that what is said is in the scene; written where there is a column for it.
 
         Raises:
             RasterError: the disk is full or fails.
@@ -91,7 +95,9 @@ class PolygonSink:
         for one in found:
             area = self._ground.area(one.outline)
             placed = oriented(shapely.transform(one.outline, self._ground.places))
-            self._waiting.append((placed, labels, one.score, np.nan if area is None else area))
+            self._waiting.append(
+                (placed, labels, one.score, np.nan if area is None else area, np.nan if presence is None else presence)
+            )
             self._vertices += int(shapely.get_num_coordinates(placed))
             count += 1
             if len(self._waiting) >= BATCH or self._vertices >= VERTICES:
@@ -102,12 +108,14 @@ class PolygonSink:
         """Write the waiting features."""
         outlines = [w[0] for w in self._waiting]
         geometry = shapely.to_wkb(np.array(outlines, dtype=object)) if outlines else np.zeros(0, object)
+        texts = self._columns.index("score")
         columns = [
-            *(np.array([w[1][place] for w in self._waiting], dtype=object) for place in range(len(self._columns) - 3)),
+            *(np.array([w[1][place] for w in self._waiting], dtype=object) for place in range(texts)),
             np.array([w[2] for w in self._waiting], dtype=np.float64),
             np.array([w[3] for w in self._waiting], dtype=np.float64),
             np.array([self._source] * len(self._waiting), dtype=object),
-        ]
+            np.array([w[4] for w in self._waiting], dtype=np.float64),
+        ][: len(self._columns)]
         with _quiet():
             try:
                 self._file.append(geometry, columns)

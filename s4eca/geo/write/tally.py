@@ -14,6 +14,14 @@ from s4eca.geo.request import Request
 from s4eca.geo.result import PromptResult
 from s4eca.geo.write.areas import PixelAreas
 
+Presence = Sequence[float | None]
+
+
+def most(presence: Presence | None, owned: Sequence[int]) -> float | None:
+    """The largest presence of some expressions; None where none is known."""
+    told = [] if presence is None else [presence[place] for place in owned]
+    return max((one for one in told if one is not None), default=None)
+
 
 class Tally:
     """Counts for each expression, or for each class of a legend.
@@ -22,13 +30,17 @@ class Tally:
         request: what is asked.
         marks: what may be marked.
         areas: how much ground pixels cover.
+        presence: probability that the target of each expression is in the scene, or None where nothing tells.
 
     Attributes:
         valid: valid pixels so far, of the one who calls.
         objects: polygons so far, for each.
     """
 
-    def __init__(self, request: Request, marks: Marks, areas: PixelAreas) -> None:
+    def __init__(
+        self, request: Request, marks: Marks, areas: PixelAreas, presence: Presence | None = None
+    ) -> None:
+        self._presence = presence
         self._request, self._marks, self._areas = request, marks, areas
         count = len(marks.things)
         self.valid = 0
@@ -65,6 +77,7 @@ class Tally:
                     area_m2=ground if self._areas.in_metres and np.isfinite(ground) else None,
                     name=request.legend[number].name if request.legend else None,
                     value=value,
+                    presence=most(self._presence, owned),
                 )
             )
         return tuple(found)

@@ -23,7 +23,7 @@ from s4eca.geo.write.polygons import Found, Tracer
 from s4eca.geo.write.preview import Picture, PreviewSink
 from s4eca.geo.write.simplify import Simplifier
 from s4eca.geo.write.style import StyleSink, colour_table
-from s4eca.geo.write.tally import Tally
+from s4eca.geo.write.tally import Presence, Tally, most
 from s4eca.protocols import RasterSink
 from s4eca.records import RasterLayout, SceneFacts
 from s4eca.registry import SINKS
@@ -47,16 +47,19 @@ class Writers:
         record: tags of the rasters.
         picture: gives the scene in small, for a preview.
         room: a folder for what waits on the disk until it is written.
+        presence: per expression, the largest probability of a window that its target is in it, None where no window was
+            looked at; None where the segmenter has no no-target head.
     """
 
     def __init__(
-        self, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture, room: Path
-    ) -> None:
+        self, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture, room: Path,
+        presence: Presence | None = None,
+    ) -> None:  # fmt: skip
         assert request.threshold is not None
-        self._request, self._facts, self._room = request, facts, room
+        self._request, self._facts, self._room, self._presence = request, facts, room, presence
         self._marks = Marks(request.threshold, len(request.expressions), request.legend)
         areas = PixelAreas(facts)
-        self._tally = Tally(request, self._marks, areas)
+        self._tally = Tally(request, self._marks, areas, presence)
         self._sinks: list[PolygonSink | StyleSink | PreviewSink | RasterSink] = []
         self._row = 0
         self._tracers = [Tracer() for _ in self._marks.things] if request.polygons is not None else []
@@ -76,10 +79,11 @@ class Writers:
     @classmethod
     @contextmanager
     def begin(
-        cls, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture, room: Path
-    ) -> Iterator[Writers]:
+        cls, request: Request, facts: SceneFacts, record: Mapping[str, str], picture: Picture, room: Path,
+        presence: Presence | None = None,
+    ) -> Iterator[Writers]:  # fmt: skip
         """Files that are taken away again unless the block ends well."""
-        writers = cls(request, facts, record, picture, room)
+        writers = cls(request, facts, record, picture, room, presence)
         try:
             yield writers
         finally:
@@ -89,7 +93,9 @@ class Writers:
         """Create every file under its hidden name; the mask is the last to be named in the end."""
         request, facts = self._request, self._facts
         if request.polygons is not None:
-            self._polygons = PolygonSink(request.polygons, facts, classes=bool(request.legend))
+            self._polygons = PolygonSink(
+                request.polygons, facts, classes=bool(request.legend), presence=self._presence is not None
+            )
             self._sinks.append(self._polygons)
         if request.finish.preview is not None:
             self._preview = PreviewSink(request.finish.preview, facts, self._things(), picture)
@@ -115,7 +121,7 @@ class Writers:
             classes = {str(one.value): {"name": one.name, "prompts": one.phrases} for one in legend}
             own: tuple[Mapping[str, str], ...] = ({"classes": json.dumps(classes, ensure_ascii=False)},)
         else:
-            own = tuple({"prompt": prompt} for prompt in bands)
+            own = tuple(self._band_tags())
         layout = RasterLayout(
             height=facts.height, width=facts.width, crs=facts.crs, transform=facts.transform, dtype=dtype,
             nodata=nodata, descriptions=bands, tags=record, band_tags=own,
@@ -125,6 +131,12 @@ class Writers:
         sink: RasterSink = make(path, layout)
         self._sinks.append(sink)
         return sink
+
+    def _band_tags(self) -> Iterator[dict[str, str]]:
+        """What stands in the tags of a band of an expression."""
+        for number, prompt in enumerate(self._request.expressions):
+            there = most(self._presence, [number])
+            yield {"prompt": prompt, **({} if there is None else {"presence": f"{there:.6f}"})}
 
     def _make_simplifier(self) -> Simplifier | None:
         """What simplifies outlines, in metres or, where these are not known, in pixels."""
@@ -202,7 +214,7 @@ class Writers:
         labels = ["; ".join(self._request.expressions[place] for place in owned)]
         if self._request.legend:
             labels.insert(0, self._request.legend[number].name)
-        self._tally.objects[number] += self._polygons.write(tuple(labels), found)
+        self._tally.objects[number] += self._polygons.write(tuple(labels), found, most(self._presence, owned))
 
     def finish(self, before_naming: Callable[[], None]) -> None:
         """Close, check and name every file; `before_naming` is called when all are whole under their hidden names."""
@@ -256,5 +268,5 @@ class Writers:
             total_pixels=self._facts.height * self._facts.width,
             windows=windows, encoded=encoded, gsd=gsd,
             bands=dict(zip(self._facts.names, self._facts.bands, strict=True)), scaling=scaling,
-            threshold=request.threshold, seconds=seconds, notes=notes,
+            threshold=request.threshold, seconds=seconds, notes=notes, presence_threshold=request.presence_threshold,
         )  # fmt: skip
