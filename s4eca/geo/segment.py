@@ -42,13 +42,13 @@ MEMORY = 4 * 2**30
 def segment_geotiff(
     source: str | Path, expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
     segmenter: Segmenter | S4ECAModel, out: str | Path, *,
-    polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None,
-    gsd: float | None = None, threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25,
-    window: int | None = None, scale: Sequence[float] | None = None, fill: Sequence[float] | None = None,
-    overwrite: bool = False, allow_ungeoreferenced: bool = False, adapter_hash: str | None = None,
-    tags: Mapping[str, str] | None = None, max_memory: int = MEMORY, progress: bool = True, say: Say | None = None,
-    nodata: float | Sequence[float] | None = None, alpha: bool = True, finish: Finish | None = None,
-    cell: int | None = None, on_error: str = "stop", presence_threshold: float | None = None,
+    polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None, gsd: float | None = None,
+    threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25, window: int | None = None,
+    scale: Sequence[float] | None = None, fill: Sequence[float] | None = None, overwrite: bool = False,
+    allow_ungeoreferenced: bool = False, adapter_hash: str | None = None, tags: Mapping[str, str] | None = None,
+    max_memory: int = MEMORY, progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
+    nodata: float | Sequence[float] | None = None, finish: Finish | None = None, cell: int | None = None,
+    presence_threshold: float | None = None,
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
@@ -67,12 +67,12 @@ def segment_geotiff(
         batch_size: windows given to the segmenter at once.
         overlap: share of a window that the next one covers again.
         window: side of a window in pixels; None takes the segmenter's `image_size`.
-        scale: stored values shown as black and white, refused where the segmenter declares ranges; None stretches all
-            but bytes over the scene.
+        scale: values shown as black and white, if the segmenter declares none; None stretches all but bytes.
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
-        adapter_hash, tags: written in the tags of the rasters.
+        adapter_hash: written in the tags of the rasters.
+        tags: more to write there.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
@@ -81,11 +81,9 @@ def segment_geotiff(
         finish: cloud-optimised GeoTIFFs, cleaning, simplified outlines, a preview; None for none of these.
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
-        presence_threshold: where an expression's target is in a window with a probability below it, the window marks
-            nothing; None takes the segmenter's, if it has a no-target head.
+        presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
 
-    Finished cells are kept in a folder beside `out` (its name with ``.s4eca``) until the outputs are whole: after a run
-    that was cut off, however it was, the same call goes on from there and gives the bytes of an undisturbed run.
+    Finished cells are kept beside `out` until the outputs are whole: the same call goes on after a run that was cut off.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -48,7 +49,7 @@ def test_every_verb_that_writes(place: Place) -> None:
         "mask": (1_000, place.predict(scene, *more)),
         "scores": (20_000, place.predict(scene, *more, "--scores", place.tmp / "s.tif")),
         "polygons": (30_000, place.predict(scene, *more, "--polygons", place.tmp / "p.gpkg")),
-        "preview": (8_000, place.predict(scene, *more, "--preview", place.tmp / "p.png")),
+        "preview": (8_000, place.predict(scene, *more, "--preview", place.tmp / "p.png", out=place.tmp / "shown.tif")),
         "cog": (1_000, place.predict(scene, *more, "--cog")),
         "cleaning": (500, place.predict(scene, *more, "--min-area", "2", "--fill-holes", "2")),
         "evaluate": (500, place.evaluate(data, "jsonl", "--out", place.tmp / "scores.json")),
@@ -73,4 +74,7 @@ def test_every_verb_that_writes(place: Place) -> None:
         assert code == 2, (name, said)
         assert said.startswith("s4eca: ") and said.count("\n") == 1 and "cannot be written" in said, (name, said)
     assert "Traceback" not in done.stderr
+    kept = place.tmp / "shown.tif.s4eca"
+    assert f"1 of 1 cells are finished and kept in {kept}; the same command goes on" in results["preview"][1]
+    shutil.rmtree(kept)
     assert place.listing() == before
