@@ -98,7 +98,11 @@ class Staging:
             self.notes += [f"{lost} cells in {self.path.name} are damaged and computed again."] if lost else []
         else:
             self._journal.clear()
-            self._journal.add({"asked": asked})
+            try:
+                self._journal.add({"asked": asked})
+            except OSError:
+                self._remove()  # nothing is in it
+                raise
         if not self._lock.sure:
             self.notes.append(f"The file system of {self.path} has no locks; let no other process make {self.out}.")
         ends = [line["done"] for line in self._journal.lines if "done" in line]
