@@ -83,7 +83,7 @@ def segment_geotiff(
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
 
-    Finished cells are kept beside `out` until the outputs are whole: the same call goes on after a run that was cut off.
+    Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.
