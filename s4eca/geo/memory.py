@@ -139,7 +139,7 @@ def _writing(request: Request, scene: RasterSource) -> Phase:
     scores, polygons = request.scores is not None, request.polygons is not None
     size = 4 if reads_probabilities(request) else 1
     kept = {
-        "the mask": TILE * wide * count,
+        "the mask": TILE * wide * (1 if request.legend else count),
         "the scores": TILE * wide * 4 * count if scores else 0,
         "the polygons": wide * 8 * count if polygons else 0,
         "waiting outlines": OUTLINES if polygons else 0,

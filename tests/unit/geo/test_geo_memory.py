@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,11 @@ CASES = {
     "cleaned": (np.uint8, {"finish": Finish(min_area=1.0, fill_holes=1.0), "polygons": True}),
     "cleaned classes": (np.uint8, {"finish": Finish(min_area=1.0, fill_holes=1.0), "prompts": 4, "legend": True}),
     "preview": (np.uint16, {"finish": Finish(preview=Path("p.png"))}),
+    "classes": (np.uint8, {"prompts": 4, "legend": True, "finish": Finish(cog=True)}),
+    "all at once": (np.uint16, {
+        "prompts": 4, "legend": True, "scores": True, "polygons": True, "gsd": 1.0,
+        "finish": Finish(cog=True, min_area=1.0, fill_holes=1.0, simplify=1.0, preview=Path("p.png")),
+    }),
 }  # fmt: skip
 
 
@@ -66,7 +72,7 @@ def test_the_estimate_is_near_what_is_taken(raster, tmp_path, case):
     if options.pop("legend", False):
         texts = {text: text for text in texts}
     if "finish" in options and options["finish"].preview is not None:
-        options["finish"] = Finish(preview=tmp_path / "p.png")
+        options["finish"] = replace(options["finish"], preview=tmp_path / "p.png")
     for name, ending in (("scores", "s.tif"), ("polygons", "p.gpkg")):
         if options.get(name):
             options[name] = tmp_path / ending
