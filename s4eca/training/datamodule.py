@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
 from s4eca.training.dataset import ScoringSamples, TrainingSamples
 from s4eca.training.encoding import encode_missing, open_cache
-from s4eca.training.resuming import batches_taken
+from s4eca.training.resuming import samples_taken
 from s4eca.training.samplers import DrawSampler, ScoringSampler
 
 
@@ -178,7 +179,7 @@ class ReferringData(LightningDataModule):
         size, augmenter = self.model.config.image_size, self._augmenter(split)
         samples = TrainingSamples(split, size, side, self.cache, self.symmetries, absent, augmenter)
         sampler = DrawSampler(len(samples), self.seed, batch=self.batch_size, **self._processes)
-        sampler.go_on(self.trainer.current_epoch, self.batch_size * batches_taken(self.trainer))
+        sampler.begin_at(partial(samples_taken, self.trainer, self.batch_size))
         return self._loader(samples, sampler)
 
     def _augmenter(self, split: ReferringDataset) -> Augmenter | None:

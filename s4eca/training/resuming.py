@@ -1,4 +1,4 @@
-"""Going on with a run within an epoch: which batches of it the checkpoint has seen."""
+"""Going on with a run within an epoch: which samples of it the checkpoint has seen."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 
-def batches_taken(trainer: Trainer) -> int:
-    """Batches of the current epoch that a run which is gone on with has trained on; 0 where it begins an epoch.
+def samples_taken(trainer: Trainer, batch: int) -> tuple[int, int]:
+    """The epoch that training is in, and how many of its samples a run which is gone on with has had.
 
-    Lightning counts on from there and leaves it to the loader to begin there. It asks for the loader once the state of
-    its loops is back and before they run.
+    Lightning counts on from there and leaves it to the loader to begin there. The loader may be made before the loops
+    have their state back from the checkpoint (a schedule that needs the number of updates asks for it), so this is to
+    be asked when the loader is gone through, which happens behind that.
+
+    Args:
+        trainer: of the run.
+        batch: samples a batch of this process.
     """
+    epoch = int(trainer.current_epoch)
     if trainer.state.fn != TrainerFn.FITTING or not trainer.fit_loop.restarting:
-        return 0
+        return epoch, 0
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-    return int(progress.processed)
+    return epoch, batch * int(progress.processed)

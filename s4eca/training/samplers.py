@@ -6,7 +6,7 @@ scoring, and before Lightning 2.6.1 it kept the epoch from the sampler inside, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,19 +57,24 @@ class DrawSampler(_Shares):
         if count >= batch * processes:
             self.num_samples = count // (batch * processes) * batch
             self.total_size = self.num_samples * processes
-        self._taken = 0
+        self._place: Callable[[], tuple[int, int]] | None = None
 
-    def go_on(self, epoch: int, taken: int) -> None:
-        """Begin within an epoch, once: a run that is gone on with has had the first `taken` samples of this process."""
-        self.set_epoch(epoch)
-        self._taken = taken
+    def begin_at(self, place: Callable[[], tuple[int, int]]) -> None:
+        """Ask for the place whenever the order is begun, not before: a run that goes on learns late where it was.
+
+        Args:
+            place: gives the epoch, and how many of its samples this process has had.
+        """
+        self._place = place
 
     def __iter__(self) -> Iterator[Draw]:
+        taken = 0
+        if self._place is not None:
+            self.epoch, taken = self._place()
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(self.count)
         seeds = generator.integers(2**31, size=self.count)
-        first, self._taken = self._taken, 0
-        chosen = [place % self.count for place in self.places[first:]]
+        chosen = [place % self.count for place in self.places[taken:]]
         return iter([(int(order[place]), int(seeds[place]), self.epoch) for place in chosen])
 
 
