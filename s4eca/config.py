@@ -240,6 +240,16 @@ class S4ECAConfig:
         return cls(**values)
 
 
+def check_calibration_split(split: str) -> None:
+    """Refuse a test split: what is reported there must not have chosen the thresholds (PROTOCOL 4.4).
+
+    Raises:
+        ConfigError: its name begins with ``test``.
+    """
+    if split.lower().startswith("test"):
+        raise ConfigError(f"The split is {split!r}, which is reported; choose thresholds on val or train.")
+
+
 def check_presence_threshold(name: str, value: float) -> None:
     """Refuse what is no probability.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_running, make_predictor, named
 from s4eca.cli.presence_options import add_absent, check_presence
+from s4eca.config import check_calibration_split
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.registry import LAYOUTS
 
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_settings(args: argparse.Namespace) -> None:
     """Refuse numbers that cannot be meant, before anything is loaded."""
     check_presence(args)
+    check_calibration_split(args.split)
     if not 0.0 <= args.t_acc <= 1.0:
         raise ConfigError(f"--t-acc is {args.t_acc}; it must lie between 0 and 1.")
     if args.batch_size < 1:

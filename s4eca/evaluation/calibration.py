@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4eca.config import check_calibration_split
 from s4eca.data.augment.absent import with_absent
 from s4eca.errors import CalibrationError, ConfigError, DataError
 from s4eca.evaluation.no_target import no_target_scores
@@ -114,11 +115,13 @@ def measure(
         progress: show a progress bar on stderr.
 
     Raises:
+        ConfigError: it is a test split.
         DataError: the split has no reference, a file is damaged, or nothing can be absent.
         NotFiniteError: the model gave NaN or infinity.
     """
     from tqdm import tqdm
 
+    check_calibration_split(dataset.split)
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to measure.")
     own, dataset = len(dataset), with_absent(dataset, absent)

@@ -157,7 +157,10 @@ def _labels(results: Sequence[Result]) -> list[str]:
 
 def _definition(results: Sequence[Result], name: str) -> str:
     sizes = {result.image_size for result in results}
-    return results[0].rules[name].definition(results[0].image_size if len(sizes) == 1 else None)
+    said = results[0].rules[name].definition(results[0].image_size if len(sizes) == 1 else None)
+    if len({(result.rules[name].threshold, result.rules[name].presence) for result in results}) > 1:
+        said += f" Thresholds are those of {results[0].path.stem}; every file has its own, in the table of files."
+    return said
 
 
 def _about(label: str, result: Result) -> dict[str, Any]:
@@ -170,6 +173,7 @@ def _about(label: str, result: Result) -> dict[str, Any]:
         "path": str(result.path),
         "adapter": dict(adapter) if isinstance(adapter, Mapping) else {},
         **{name: report.get(name) for name in sorted(own)},
+        "presence": {name: rule.presence for name, rule in result.rules.items() if rule.presence is not None},
     }
 
 

@@ -73,7 +73,8 @@ def _files(files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         method = ", ".join(str(adapter[key]) for key in ("method", "mode") if key in adapter)
         encoders = " + ".join(str(adapter[key]) for key in ("vision", "text") if key in adapter)
         thresholds = file["threshold"] if isinstance(file["threshold"], Mapping) else {}
-        cuts = ", ".join(f"{key} {value}" for key, value in thresholds.items())
+        told = {key: f" and presence {value:g}" for key, value in file["presence"].items()}
+        cuts = ", ".join(f"{key} {value}{told.get(key, '')}" for key, value in thresholds.items())
         seed = file["shuffle_seed"]
         said = "their own" if seed is None else f"SHUFFLED (seed {seed})"
         yield _line([file["label"], name, method, encoders, f"{file['image_size']} px", cuts, said])

@@ -102,15 +102,25 @@ def resolve_protocols(
     published ones have no presence, and `native` those stored with the model. A `ScoringProtocol` is taken as it is.
 
     Raises:
-        ConfigError: an unknown name, no name at all, an impossible threshold.
+        ConfigError: an unknown name, no name at all, an impossible threshold, or one of presence without a head.
     """
     rules = []
+    has_head = isinstance(segmenter, PresenceSegmenter) and segmenter.tells_presence
     told = segmenter.presence_threshold if isinstance(segmenter, PresenceSegmenter) else None
+    if presence_threshold is not None and not has_head:
+        raise ConfigError(
+            f"presence_threshold is {presence_threshold}, but the model has no no-target head; leave it out."
+        )
     asked = [protocols] if isinstance(protocols, str | ScoringProtocol) else list(protocols)
     if not asked:
         raise ConfigError(f"protocols is empty; it must name some of {', '.join(PROTOCOLS)}.")
     for protocol in asked:
         if isinstance(protocol, ScoringProtocol):
+            if protocol.presence is not None and not has_head:
+                raise ConfigError(
+                    f"The scoring protocol {protocol.name!r} has presence = {protocol.presence}, but the model has no "
+                    "no-target head; leave it out."
+                )
             rules.append(protocol)
             continue
         own = segmenter.threshold if protocol == "native" else None

@@ -33,7 +33,7 @@ def fitting_precision(device: torch.device | str) -> Fitting:
     """The faster of bf16 and fp32 for the sums of a device (autocast; weights and norms stay in fp32).
 
     bf16 on GPUs that multiply it in hardware (CUDA from Ampere, ROCm), and on x86 CPUs with AMX or AVX-512 BF16. On the
-    latter matrices were multiplied 2.3 times and an update computed 1.3 to 1.4 times as fast
+    latter matrices were multiplied 2.2 to 3.3 times and updates computed 1.2 to 1.4 times as fast
     (benchmarks/results/precision.json).
 
     Args:

@@ -60,7 +60,7 @@ class Card:
         command: the command that trained it.
         budget: counts as `s4eca budget --json` gives them.
         datasets: hub ids of the data sets it was trained on; left out of the folder where there are none.
-        calibration: where its thresholds come from (`s4eca.evaluation.calibration.calibrate`); likewise left out.
+        calibration: where its thresholds come from (`s4eca.evaluation.calibration.choose`); likewise left out.
     """
 
     name: str = "adapter"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from s4eca.errors import AdapterFolderError
@@ -34,6 +35,12 @@ def start_from(model: Attached, folder: Path | str) -> None:
                 f"{folder} was made with {name} = {saved.get(name)!r}, here model.config.{name} is {own.get(name)!r}; "
                 "a fit that starts from it needs the same."
             )
+    for name in ("threshold", "presence_threshold"):
+        if saved[name] != own[name]:
+            warnings.warn(
+                f"{folder} has {name} = {saved[name]!r}; this fit goes by model.config.{name} = {own[name]!r}.",
+                UserWarning, stacklevel=2,
+            )  # fmt: skip
     check_encoders(folder, note, model)
     tensors = read_tensors(folder / WEIGHTS)
     if new_head:

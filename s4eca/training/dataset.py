@@ -119,13 +119,14 @@ class TrainingSamples(Dataset[Item]):
         index, seed, epoch = (draw, draw, 0) if isinstance(draw, int) else draw
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
+        present = self._present.get(index, False)  # what is drawn as absent has no mask to look at
         if self.augmenter is not None:
             image, other = self.augmenter.sample(
                 reference, symmetry, expression, seed, self.images.size, self.mask_size
             )
-            return Item(expression, apply_symmetry(truth, symmetry) if other is None else other, index, image=image)
-        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index)
-        item.present = self._present.get(index, False)  # what is drawn as absent has no mask to look at
+            seen = apply_symmetry(truth, symmetry) if other is None else other
+            return Item(expression, seen, index, image=image, present=present)
+        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index, present=present)
         return self.images.fill(item, reference, symmetry)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s4eca._version import __version__
 from s4eca.config import S4ECAConfig
-from s4eca.decoder.loss import presence_loss, segmentation_loss, upsample
+from s4eca.decoder.loss import prediction_loss, presence_loss, upsample
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.evaluation.no_target import UNCALIBRATED
 from s4eca.evaluation.referring_metric import PresenceScores, ReferringScores
@@ -55,6 +55,14 @@ class S4ECAModule(LightningModule):
         """Called by Lightning before it puts DDP around the module."""
         leave_frozen(self)
 
+    def train(self, mode: bool = True) -> S4ECAModule:
+        """Training mode, of the no-target head alone where it is trained alone: what else there is stays as it is."""
+        super().train(mode)
+        if mode and self.optim.presence_alone:
+            self.model.eval()
+            self.model.decoder.get_submodule("presence").train()
+        return self
+
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, 1, 4h, 4w) from images or from cached features."""
         return self.predict(batch).logits
@@ -71,11 +79,11 @@ class S4ECAModule(LightningModule):
         """Loss of one batch; truths are (M, M) in 0..255."""
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
         found, size = self.predict(batch), len(batch.expressions)
-        loss = segmentation_loss(found.logits, truth)
+        loss = prediction_loss(found, truth, batch.present, self.optim.presence_weight)
         if PRESENCE in found.extras:
             told = presence_loss(found.extras[PRESENCE], batch.present)
             self.log("presence_loss", told, prog_bar=True, batch_size=size, sync_dist=True)
-            loss = told if self.optim.presence_alone else loss + self.optim.presence_weight * told
+            loss = told if self.optim.presence_alone else loss
         self.log("loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
@@ -100,10 +108,13 @@ class S4ECAModule(LightningModule):
                 continue
             probability = upsample(one[None], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()
             masks = {"predicted": probability[0] > self.config.threshold, "truth": truth[None]}
-            if not batch.added[place]:
-                self.scores.update(**masks)
             if self.presence is not None and found.presence is not None:
                 self.presence.update(**masks, presence=found.presence[place : place + 1])
+                gate = self.config.presence_threshold
+                if gate is not None and found.presence[place] < gate:
+                    masks["predicted"] = torch.zeros_like(masks["predicted"])
+            if not batch.added[place]:
+                self.scores.update(**masks)
         return logits
 
     test_step = validation_step
@@ -133,6 +144,9 @@ class S4ECAModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable tensors, one schedule step an update."""
         total = int(self.trainer.estimated_stepping_batches)
+        # Lightning has made the loader for that, and with processes of its own it draws already: from the beginning,
+        # for the loops have not got their state back from a checkpoint. It makes another one when they run.
+        self.trainer.fit_loop._combined_loader = None
         optimiser, schedule = build_optimiser(self.model, self.optim, total)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -19,8 +19,10 @@ def samples_taken(trainer: Trainer, batch: int) -> tuple[int, int]:
         trainer: of the run.
         batch: samples a batch of this process.
     """
-    epoch = int(trainer.current_epoch)
+    # Not `current_epoch`: of a checkpoint at the end of an epoch it is one behind until the loops begin to run.
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    epoch = int(progress.processed)
     if trainer.state.fn != TrainerFn.FITTING or not trainer.fit_loop.restarting:
         return epoch, 0
-    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-    return epoch, batch * int(progress.processed)
+    seen: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return epoch, batch * int(seen.processed)

@@ -58,6 +58,10 @@ class AbsentSampler:
         self.examples: dict[Path, Reference] = {}
         for reference in dataset.references:
             self.examples.setdefault(reference.image, reference)
+        # An id begins as none of the data set's own does, so that what was added can be told.
+        self._name = KIND
+        while any(reference.id.startswith(self._name) for reference in dataset.references):
+            self._name = f"_{self._name}"
         self.absent = {image: self._absent(dataset, image) for image in self.examples}
         self.images = tuple(image for image, classes in self.absent.items() if classes)
 
@@ -84,7 +88,7 @@ class AbsentSampler:
             texts = self.expressions[category]
             text = texts[int(generator.integers(len(texts)))]
             example = self.examples[image]
-            made = self._reference(f"absent-{epoch}-{len(drawn)}", example, text, category)
+            made = self._reference(f"{self._name}-{epoch}-{len(drawn)}", example, text, category)
             drawn.setdefault((image, text), made)
         return tuple(drawn.values())
 
@@ -110,7 +114,7 @@ class AbsentSampler:
             category, texts = new[int(generator.integers(len(new)))]
             text = texts[int(generator.integers(len(texts)))]
             said[like.image].add(text)
-            drawn.append(self._reference(f"absent-{len(drawn)}", like, text, category))
+            drawn.append(self._reference(f"{self._name}-{len(drawn)}", like, text, category))
         return tuple(drawn)
 
     def _reference(self, name: str, like: Reference, text: str, category: str) -> Reference:

@@ -12,13 +12,17 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from s4eca.data.augment.settings import Augmentation
-from s4eca.language.vocabulary import COLOURS, SHADES
 
 # Each has draws of its own, so that switching one on leaves the others' as they were.
 STREAMS = {"reframe": 1, "haze": 2, "blur": 3, "recolour": 4}
-_MORE = "colou?r\\w*|silver|beige|pink|tan|golden|cream|navy|olive|maroon|magenta|teal"
-_KNOWN = "|".join([*SHADES, *(word for words in COLOURS.values() for word in words)])
-_COLOUR = re.compile(rf"\b(?:{_MORE}|(?:{_KNOWN})(?:er|est|ish)?)\b", re.I)
+# Beginnings of words: one that means no colour ("bluff", "greenhouse") only leaves a sample as it is.
+_STEMS = (
+    "whit|gra?e?y|gre[iy]|black|red(?!uc)|rust|orang|yellow|green|cyan|turquois|blu|purpl|violet|brown"
+    "|dark|light|bright|pal[ei]"
+    "|silver|beig|pink|tan(?!\w)|gold|cream|nav[yi]|oliv|maroon|magent|teal|crimson|scarlet|ivor|lila|khaki|sand|indigo|azur"
+    "|amber|bronz|copper|charcoal|tint|shad(?:e|y)"
+)
+_COLOUR = re.compile(rf"\b(?:{_STEMS})\w*|colou?r", re.I)
 
 
 def stream(name: str, seed: int) -> np.random.Generator:

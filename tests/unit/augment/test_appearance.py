@@ -28,7 +28,9 @@ def bands():
 
 @pytest.mark.parametrize("text", [
     "the red roof", "the dark field", "a brightest spot", "the coloured roofs", "greyish ponds", "le toit gris é",
-    "红色的屋顶", "the pink court",
+    "红色的屋顶", "the pink court", "a whitish roof",
+    "the reddish field", "bluish water", "the whiter car", "the palest tank", "a redder roof", "the multicolored court",
+    "a rusty roof", "the blackened field", "a khaki field", "an indigo pool",
 ])  # fmt: skip
 def test_words_of_colour_are_noticed(text, image):
     assert says_colour(text)

@@ -116,6 +116,28 @@ def test_without_a_head_only_masks_speak_and_a_split_with_targets_says_nothing(b
     assert "no_target" not in evaluate(oracle(blocks, size=56), blocks, ["native"], progress=False)
 
 
+def test_a_gate_without_a_head_is_refused(tmp_path: Any) -> None:
+    from s4eca.evaluation.protocols import scoring_protocol
+    from s4eca.evaluation.run import resolve_protocols
+
+    class Plain:
+        image_size, threshold, bands, band_ranges, fill = 28, 0.5, (), (), (0.0, 0.0, 0.0)
+
+    with pytest.raises(ConfigError, match="presence_threshold is 0.5, but the model has no no-target head"):
+        resolve_protocols(["native"], Plain(), presence_threshold=0.5)
+    with pytest.raises(ConfigError, match="'native' has presence = 0.5"):
+        resolve_protocols([scoring_protocol("native", threshold=0.5, presence=0.5)], Plain())
+
+
+def test_thresholds_are_not_chosen_on_what_is_reported() -> None:
+    from s4eca.config import check_calibration_split
+
+    check_calibration_split("val")
+    for split in ("test", "testA", "TEST"):
+        with pytest.raises(ConfigError, match="choose thresholds on val"):
+            check_calibration_split(split)
+
+
 def test_absent_expressions_enter_the_no_target_scores_alone(tmp_path: Any) -> None:
     from s4eca.data.open import open_dataset
     from s4eca.data.rendered.scenes import render_scene

@@ -36,9 +36,9 @@ def samples(dataset, toy_model):
 
 
 def same(one, other):
-    return one.expression == other.expression and np.array_equal(one.image, other.image) and np.array_equal(
-        one.truth, other.truth
-    )  # fmt: skip
+    return (one.expression, one.present) == (other.expression, other.present) and all(
+        np.array_equal(a, b) for a, b in ((one.image, other.image), (one.truth, other.truth))
+    )
 
 
 def test_off_it_changes_nothing_and_on_it_shifts_no_other_draw(samples):

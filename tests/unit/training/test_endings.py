@@ -243,7 +243,7 @@ def undisturbed(line, tmp_path_factory):
     return find
 
 
-@pytest.mark.parametrize(("workers", "end"), [(0, "updates"), (1, "updates"), (0, "epochs")])
+@pytest.mark.parametrize(("workers", "end"), [(0, "updates"), (1, "updates"), (0, "epochs"), (1, "epochs")])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(workers, end, undisturbed, line, tmp_path, monkeypatch):
     """kill -9 at a random update, within an epoch and between two validations; the end is the undisturbed run's."""
     whole, out, same = undisturbed(end), tmp_path / "killed", {**IN_PARTS, **ENDS[end], "data__workers": workers}
