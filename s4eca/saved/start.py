@@ -36,9 +36,9 @@ def start_from(model: Attached, folder: Path | str) -> None:
                 "a fit that starts from it needs the same."
             )
     for name in ("threshold", "presence_threshold"):
-        if saved[name] != own[name]:
+        if saved.get(name) != own.get(name):
             warnings.warn(
-                f"{folder} has {name} = {saved[name]!r}; this fit goes by model.config.{name} = {own[name]!r}.",
+                f"{folder} has {name} = {saved.get(name)!r}; this fit goes by model.config.{name} = {own.get(name)!r}.",
                 UserWarning, stacklevel=2,
             )  # fmt: skip
     check_encoders(folder, note, model)

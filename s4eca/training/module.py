@@ -45,6 +45,7 @@ class S4ECAModule(LightningModule):
         self.model: S4ECAModel = attach(config=config, running=running)
         if self.optim.presence_alone:
             train_presence_alone(self.model)
+            self.train()  # Lightning leaves the mode that it finds
         self.scores = ReferringScores("native")
         gate = UNCALIBRATED if config.presence_threshold is None else config.presence_threshold
         self.presence = PresenceScores(gate) if config.presence else None

@@ -28,9 +28,14 @@ def test_a_run_that_is_ended_in_order_goes_on(s4eca: Any, place: Place, number: 
             os.kill(os.getpid(), number)
         return plain(self, windows, expressions)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Predictor, "probabilities", probabilities)
-        result = s4eca(*place.predict(scene, *SMALL, "--quiet"))
+    # Where the tests run in the background of a shell, Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Predictor, "probabilities", probabilities)
+            result = s4eca(*place.predict(scene, *SMALL, "--quiet"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.code == 130 and result.lines[0].startswith("s4eca: interrupted; "), result.err
     found = re.search(r"(\d+) of (\d+) cells are finished and kept in .*out.tif.s4eca; the same command", result.err)
     assert found and 0 < int(found[1]) < int(found[2])
