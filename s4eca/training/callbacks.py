@@ -144,12 +144,14 @@ class BestFolder(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
         score = trainer.callback_metrics.get(self.monitor)
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or score is None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self.validated = trainer.global_step
-        if not trainer.is_global_zero or float(score) <= self.best:
+        # A split may not tell what is watched, as the separation where nothing is absent: then the last one is kept.
+        value = -1.0 if score is None else float(score)
+        if not trainer.is_global_zero or value < self.best or (value == self.best >= 0):
             return
-        self.best = float(score)
+        self.best = value
         with torch.no_grad():
             self.save(pl_module.model, self.folder, _scores(trainer))
 

@@ -218,3 +218,13 @@ def test_a_head_alone_leaves_running_statistics_alone(line, tmp_path):
     before, after = tensors(begun), tensors(out)
     assert any("running_mean" in name for name in before)
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_a_head_alone_where_nothing_is_absent_keeps_the_last(line, plain, tmp_path, capfd):
+    """No separation can be told there, but the run was validated, and its card says what could be."""
+    out = tmp_path / "run"
+    settings = {**alone(plain), "model__config__presence": 3, "data__absent_share": 0.0}
+    assert line("fit", out, **settings) == 0
+    assert "not validated" not in capfd.readouterr().err
+    scores = note(out)["card"]["scores"]
+    assert scores["val native mIoU"] >= 0 and "val native separation" not in scores
