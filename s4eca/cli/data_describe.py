@@ -26,7 +26,8 @@ MARGINS = """\
 NAME=VALUE, may be given several times: inside=0.9 share of a thing in the half it is said to be in; place=0.05 from
 the middle line, extreme=0.05 ahead of the next, direction=0.06 from the landmark (shares of the side); size=1.5 times
 the next, size_plain=2 where it is called large or small; colour=0.6 share of its pixels; nearest=1.4 times nearer;
-near=0.03 of the diagonal; smallest=100 pixels of a thing that is asked about"""
+near=0.03 of the diagonal; middle=0.5 of the side that a thing in the middle takes up at most; smallest=100 pixels and
+visible=0.5 of a thing that counts as seen"""
 
 
 def add(tasks: Any) -> None:

@@ -150,9 +150,10 @@ def test_copied_images_make_the_folder_stand_alone(folder, tmp_path):
     describe(annotated, out, Wishes(), copy_images=True, progress=False)
     moved = out.rename(tmp_path / "moved")
     assert {line["image"].split("/")[0] for line in lines(moved)} == {"images"}
-    assert open_dataset(moved, "jsonl", "val").images()[0].read_bytes() == next(
-        picture.file for picture in annotated.pictures if picture.split == "val"
-    ).read_bytes()
+    assert (
+        open_dataset(moved, "jsonl", "val").images()[0].read_bytes()
+        == next(picture.file for picture in annotated.pictures if picture.split == "val").read_bytes()
+    )
 
 
 def test_described_as_a_tile_set_is_read_again(folder, tmp_path):
@@ -381,3 +382,45 @@ def test_the_page_shows_what_is_printed(tmp_path, monkeypatch, capsys):
     for command in commands:
         assert main(command.split()[1:]) == 0
     assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    "rgb", [(99, 95, 65), (140, 130, 90), (110, 100, 40), (120, 85, 80), (90, 100, 75), (85, 95, 105)]
+)
+def test_muted_colours_are_no_colours(rgb):
+    shares = colour_shares(np.full((50, 3), rgb, np.uint8))
+    assert not [name for name, (plain, _) in shares.items() if plain and name not in ("gray", "brown")], shares
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [((230, 210, 40), "yellow"), ((180, 40, 30), "red"), ((60, 130, 50), "green"), ((40, 70, 160), "blue")],
+)
+def test_plain_colours_are_said(rgb, name):
+    assert colour_shares(np.full((50, 3), rgb, np.uint8))[name] == (1.0, 1.0)
+
+
+def test_olive_may_be_brown_so_that_nothing_else_is_the_brown_one():
+    assert colour_shares(np.full((50, 3), (99, 95, 65), np.uint8))["brown"][1] == 1.0
+
+
+def test_what_tile_knows_of_its_instances_is_kept(tmp_path):
+    root = tmp_path / "set"
+    write_layout(root, "jsonl", {"train": [render_scene(3, (128, 128))]})
+    path = root / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["place"] = {"crs": "EPSG:32633", "transform": [1, 0, 0, 0, -1, 0]}
+    for n, annotation in enumerate(content["annotations"]):
+        annotation.update(cut=True, visible=0.05 if n == 0 else 0.75, source=100 + n)
+    path.write_text(json.dumps(content))
+    out = made(("jsonl", root), tmp_path / "out")
+    beside = json.loads((out / "instances.json").read_text())
+    assert beside["images"][0]["place"] == content["images"][0]["place"]
+    whole = [a for a in content["annotations"] if "members" not in a]
+    kept = [(a["cut"], a["visible"], a["source"]) for a in beside["annotations"]]
+    assert kept == [(True, a["visible"], a["source"]) for a in whole]
+    assert not any(whole[0]["id"] in line["targets"] for line in lines(out))
+    content["annotations"][0]["visible"] = 7
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="visible is 7; it must be a share"):
+        read_annotated(root, "jsonl", None, {})
