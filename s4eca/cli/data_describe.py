@@ -8,7 +8,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4eca.data.split_order import in_order
 from s4eca.errors import ConfigError
+from s4eca.language.vocabulary import counted
 
 if TYPE_CHECKING:
     from s4eca.data.describe.describe import Described
@@ -112,23 +114,23 @@ def _margins(words: list[str]) -> dict[str, Any]:
 def _facts(out: Path, done: Described, without_split: int) -> dict[str, Any]:
     return {
         "folder": str(out), "images": done.images, "expressions": done.expressions, "contrast_pairs": done.pairs,
-        "splits": dict(done.splits), "kinds": dict(sorted(done.kinds.items())), "silent_images": done.silent,
+        "splits": in_order(done.splits), "kinds": dict(sorted(done.kinds.items())), "silent_images": done.silent,
         "images_without_split": without_split, "colours": done.colours,
     }  # fmt: skip
 
 
 def _report(out: Path, done: Described, without_split: int) -> str:
-    each = f"{done.images} images ({done.expressions / done.images:.1f} each)"
+    each = f"{counted(done.images, 'image')} ({done.expressions / done.images:.1f} each)"
     lines = [
-        f"{out}: {done.expressions} expressions about {each}, {done.pairs} contrast pairs",
-        "  splits: " + ", ".join(f"{name} {count}" for name, count in done.splits.items()),
+        f"{out}: {counted(done.expressions, 'expression')} about {each}, {counted(done.pairs, 'contrast pair')}",
+        "  splits: " + ", ".join(f"{name} {count}" for name, count in in_order(done.splits).items()),
         "  kinds: " + ", ".join(f"{name} {count}" for name, count in sorted(done.kinds.items())),
     ]
     if done.silent:
         shown = ", ".join(done.silent[:3]) + (", ..." if len(done.silent) > 3 else "")
-        lines.append(f"  note: {len(done.silent)} images have no unambiguous expression ({shown}).")
+        lines.append(f"  note: {counted(len(done.silent), 'image')} without any unambiguous expression ({shown}).")
     if not done.colours:
         lines.append("  note: colours were not looked at, for the images have declared bands.")
     if without_split:
-        lines.append(f"  note: {without_split} images belong to no split and were left out.")
+        lines.append(f"  note: {counted(without_split, 'image')} in no split, left out.")
     return "\n".join(lines)

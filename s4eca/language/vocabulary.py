@@ -94,6 +94,15 @@ def is_counted(noun: str) -> bool:
     return plural(noun) != noun
 
 
+def counted(number: int, noun: str) -> str:
+    """A number in digits with its noun, as reports say it.
+
+    >>> counted(1, "tile"), counted(0, "tile"), counted(3, "contrast pair")
+    ('1 tile', '0 tiles', '3 contrast pairs')
+    """
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
 def number_word(number: int) -> str:
     """A number as it stands in an expression: a word up to twelve, digits above."""
     return next((word for word, value in NUMBERS.items() if value == number), str(number))
