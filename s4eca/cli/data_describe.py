@@ -8,9 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4eca.data.split_order import in_order
 from s4eca.errors import ConfigError
-from s4eca.language.vocabulary import counted
 
 if TYPE_CHECKING:
     from s4eca.data.describe.describe import Described
@@ -112,6 +110,8 @@ def _margins(words: list[str]) -> dict[str, Any]:
 
 
 def _facts(out: Path, done: Described, without_split: int) -> dict[str, Any]:
+    from s4eca.data.split_order import in_order
+
     return {
         "folder": str(out), "images": done.images, "expressions": done.expressions, "contrast_pairs": done.pairs,
         "splits": in_order(done.splits), "kinds": dict(sorted(done.kinds.items())), "silent_images": done.silent,
@@ -120,6 +120,9 @@ def _facts(out: Path, done: Described, without_split: int) -> dict[str, Any]:
 
 
 def _report(out: Path, done: Described, without_split: int) -> str:
+    from s4eca.data.split_order import in_order
+    from s4eca.language.vocabulary import counted
+
     each = f"{counted(done.images, 'image')} ({done.expressions / done.images:.1f} each)"
     lines = [
         f"{out}: {counted(done.expressions, 'expression')} about {each}, {counted(done.pairs, 'contrast pair')}",

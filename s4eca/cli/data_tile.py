@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.outputs import require_new_folder
 from s4eca.errors import ConfigError
-from s4eca.language.vocabulary import counted
 
 if TYPE_CHECKING:
     from s4eca.geo.tiles.cut import TileReport
@@ -109,6 +108,8 @@ def _labels(args: argparse.Namespace) -> Labels:
 
 
 def _print(report: TileReport, *, as_json: bool) -> None:
+    from s4eca.language.vocabulary import counted
+
     for note in report.notes:
         print(f"s4eca: note: {note}", file=sys.stderr)
     names = ",".join(name or f"band{number}" for number, name in enumerate(report.bands, 1))

@@ -425,3 +425,14 @@ def test_what_tile_knows_of_its_instances_is_kept(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="visible is 7; it must be a share"):
         read_annotated(root, "jsonl", None, {})
+
+
+def test_one_image_of_one_is_said_in_the_singular_and_splits_in_order(tmp_path, capsys):
+    root = tmp_path / "set"
+    scenes = [render_scene(seed, (128, 128)) for seed in range(3)]
+    write_layout(root, "jsonl", {"test": scenes[:1], "val": scenes[1:2], "train": scenes[2:]})
+    assert main(["data", "describe", str(root), "--layout", "jsonl", "--out", str(tmp_path / "all")]) == 0
+    assert re.search(r"splits: train \d+, val \d+, test \d+\n", capsys.readouterr().out)
+    more = ["--split", "val", "--most", "1", "--least", "0", "--contrasts", "0", "--kinds", "unique"]
+    assert main(["data", "describe", str(root), "--layout", "jsonl", "--out", str(tmp_path / "one"), *more]) == 0
+    assert ": 1 expression about 1 image (1.0 each), 0 contrast pairs" in capsys.readouterr().out

@@ -99,11 +99,12 @@ def test_a_scene_that_no_map_covers_is_named_beside_one_that_is(raster, rgb, tmp
 
 
 def test_a_scene_without_a_place_is_told_once_and_in_the_words_of_tile(raster, rgb, tmp_path):
-    scene = raster(rgb(64, 64), "nowhere.tif", crs=None, transform=Affine.identity())
-    classes = raster(np.ones((64, 64), np.uint8), "classes.tif", crs=None, transform=Affine.identity())
+    nowhere = {"crs": None, "transform": Affine.identity()}
+    scene, classes = raster(rgb(64, 64), "nowhere.tif", **nowhere), raster(np.ones((64, 64), np.uint8), "c.tif", **nowhere)
+    words = ["--allow-ungeoreferenced", "--size", "64", "--splits", "train=1", "--out", tmp_path / "out"]
     done = subprocess.run(
-        [sys.executable, "-m", "s4eca", "data", "tile", scene, "--classes", classes, "--allow-ungeoreferenced", "--size",
-         "64", "--splits", "train=1", "--out", tmp_path / "out"], capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "s4eca", "data", "tile", scene, "--classes", classes, *words],
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stderr == "s4eca: note: nowhere.tif lies nowhere on the ground; its tiles are placed by its pixels.\n"
     assert done.stdout.startswith("train: 1 tile; class 1 1\n")
