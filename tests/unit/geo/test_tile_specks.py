@@ -100,7 +100,8 @@ def test_a_scene_that_no_map_covers_is_named_beside_one_that_is(raster, rgb, tmp
 
 def test_a_scene_without_a_place_is_told_once_and_in_the_words_of_tile(raster, rgb, tmp_path):
     nowhere = {"crs": None, "transform": Affine.identity()}
-    scene, classes = raster(rgb(64, 64), "nowhere.tif", **nowhere), raster(np.ones((64, 64), np.uint8), "c.tif", **nowhere)
+    scene = raster(rgb(64, 64), "nowhere.tif", **nowhere)
+    classes = raster(np.ones((64, 64), np.uint8), "classes.tif", **nowhere)
     words = ["--allow-ungeoreferenced", "--size", "64", "--splits", "train=1", "--out", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, "-m", "s4eca", "data", "tile", scene, "--classes", classes, *words],
