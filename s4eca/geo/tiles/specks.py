@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pycocotools import mask as coco
 
 from s4eca.data.instances import Instance
+from s4eca.language.margins import Margins
 
-SMALL = 100  # pixels: below it nothing is said of an instance (`s4eca.language.margins.Margins.smallest`)
+SMALL = Margins().smallest  # pixels: below it nothing is said of an instance
 
 
 class Specks:
