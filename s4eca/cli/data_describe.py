@@ -26,7 +26,8 @@ MARGINS = """\
 NAME=VALUE, may be given several times: inside=0.9 share of a thing in the half it is said to be in; place=0.05 from
 the middle line, extreme=0.05 ahead of the next, direction=0.06 from the landmark (shares of the side); size=1.5 times
 the next, size_plain=2 where it is called large or small; colour=0.6 share of its pixels; nearest=1.4 times nearer;
-near=0.03 of the diagonal; smallest=100 pixels of a thing that is asked about"""
+near=0.03 of the diagonal; middle=0.5 of the side that a thing in the middle takes up at most; smallest=100 pixels and
+visible=0.5 of a thing that counts as seen"""
 
 
 def add(tasks: Any) -> None:
@@ -109,25 +110,30 @@ def _margins(words: list[str]) -> dict[str, Any]:
 
 
 def _facts(out: Path, done: Described, without_split: int) -> dict[str, Any]:
+    from s4eca.data.split_order import in_order
+
     return {
         "folder": str(out), "images": done.images, "expressions": done.expressions, "contrast_pairs": done.pairs,
-        "splits": dict(done.splits), "kinds": dict(sorted(done.kinds.items())), "silent_images": done.silent,
+        "splits": in_order(done.splits), "kinds": dict(sorted(done.kinds.items())), "silent_images": done.silent,
         "images_without_split": without_split, "colours": done.colours,
     }  # fmt: skip
 
 
 def _report(out: Path, done: Described, without_split: int) -> str:
-    each = f"{done.images} images ({done.expressions / done.images:.1f} each)"
+    from s4eca.data.split_order import in_order
+    from s4eca.language.vocabulary import counted
+
+    each = f"{counted(done.images, 'image')} ({done.expressions / done.images:.1f} each)"
     lines = [
-        f"{out}: {done.expressions} expressions about {each}, {done.pairs} contrast pairs",
-        "  splits: " + ", ".join(f"{name} {count}" for name, count in done.splits.items()),
+        f"{out}: {counted(done.expressions, 'expression')} about {each}, {counted(done.pairs, 'contrast pair')}",
+        "  splits: " + ", ".join(f"{name} {count}" for name, count in in_order(done.splits).items()),
         "  kinds: " + ", ".join(f"{name} {count}" for name, count in sorted(done.kinds.items())),
     ]
     if done.silent:
         shown = ", ".join(done.silent[:3]) + (", ..." if len(done.silent) > 3 else "")
-        lines.append(f"  note: {len(done.silent)} images have no unambiguous expression ({shown}).")
+        lines.append(f"  note: {counted(len(done.silent), 'image')} without any unambiguous expression ({shown}).")
     if not done.colours:
         lines.append("  note: colours were not looked at, for the images have declared bands.")
     if without_split:
-        lines.append(f"  note: {without_split} images belong to no split and were left out.")
+        lines.append(f"  note: {counted(without_split, 'image')} in no split, left out.")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ def add(tasks: Any) -> None:
     what.add_argument("--class-column", metavar="NAME", help="column that names each polygon's class")
     what.add_argument("--classes", type=Path, nargs="+", metavar="TIF", help="class maps: one band of whole numbers")
     what.add_argument("--legend", type=Path, metavar="CSV", help="columns value and name; an empty name is no class")
+    what.add_argument("--min-area", type=int, default=1, metavar="PX", help="smaller ones are no instances (1)")
     what.add_argument("--exhaustive", action="store_true", help="every object of every class is annotated")
     cut = tile.add_argument_group("tiles")
     cut.add_argument("--size", type=int, default=512, metavar="PX", help="side of a tile (default: 512)")
@@ -94,7 +95,7 @@ def _request(args: argparse.Namespace) -> TileRequest:
         alpha=not args.no_alpha, nodata=() if args.nodata is None else (args.nodata,),
         allow_ungeoreferenced=args.allow_ungeoreferenced, splits=read_splits(args.splits) if args.splits else SPLITS,
         block=args.block, seed=args.seed, least_valid=args.least_valid, keep_empty=args.keep_empty,
-        exhaustive=args.exhaustive,
+        exhaustive=args.exhaustive, min_area=args.min_area,
     )  # fmt: skip
 
 
@@ -107,6 +108,8 @@ def _labels(args: argparse.Namespace) -> Labels:
 
 
 def _print(report: TileReport, *, as_json: bool) -> None:
+    from s4eca.language.vocabulary import counted
+
     for note in report.notes:
         print(f"s4eca: note: {note}", file=sys.stderr)
     names = ",".join(name or f"band{number}" for number, name in enumerate(report.bands, 1))
@@ -119,7 +122,8 @@ def _print(report: TileReport, *, as_json: bool) -> None:
         return
     for split, row in report.splits.items():
         classes = ", ".join(f"{name} {count}" for name, count in sorted(row.items()) if name != "images")
-        print(f"{split}: {row['images']} tiles; {classes}")
+        print(f"{split}: {counted(row['images'], 'tile')}; {classes}")
     if report.left_out:
-        print("left out: " + ", ".join(f"{count} tiles {reason}" for reason, count in report.left_out.items()))
+        left = ", ".join(f"{counted(count, 'tile')} {reason}" for reason, count in report.left_out.items())
+        print(f"left out: {left}")
     print(f"{report.out}: s4eca data check {report.out} --layout jsonl{reading}")

@@ -22,7 +22,9 @@ class Margins:
         direction: share of the side between the centres of target and landmark.
         nearest: factor between the distances of the nearest and the next.
         near: share of the diagonal up to which a thing is next to another; from three times that on it is not.
-        smallest: pixels of the smallest thing that is asked about alone.
+        smallest: pixels from which on a thing can be seen; see `s4eca.language.resolve` for what follows.
+        visible: share of a thing that must lie in the picture for it to be seen, where that share is known.
+        middle: share of the side that a thing in the middle takes up at most, in either direction.
     """
 
     inside: float = 0.9
@@ -35,6 +37,8 @@ class Margins:
     nearest: float = 1.4
     near: float = 0.03
     smallest: int = 100
+    visible: float = 0.5
+    middle: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse what is no margin.
@@ -44,7 +48,7 @@ class Margins:
         """
         ranges = {
             "inside": (0.5, 1.0), "size": (1.0, 100.0), "size_plain": (1.0, 100.0), "nearest": (1.0, 100.0),
-            "colour": (0.3, 1.0), "smallest": (1, 10**9),
+            "colour": (0.3, 1.0), "smallest": (1, 10**9), "visible": (0.0, 1.0), "middle": (0.0, 1.0),
         }  # fmt: skip
         for entry in fields(self):
             low, high = ranges.get(entry.name, (0.0, 0.3))

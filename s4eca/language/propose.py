@@ -23,7 +23,8 @@ def proposals(scene: Scene) -> Iterator[Phrase]:
         yield from _plain(category, len(group))
         yield from _placed(Phrase(category), len(group))
         if len(group) > 1:
-            yield from _ranked(category, len(group))
+            if is_counted(category):
+                yield from _ranked(category, len(group))
             yield from _coloured(category, group)
             yield from _related(category, group, scene)
 
@@ -81,13 +82,17 @@ def _related(category: str, group: tuple[Instance, ...], scene: Scene) -> Iterat
     for mark in single:
         for direction in AXES:
             yield from _numbered(Phrase(category, relation=Relation("direction", (mark,), direction)), len(group))
-        yield Phrase(category, relation=Relation("nearest", (mark,)))
+        if is_counted(category):
+            yield Phrase(category, relation=Relation("nearest", (mark,)))
         yield from _numbered(Phrase(category, relation=Relation("near", (mark,))), len(group))
-    pairs = [*combinations(single, 2), *((Phrase(name, 2),) for name in others if len(scene.of(name)) == 2)]
+    pairs = [
+        *combinations(single, 2),
+        *((Phrase(name, 2),) for name in others if len(scene.of(name)) == 2 and is_counted(name)),
+    ]
     for marks in pairs:
         yield Phrase(category, relation=Relation("between", marks))
     for name in others:
-        if len(scene.of(name)) >= 3:
+        if len(scene.of(name)) >= 3 and is_counted(name):
             yield Phrase(category, relation=Relation("surrounded", (Phrase(name, None),)))
 
 

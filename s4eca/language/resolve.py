@@ -2,6 +2,10 @@
 
 Every claim gives every thing of the class a clarity: 1 and more is clearly so, -1 and less clearly not so, what lies
 between is not clear. Where anything is not clear the expression is ambiguous.
+
+A thing can be seen if it has enough pixels, is wider and higher than a sliver, and enough of it lies in the picture.
+Nothing is said of one that cannot, and what cannot be seen may not decide what is true: a class with such a thing is
+neither counted nor spoken of in the plural, and the one that is seen is not called the only one.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ class _Ambiguous(Exception):
 
 
 _NO_MEASURE = math.inf
+_SLIVER = 3  # pixels: what is no wider or no higher is not seen
 
 
 def resolve(tree: Phrase, scene: Scene, margins: Margins | None = None) -> Resolution:
@@ -69,10 +74,15 @@ class _Resolver:
         """
         fitting, clear = self.fitting(tree)
         found = self.counted(tree.count, fitting)
-        area = sum(thing.area for thing in found)
-        if found and area < self.margins.smallest:
-            raise _Ambiguous(f"a target of {area} pixels")
+        if not all(self.seen(thing) for thing in found):
+            raise _Ambiguous("a target that can hardly be seen")
         return found, clear
+
+    def seen(self, thing: Instance) -> bool:
+        """Whether a viewer sees a thing, and sees that it is one."""
+        x0, y0, x1, y1 = thing.box
+        whole = thing.visible is None or thing.visible >= self.margins.visible
+        return whole and thing.area >= self.margins.smallest and min(x1 - x0, y1 - y0) > _SLIVER
 
     def fitting(self, tree: Phrase) -> tuple[list[Instance], float]:
         if tree.category in self.scene.uncounted:
@@ -80,6 +90,9 @@ class _Resolver:
         if tree.shapes:
             raise _Ambiguous(f"{tree.shapes[0]} is not measured")
         group = list(self.scene.of(tree.category))
+        unseen = [thing for thing in group if not self.seen(thing)]
+        if unseen and tree.count != 1:
+            raise _Ambiguous("some of them can hardly be seen")
         clear = _NO_MEASURE
         kept, sure = self.sifted(replace(tree, size=None, extreme=None), group)
         clear = min(clear, sure)
@@ -87,6 +100,8 @@ class _Resolver:
             ranks = (claim.size, claim.extreme) != (None, None)
             if not ranks:
                 continue
+            if len(group) - len(unseen) < 2:
+                raise _Ambiguous("nothing to compare with that can be seen")
             # "the largest ship on the left" is clear where the largest of all and of those on the left are one.
             first, sure = self.ranked(claim, kept)
             clear = min(clear, sure)
@@ -156,7 +171,8 @@ class _Resolver:
     def place(self, thing: Instance, place: Direction) -> float:
         across, down = thing.centre[0] / self.scene.width, thing.centre[1] / self.scene.height
         if place == MIDDLE:
-            return graded(max(abs(across - 0.5), abs(down - 0.5)), 0.12, 0.25)
+            clear = graded(max(abs(across - 0.5), abs(down - 0.5)), 0.12, 0.25)
+            return 0.0 if self.spreads(thing) else clear
         found = []
         for sign, centre, share in zip(place, (across, down), thing.halves, strict=True):
             if sign:
@@ -165,6 +181,13 @@ class _Resolver:
                 by_centre = graded(lies, 0.5 - self.margins.place, 0.5 + self.margins.place)
                 found.append(agreed(by_centre, graded(within, self.margins.inside, 1 - self.margins.inside)))
         return min(found)
+
+    def spreads(self, thing: Instance) -> bool:
+        """Whether a thing lies over the middle of the picture and much of the rest, so that it is in no one place."""
+        width, height = self.scene.width, self.scene.height
+        x0, y0, x1, y1 = thing.box
+        most = max((x1 - x0) / width, (y1 - y0) / height)
+        return most > self.margins.middle and x0 < width / 2 < x1 and y0 < height / 2 < y1
 
     def ranked(self, tree: Phrase, group: list[Instance]) -> tuple[list[Instance], float]:
         """The one thing of a group that is foremost in size or in a direction."""

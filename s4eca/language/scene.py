@@ -24,6 +24,7 @@ class Instance:
         halves: shares 0..1 of its pixels that lie in the left and in the top half of the picture.
         outline: (n, 2) x, y of pixels on its outline.
         cut: whether it goes on outside the picture, so that its size is not known.
+        visible: share 0..1 of the whole thing that lies in the picture; None where that is not known.
         colours: colour of `s4eca.language.vocabulary.COLOURS` -> shares 0..1 of its pixels that have it plainly and
             perhaps; None where nobody looked.
     """
@@ -37,6 +38,7 @@ class Instance:
     outline: NDArray[np.float64]
     cut: bool = False
     colours: Mapping[str, tuple[float, float]] | None = None
+    visible: float | None = None
 
     @property
     def middle(self) -> tuple[float, float]:
@@ -92,6 +94,7 @@ def measured(
     size: tuple[int, int] | None = None,
     cut: bool = False,
     colours: Mapping[str, tuple[float, float]] | None = None,
+    visible: float | None = None,
 ) -> Instance | None:
     """An instance from its mask (h, w) bool; None where the mask is empty.
 
@@ -103,6 +106,7 @@ def measured(
         size: (height, width) of the picture; None for the mask's own.
         cut: known to go on outside; what touches the border of the picture counts as cut anyway.
         colours: see `Instance`.
+        visible: see `Instance`.
     """
     height, width = size or mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -124,6 +128,7 @@ def measured(
         outline=_outline(part) + (x0, y0),
         cut=cut or x0 == 0 or y0 == 0 or x1 == width or y1 == height,
         colours=colours,
+        visible=visible,
     )
 
 

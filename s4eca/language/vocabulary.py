@@ -59,7 +59,13 @@ SHAPES = (
     "frustum of a cone", "cone shaped", "narrow", "wide", "curved", "straight", "thin",
 )  # fmt: skip
 
-_UNCOUNTED = {"water", "grass", "vegetation", "land", "soil", "sand", "ice", "snow", "background", "farmland"}
+# Mass nouns, as the last word of a class: neither numbers nor "every", "the only" or "the largest" go with them.
+_UNCOUNTED = {
+    "agriculture", "asphalt", "background", "bareland", "barley", "barren", "clutter", "concrete", "cropland", "debris",
+    "dirt", "farmland", "foliage", "grass", "grassland", "gravel", "greenery", "ground", "ice", "land", "maize", "mud",
+    "pavement", "rangeland", "rice", "rubble", "sand", "scrub", "seawater", "shrubland", "snow", "soil", "terrain",
+    "turf", "vegetation", "wasteland", "water", "wheat", "woodland",
+}  # fmt: skip
 _IRREGULAR = {"person": "people", "man": "men", "woman": "women", "leaf": "leaves", "aircraft": "aircraft"}
 
 
@@ -70,7 +76,7 @@ def plural(noun: str) -> str:
     ('storage tanks', 'buses', 'ferries', 'water')
     """
     head, blank, last = noun.rpartition(" ")
-    if last in _UNCOUNTED:
+    if last.lower() in _UNCOUNTED:
         return noun
     if last in _IRREGULAR:
         said = _IRREGULAR[last]
@@ -86,6 +92,15 @@ def plural(noun: str) -> str:
 def is_counted(noun: str) -> bool:
     """Whether English has a plural of a noun: tanks, but no waters."""
     return plural(noun) != noun
+
+
+def counted(number: int, noun: str) -> str:
+    """A number in digits with its noun, as reports say it.
+
+    >>> counted(1, "tile"), counted(0, "tile"), counted(3, "contrast pair")
+    ('1 tile', '0 tiles', '3 contrast pairs')
+    """
+    return f"{number} {noun if number == 1 else plural(noun)}"
 
 
 def number_word(number: int) -> str:

@@ -18,6 +18,7 @@ from s4eca.language.vocabulary import (
     UP,
     Direction,
     article,
+    is_counted,
     number_word,
     plural,
 )
@@ -52,6 +53,8 @@ def wordings(tree: Phrase) -> tuple[str, ...]:
         return _single(attributes[0])
     if tree.count == 1:
         noun = attributes[0]
+        if not is_counted(noun):
+            return f"the {noun}", f"the {noun} in the image"
         return f"the {noun}", _indefinite(noun), f"the {noun} in the image", f"the only {noun}"
     return _several(tree, attributes[0])
 
@@ -77,6 +80,8 @@ def _opened(tree: Phrase, noun: str) -> tuple[str, str]:
 
 
 def _single(noun: str) -> tuple[str, ...]:
+    if not is_counted(noun):
+        return f"the {noun}", f"the {noun} in the image", f"the {noun} in this aerial image", f"the {noun} in the scene"
     a = _indefinite(noun)
     return (
         f"the {noun}", a, f"the {noun} in the image", f"the only {noun}", f"{a} in the scene",
@@ -85,6 +90,8 @@ def _single(noun: str) -> tuple[str, ...]:
 
 
 def _several(tree: Phrase, noun: str) -> tuple[str, ...]:
+    if tree.count is None and not is_counted(tree.category):
+        return f"all {noun}", f"all the {noun}", f"all of the {noun}", f"all {noun} in the image"
     if tree.count is None:
         single = _attributes(replace(tree, count=1))[0]
         return (

@@ -174,7 +174,8 @@ TILE: dict[str, tuple[Make, list[str]]] = {
     "tile: class map without CRS": (lambda p: tile(p, labels=maps(p, ONES, crs=None)), ["classes.tif", "no CRS"]),
     "tile: class without a name": (lambda p: tile(p, labels=maps(p, 7 * ONES)), ["classes.tif", "value 7", "legend"]),
     "tile: class map elsewhere": (
-        lambda p: tile(p, labels=maps(p, ONES, transform=GRID.translation(9e5, 0) * GRID)), ["too little data"]
+        lambda p: tile(p, labels=maps(p, ONES, transform=GRID.translation(9e5, 0) * GRID)),
+        ["classes.tif", "does not cover", "scene.tif"],
     ),
     "tile: legend without columns": (
         lambda p: tile(p, labels=maps(p, ONES, "1;roof\n")), ["legend.csv", "value and name"]
@@ -197,6 +198,12 @@ TILE: dict[str, tuple[Make, list[str]]] = {
     "tile: a band that is not there": (lambda p: tile(p, "--bands", "1,9"), ["band 9", "1 to 3"]),
     "tile: bands in words": (lambda p: tile(p, "--bands", "red"), ["--bands", "'red'"]),
     "tile: nodata that does not fit": (lambda p: tile(p, "--nodata", "-9999"), ["--nodata", "-9999", "uint8"]),
+    "tile: shares above one": (lambda p: tile(p, splits="train=0.8,val=0.3"), ["train=0.8,val=0.3", "1.1", "add up"]),
+    "tile: shares below one": (lambda p: tile(p, splits="train=0.5"), ["train=0.5", "add up to 0.5"]),
+    "tile: one tile for three splits": (
+        lambda p: tile(p, "--size", "64", splits="train=0.7,val=0.15,test=0.15"), ["one in all", "--size"]
+    ),
+    "tile: instances of no pixel": (lambda p: tile(p, "--min-area", "0"), ["--min-area is 0", "at least 1"]),
     "tile: shares of nothing": (lambda p: tile(p, splits="train=0"), ["--splits", "train=0"]),
     "tile: too little ground": (
         lambda p: tile(p, splits="train=0.5,val=0.5"), ["split 'val'", "--block", "--size"]

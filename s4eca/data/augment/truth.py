@@ -168,9 +168,11 @@ class Truths:
             colours = None
             if shown is not None and area >= self.margins.smallest:
                 colours = colour_shares(shown[inside[1] : inside[3], inside[0] : inside[2]][left])
+            visible = None if thing.visible is None else thing.visible * area / whole
             instance = measured(
                 left, place, self.classes[thing.category], corner=(inside[0] - window.left, inside[1] - window.top),
                 size=(window.height, window.width), cut=thing.cut or border or area < whole, colours=colours,
+                visible=visible,
             )  # fmt: skip
             seen += [instance] if instance is not None else []
         uncounted = frozenset(self.classes[name] for name in picture.crowds)

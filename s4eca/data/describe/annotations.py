@@ -24,12 +24,23 @@ class NoInstancesError(DataError):
 
 @dataclass(frozen=True)
 class Thing:
-    """One annotated thing: its id, class as the file spells it, mask, and whether a tile's edge cut it."""
+    """One annotated thing.
+
+    Attributes:
+        id: its id in the annotations.
+        category: its class as the file spells it.
+        runs: its mask.
+        cut: whether the edge of a tile cut it.
+        visible: share 0..1 of the whole thing that lies in the image; None where the file does not say.
+        source: what it was made from, as the annotations say it, or None.
+    """
 
     id: int
     category: str
     runs: RunLengths
     cut: bool
+    visible: float | None = None
+    source: Any = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,19 @@ def _collected(content: Record, path: Path, folder: Path, splits: Mapping[Any, s
     return Annotated(tuple(pictures), classes, without)
 
 
+def _share(value: Any, where: str) -> float | None:
+    """A share that may be left out.
+
+    Raises:
+        DataError: it is no number from 0 to 1.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DataError(f"{where} is {short(value)}; it must be a share from 0 to 1, or null.")
+    return float(value)
+
+
 def _picture(
     image: Record, split: str, annotations: list[Record], categories: Mapping[Any, str], path: Path, folder: Path
 ) -> Picture:
@@ -175,7 +199,9 @@ def _picture(
             (h, w), name = runs.size(), image["file_name"]
             raise DataError(f"{origin} is {h} x {w}, but its image {name} is {height} x {width}.")
         same = (number, *(bytes(part["counts"]) for part in runs.parts))  # the same thing under two references
-        things.setdefault(same, Thing(annotation["id"], categories[number], runs, bool(annotation.get("cut"))))
+        visible = _share(annotation.get("visible"), f"{path}: annotation id {annotation['id']}: visible")
+        cut, source = bool(annotation.get("cut")), annotation.get("source")
+        things.setdefault(same, Thing(annotation["id"], categories[number], runs, cut, visible, source))
     file = folder / image["file_name"]
     if not file.is_file():
         raise DataError(f"{file} does not exist; {where} names it.")

@@ -39,8 +39,10 @@ def instances_beside(pictures: Sequence[tuple[Picture, str]], classes: Mapping[s
 
 def _annotation(thing: Thing, picture: Picture, numbers: Mapping[str, int]) -> dict[str, Any]:
     rle = coco.merge(list(thing.runs.parts))
+    known = {"visible": thing.visible, "source": thing.source}
     return {
         "id": thing.id, "image_id": picture.id, "category_id": numbers[thing.category], "iscrowd": 0,
         "area": int(coco.area(rle)), "bbox": [float(n) for n in coco.toBbox(rle)], "cut": thing.cut,
         "segmentation": {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")},
+        **{key: value for key, value in known.items() if value is not None},
     }  # fmt: skip

@@ -48,8 +48,10 @@ def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
         "black": high < 0.2,
         "white": (low > 0.76) & (spread < 0.1),
         "gray": (strong < 0.12) & (high > 0.28) & (high < 0.7),
-        **_in_hues(hue, _HUES, (strong > 0.28) & (high > 0.25)),
+        **_in_hues(hue, _HUES, (strong > 0.35) & (high > 0.3)),
     }
+    plain["red"] &= strong > 0.45  # below it is pink, or a reddish brown
+    plain["yellow"] &= (strong > 0.45) & (high > 0.6)  # below it is beige, or olive
     plain["brown"] = plain["orange"] & (high < 0.5)
     plain["orange"] &= (high > 0.62) & (strong > 0.4)
     perhaps: dict[str, NDArray[np.bool_]] = {
@@ -58,7 +60,7 @@ def colour_shares(pixels: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
         "gray": (strong < 0.28) & (high > 0.16) & (high < 0.88),
         **_in_hues(hue, _BETWEEN, (strong > 0.12) & (high > 0.14)),
     }
-    perhaps["brown"] = perhaps["orange"] & (high < 0.68)
+    perhaps["brown"] = (hue >= 0.0) & (hue <= 66.0) & (strong > 0.12) & (high > 0.14) & (high < 0.68)
     perhaps["orange"] &= high > 0.48
     shares = {name: (float(plain[name].mean()), float(mask.mean())) for name, mask in perhaps.items()}
     return {name: share for name, share in shares.items() if share[1] > 0}

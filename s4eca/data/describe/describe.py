@@ -127,7 +127,7 @@ def scene_of(picture: Picture, classes: Mapping[str, str], pixels: NDArray[np.ui
         if pixels is not None:
             inside = pixels[mask]
             shares = colour_shares(inside) if len(inside) >= least else None
-        found = measured(mask, thing.id, classes[thing.category], cut=thing.cut, colours=shares)
+        found = measured(mask, thing.id, classes[thing.category], cut=thing.cut, colours=shares, visible=thing.visible)
         if found is not None:
             things.append(found)
     return Scene(*picture.size, tuple(things), frozenset(classes[name] for name in picture.crowds))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
-from rasterio.warp import reproject
+from rasterio.warp import reproject, transform_bounds
 
 from s4eca.data.instances import Instance
 from s4eca.errors import DataError, RasterError
@@ -73,6 +73,23 @@ class ClassMaps:
                     f"{without} has no CRS and {with_crs} has one, so they cannot be laid over each other; give it "
                     f"one, for instance with 'gdal_edit.py -a_srs EPSG:32633 {without.short}'."
                 )
+
+    def covers(self, scene: TileScene) -> bool:
+        """Whether the frame of any map meets that of a scene, as far as frames tell."""
+        return any(self._meets(file, scene) for _, file in self._files)
+
+    @staticmethod
+    def _meets(file: Any, scene: TileScene) -> bool:
+        west, south, east, north = _frame(scene.transform, scene.height, scene.width)
+        if file.crs and file.crs != scene.crs:
+            try:
+                west, south, east, north = transform_bounds(scene.crs, file.crs, west, south, east, north)
+            except RasterioError:
+                return True  # not known; what is read there tells
+            if not np.isfinite([west, south, east, north]).all() or west > east:
+                return True
+        left, bottom, right, top = _frame(file.transform, file.height, file.width)
+        return west < right and left < east and south < top and bottom < north
 
     def values(self, scene: TileScene, box: Box) -> NDArray[np.int64]:
         """(h, w) values on a box of a scene's grid, which may reach beyond the scene; `UNKNOWN` where none is known.
@@ -145,3 +162,10 @@ class ClassMaps:
                 if mask.any():
                     found.append(Instance.of(name, mask, cut=label in rim or label in hidden))
         return found, float((known & valid).mean())
+
+
+def _frame(transform: Affine, height: int, width: int) -> tuple[float, float, float, float]:
+    """West, south, east and north of a grid."""
+    corners = [transform * (col, row) for col in (0, width) for row in (0, height)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return min(xs), min(ys), max(xs), max(ys)

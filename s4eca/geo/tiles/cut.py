@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from s4eca._version import __version__
 from s4eca.data.instances import AnnotatedImage, Annotations, Instance
+from s4eca.data.split_order import place
 from s4eca.errors import DataError
 from s4eca.files import staged
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.tiles.class_maps import ClassMaps
 from s4eca.geo.tiles.request import Labels, TileRequest
 from s4eca.geo.tiles.scene import TileScene, placed
+from s4eca.geo.tiles.specks import Specks
 from s4eca.geo.tiles.splits import Sharing, footprints, share_out
 from s4eca.geo.tiles.vectors import ScenePolygons, read_polygons
 from s4eca.geo.windows import starts
@@ -81,7 +83,7 @@ def cut_tiles(scenes: Sequence[str], labels: Labels, request: TileRequest, out: 
         if labels.vectors is not None:
             source = _Vectors(labels, opened, report)
         else:
-            source = _Maps(open_files.enter_context(ClassMaps(labels.classes, labels.legend)), opened)
+            source = _Maps(open_files.enter_context(ClassMaps(labels.classes, labels.legend)), labels, opened, report)
         tiles = [_Tile(n, box) for n, scene in enumerate(opened) for box in _boxes(scene, request)]
         if not request.keep_empty:
             likely = [tile for tile in tiles if source.likely(tile)]
@@ -97,7 +99,7 @@ def cut_tiles(scenes: Sequence[str], labels: Labels, request: TileRequest, out: 
             _check_written(annotations, request, report)
             annotations.write(folder)
     counts = annotations.counts()
-    report.splits = {split: counts[split] for split in request.splits}
+    report.splits = {split: counts[split] for split in sorted(request.splits, key=place)}
     report.left_out = +report.left_out
     return report
 
@@ -170,6 +172,7 @@ def _write(
     """Write every tile that holds enough, and gather what is in it."""
     stems = _stems(opened)
     annotations = Annotations(_info(request, report))
+    specks = Specks(request.min_area)
     for split in request.splits:
         (folder / split).mkdir()
     rows = [(tile, split) for tile, split in zip(tiles, splits, strict=True) if split is not None]
@@ -183,12 +186,14 @@ def _write(
         if not found and not request.keep_empty:
             report.left_out["nothing annotated"] += 1
             continue
+        found = specks.sifted(found)
         name = f"{split}/{stems[tile.scene]}_{box.row}_{box.col}.tif"
         scene.write(folder / name, box, values, valid)
         corner = scene.transform * scene.transform.translation(box.col, box.row)
         annotations.images.append(
             AnnotatedImage(name, box.height, box.width, split, found, scene.name.short, placed(scene.crs, corner))
         )
+    report.notes.extend(specks.notes())
     return annotations
 
 
@@ -219,6 +224,7 @@ def _info(request: TileRequest, report: TileReport) -> dict[str, Any]:
         "made_by": f"s4eca {__version__} data tile", "size": request.size, "overlap": request.overlap,
         "gsd": request.gsd, "splits": dict(request.splits), "block": request.block, "seed": request.seed,
         "least_valid": request.least_valid, "exhaustive": request.exhaustive,
+        "min_area": request.min_area,
         "bands": list(report.bands), "notes": report.notes,
     }  # fmt: skip
 
@@ -254,10 +260,18 @@ class _Vectors:
 class _Maps:
     """Class maps as what is annotated in tiles."""
 
-    def __init__(self, maps: ClassMaps, opened: Sequence[TileScene]) -> None:
+    def __init__(self, maps: ClassMaps, labels: Labels, opened: Sequence[TileScene], report: TileReport) -> None:
         self._maps, self._opened = maps, opened
         for scene in opened:
             maps.check_over(scene)
+        names = ", ".join(path.name for path in labels.classes)
+        off = [scene.name.short for scene in opened if not maps.covers(scene)]
+        report.notes.extend(f"{names} does not cover any of {name}." for name in off)
+        if len(off) == len(opened):
+            raise DataError(
+                f"{names} does not cover any of {', '.join(off)}; do they show the same ground, and does each file "
+                "name its true CRS?"
+            )
 
     def likely(self, tile: _Tile) -> bool:
         """Whether any map may say something of a tile; that is seen where it is read."""

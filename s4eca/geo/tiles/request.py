@@ -10,6 +10,7 @@ from pathlib import Path
 from s4eca.errors import ConfigError
 
 SPLITS = {"train": 0.7, "val": 0.15, "test": 0.15}
+ROUNDING = 0.01  # by which shares may miss 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TileRequest:
         least_valid: share of a tile's pixels that must hold data (and a class, with class maps).
         keep_empty: keep tiles without any instance.
         exhaustive: whether every object of every class is annotated, as the user says.
+        min_area: pixels from which on what lies in a tile is an instance of its own.
     """
 
     size: int = 512
@@ -45,6 +47,7 @@ class TileRequest:
     least_valid: float = 0.5
     keep_empty: bool = False
     exhaustive: bool = False
+    min_area: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -52,7 +55,8 @@ class TileRequest:
         Raises:
             ConfigError: a number lies outside its range.
         """
-        for name, value, least in (("size", self.size, 16), ("block", self.block, 1), ("seed", self.seed, 0)):
+        for name, value, least in (("size", self.size, 16), ("block", self.block, 1), ("seed", self.seed, 0),
+                                   ("min-area", self.min_area, 1)):  # fmt: skip
             if value < least:
                 raise ConfigError(f"--{name} is {value}; it must be at least {least}.")
         if not 0.0 <= self.overlap <= 0.9:
@@ -83,10 +87,11 @@ class Labels:
 
 
 def read_splits(text: str) -> dict[str, float]:
-    """``train=0.7,val=0.3`` as a mapping; the shares need not add up to 1.
+    """``train=0.7,val=0.3`` as a mapping; the shares add up to 1.
 
     Raises:
-        ConfigError: a name is missing, double or no name of a folder, or a share is no number above 0.
+        ConfigError: a name is missing, double or no name of a folder, a share is no number above 0, or their sum is
+            not 1 but for rounding (0.01, so that thirds may be 0.33).
     """
     found: dict[str, float] = {}
     for part in text.split(","):
@@ -99,6 +104,9 @@ def read_splits(text: str) -> dict[str, float]:
         if not plain or name in found or not (math.isfinite(number) and number > 0):
             raise ConfigError(f"--splits is {text!r}; it must be different names with shares, as train=0.8,val=0.2.")
         found[name] = number
+    total = sum(found.values())
+    if abs(total - 1) > ROUNDING + 1e-9:
+        raise ConfigError(f"--splits is {text!r}, whose shares add up to {total:.4g}; they must add up to 1.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.warp import reproject
 from rasterio.windows import Window
@@ -68,7 +69,11 @@ class TileScene:
 
     def _understand(self, request: TileRequest) -> None:
         file = self._file
-        self.notes = check_place(self.name, file, request.allow_ungeoreferenced)
+        remarks = check_place(self.name, file, request.allow_ungeoreferenced)
+        nowhere = f"{self.name.short} has no CRS; its tiles are placed in the coordinates of the file."
+        if file.transform.is_identity:
+            nowhere = f"{self.name.short} lies nowhere on the ground; its tiles are placed by its pixels."
+        self.notes = remarks if file.crs or not remarks else [nowhere]
         self.crs = file.crs or None
         said = Bands(file.colorinterp, file.descriptions)
         believed = said.alpha if request.alpha and not request.bands else ()
@@ -202,7 +207,9 @@ class TileScene:
             values = values.copy()
             values[:, ~valid] = nodata
         # Written in memory first: GDAL does not say in every case that a disk is full, Python does.
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
+        # That a tile of a scene without a place has none is said once, of the scene.
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with memory.open(**profile) as tile:
                 self._fill(tile, values, valid, flags)
             path.write_bytes(memory.read())

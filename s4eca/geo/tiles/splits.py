@@ -40,9 +40,7 @@ class Sharing:
     seed: int
 
 
-def footprints(
-    corners: Sequence[NDArray[np.float64]], crs: Sequence[Any], names: Sequence[Any]
-) -> NDArray[np.float64]:
+def footprints(corners: Sequence[NDArray[np.float64]], crs: Sequence[Any], names: Sequence[Any]) -> NDArray[np.float64]:
     """(N, 4) boxes of ground (west, south, east, north) of tiles, all in one coordinate system.
 
     Args:
@@ -100,6 +98,11 @@ def share_out(boxes: NDArray[np.float64], worlds: Sequence[int], sharing: Sharin
         dealt.append(_with_gaps(boxes, worlds, wanted, sharing))
     found = _one_of_the_best(dealt, sharing)
     for name in names:
+        if name not in found and len(boxes) == 1:
+            raise ConfigError(
+                f"The split {name!r} gets no tile, for there is one in all, and {len(names)} splits; make tiles "
+                "smaller (--size), or ask for one split, for instance --splits train=1."
+            )
         if name not in found:
             raise ConfigError(
                 f"The split {name!r} gets none of {len(boxes)} tiles in {len(members)} blocks of ground; make blocks "

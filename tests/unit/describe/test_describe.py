@@ -346,7 +346,9 @@ def test_real_annotations_give_eight_an_image_in_less_than_a_minute_a_thousand(r
     done = describe(annotated, tmp_path / "out", Wishes(), progress=False)
     assert time.process_time() - start < 0.06 * len(annotated.pictures)
     per_image = Counter(line["image"] for line in lines(tmp_path / "out"))
-    assert not done.silent and len(per_image) == len(annotated.pictures) and min(per_image.values()) >= 8
+    # All but a few: of a heap of things too small to be seen next to nothing is said.
+    few = len(done.silent) + sum(count < 8 for count in per_image.values())
+    assert few <= 0.01 * len(annotated.pictures) and len(per_image) + len(done.silent) == len(annotated.pictures)
     meanings = defaultdict(set)
     for line in lines(tmp_path / "out"):
         meanings[line["image"], line["expression"]].add(tuple(line["targets"]))
@@ -381,3 +383,56 @@ def test_the_page_shows_what_is_printed(tmp_path, monkeypatch, capsys):
     for command in commands:
         assert main(command.split()[1:]) == 0
     assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    "rgb", [(99, 95, 65), (140, 130, 90), (110, 100, 40), (120, 85, 80), (90, 100, 75), (85, 95, 105)]
+)
+def test_muted_colours_are_no_colours(rgb):
+    shares = colour_shares(np.full((50, 3), rgb, np.uint8))
+    assert not [name for name, (plain, _) in shares.items() if plain and name not in ("gray", "brown")], shares
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [((230, 210, 40), "yellow"), ((180, 40, 30), "red"), ((60, 130, 50), "green"), ((40, 70, 160), "blue")],
+)
+def test_plain_colours_are_said(rgb, name):
+    assert colour_shares(np.full((50, 3), rgb, np.uint8))[name] == (1.0, 1.0)
+
+
+def test_olive_may_be_brown_so_that_nothing_else_is_the_brown_one():
+    assert colour_shares(np.full((50, 3), (99, 95, 65), np.uint8))["brown"][1] == 1.0
+
+
+def test_what_tile_knows_of_its_instances_is_kept(tmp_path):
+    root = tmp_path / "set"
+    write_layout(root, "jsonl", {"train": [render_scene(3, (128, 128))]})
+    path = root / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["place"] = {"crs": "EPSG:32633", "transform": [1, 0, 0, 0, -1, 0]}
+    for n, annotation in enumerate(content["annotations"]):
+        annotation.update(cut=True, visible=0.05 if n == 0 else 0.75, source=100 + n)
+    path.write_text(json.dumps(content))
+    out = made(("jsonl", root), tmp_path / "out")
+    beside = json.loads((out / "instances.json").read_text())
+    assert beside["images"][0]["place"] == content["images"][0]["place"]
+    whole = [a for a in content["annotations"] if "members" not in a]
+    kept = [(a["cut"], a["visible"], a["source"]) for a in beside["annotations"]]
+    assert kept == [(True, a["visible"], a["source"]) for a in whole]
+    assert not any(whole[0]["id"] in line["targets"] for line in lines(out))
+    content["annotations"][0]["visible"] = 7
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="visible is 7; it must be a share"):
+        read_annotated(root, "jsonl", None, {})
+
+
+def test_one_image_of_one_is_said_in_the_singular_and_splits_in_order(tmp_path, capsys):
+    root = tmp_path / "set"
+    scenes = [render_scene(seed, (128, 128)) for seed in range(3)]
+    write_layout(root, "jsonl", {"test": scenes[:1], "val": scenes[1:2], "train": scenes[2:]})
+    assert main(["data", "describe", str(root), "--layout", "jsonl", "--out", str(tmp_path / "all")]) == 0
+    assert re.search(r"splits: train \d+, val \d+, test \d+\n", capsys.readouterr().out)
+    more = ["--split", "val", "--most", "1", "--least", "0", "--contrasts", "0", "--kinds", "unique"]
+    assert main(["data", "describe", str(root), "--layout", "jsonl", "--out", str(tmp_path / "one"), *more]) == 0
+    assert ": 1 expression about 1 image (1.0 each), 0 contrast pairs" in capsys.readouterr().out

