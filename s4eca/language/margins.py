@@ -22,7 +22,7 @@ class Margins:
         direction: share of the side between the centres of target and landmark.
         nearest: factor between the distances of the nearest and the next.
         near: share of the diagonal up to which a thing is next to another; from three times that on it is not.
-        smallest: pixels from which on a thing can be seen; see `s4eca.language.resolve` for what follows.
+        smallest: pixels of the smallest target; of several together each needs a quarter of it.
         visible: share of a thing that must lie in the picture for it to be seen, where that share is known.
         middle: share of the side that a thing in the middle takes up at most, in either direction.
     """

@@ -44,6 +44,7 @@ class _Ambiguous(Exception):
 
 _NO_MEASURE = math.inf
 _SLIVER = 3  # pixels: what is no wider or no higher is not seen
+_TOGETHER = 0.25  # of the smallest target: things of a class show one another what to look for
 
 
 def resolve(tree: Phrase, scene: Scene, margins: Margins | None = None) -> Resolution:
@@ -74,15 +75,16 @@ class _Resolver:
         """
         fitting, clear = self.fitting(tree)
         found = self.counted(tree.count, fitting)
-        if not all(self.seen(thing) for thing in found):
-            raise _Ambiguous("a target that can hardly be seen")
+        area = sum(thing.area for thing in found)
+        if found and (area < self.margins.smallest or not all(self.seen(thing) for thing in found)):
+            raise _Ambiguous(f"a target of {area} pixels that can hardly be seen")
         return found, clear
 
     def seen(self, thing: Instance) -> bool:
         """Whether a viewer sees a thing, and sees that it is one."""
         x0, y0, x1, y1 = thing.box
         whole = thing.visible is None or thing.visible >= self.margins.visible
-        return whole and thing.area >= self.margins.smallest and min(x1 - x0, y1 - y0) > _SLIVER
+        return whole and thing.area >= _TOGETHER * self.margins.smallest and min(x1 - x0, y1 - y0) > _SLIVER
 
     def fitting(self, tree: Phrase) -> tuple[list[Instance], float]:
         if tree.category in self.scene.uncounted:

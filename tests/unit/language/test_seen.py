@@ -67,7 +67,7 @@ def test_nothing_that_is_generated_includes_or_denies_a_sliver(name):
 
 
 def test_margins_decide_what_is_seen():
-    small, part = box(3, 20, 170, 26, 176), box(4, 20, 20, 60, 60, visible=0.4, cut=True)
+    small, part = box(3, 20, 170, 24, 175), box(4, 20, 20, 60, 60, visible=0.4, cut=True)
     assert status("the three ships", *SHIPS, small) == "ambiguous"
     assert status("the three ships", *SHIPS, small, margins=Margins(smallest=30)) == "found"
     assert status("the three ships", *SHIPS, part) == "ambiguous"
