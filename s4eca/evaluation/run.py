@@ -84,10 +84,11 @@ def evaluate(
     extra = {
         "dataset": dataset.name,
         "layout": dataset.layout,
-        "findings": [*dataset.findings, *lost],
+        "findings": [],
         "shuffle_seed": shuffle_seed,
     }
     ordered = [records[place] for place in sorted(records)]
+    extra["findings"] = [*dataset.findings, *lost, *report.capped(ordered[:own], rules)]
     return report.build(
         ordered[:own], rules, split=dataset.split, image_size=segmenter.image_size, extra=extra, absent=ordered[own:]
     )

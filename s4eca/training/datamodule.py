@@ -209,7 +209,7 @@ class ReferringData(LightningDataModule):
             order = derange([r.image for r in split.references], said, self.shuffle_expressions)
             expressions = [said[i] for i in order]
         wanted = self.model.config.presence and split.exhaustive
-        absent = absent_beside(split, self.scored_absent, self.seed) if wanted else ()
+        absent = absent_beside(split, self.scored_absent, self.seed, "data.scored_absent") if wanted else ()
         samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions, absent)
         return self._loader(samples, ScoringSampler(len(samples), **self._processes))
 

@@ -37,7 +37,7 @@ def test_rgb_for_a_model_of_bands_is_refused(make_set, toy_model):
     import dataclasses
 
     data = dataclasses.replace(open_dataset(make_set(), "jsonl", "val", bands=FOUR), bands=())
-    with pytest.raises(DataError, match="holds 8-bit RGB images, but the adapter takes the bands red, green, blue, nir"):
+    with pytest.raises(DataError, match="8-bit RGB images, but the adapter takes the bands red, green, blue, nir"):
         evaluate(toy_model(**settings()), data, progress=False)
 
 
