@@ -116,8 +116,8 @@ def capped(records: Sequence[Record], protocols: Sequence[ScoringProtocol]) -> l
         return []
     most = 100 * (1 - empty / len(records))
     return [
-        f"{empty} of {len(records)} references have an empty mask, each of which is 0 under {', '.join(rules)} whatever "
-        f"is predicted, so that mIoU is at most {most:.2f}; N-acc, T-acc and gIoU tell of them (docs/presence.md), and "
+        f"{empty} of {len(records)} references have an empty mask and are 0 under {', '.join(rules)} whatever is "
+        f"predicted, so that mIoU is at most {most:.2f}; N-acc, T-acc and gIoU tell of them (docs/presence.md), and "
         "--empty one counts them 1 where nothing is predicted."
     ]
 

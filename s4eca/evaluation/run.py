@@ -81,14 +81,13 @@ def evaluate(
         records[place] = record
         if on_record is not None:
             on_record(record)
+    ordered = [records[place] for place in sorted(records)]
     extra = {
         "dataset": dataset.name,
         "layout": dataset.layout,
-        "findings": [],
+        "findings": [*dataset.findings, *lost, *report.capped(ordered[:own], rules)],
         "shuffle_seed": shuffle_seed,
     }
-    ordered = [records[place] for place in sorted(records)]
-    extra["findings"] = [*dataset.findings, *lost, *report.capped(ordered[:own], rules)]
     return report.build(
         ordered[:own], rules, split=dataset.split, image_size=segmenter.image_size, extra=extra, absent=ordered[own:]
     )

@@ -303,7 +303,8 @@ def _interruptible() -> Iterator[None]:
 def _origin(verb: str, rest: list[str], said: str) -> str:
     """Where the setting that an error begins with comes from: the line, else its configuration files."""
     named = [word[2:].partition("=")[0] for word in rest if word.startswith("--") and word != "--config"]
-    if said.startswith(("argument --", "unrecognized arguments")) or any(said.startswith((f"{name} ", f"{name}.", f"{name.rpartition('.')[2]} ")) for name in named):
+    begins = [start for name in named for start in (f"{name} ", f"{name}.", f"{name.rpartition('.')[2]} ")]
+    if said.startswith(("argument --", "unrecognized arguments", *begins)):
         return f"s4eca {verb}"
     given = [word for flag, word in zip(rest, rest[1:], strict=False) if flag in ("-c", "--config")]
     return ", ".join(given) or f"s4eca {verb}"

@@ -1,4 +1,4 @@
-"""What a card says of its training data must be about the data: texts of packaged configurations do not follow others."""
+"""What a card says of its data must be about them: texts of packaged configurations do not follow other data."""
 
 from __future__ import annotations
 
