@@ -65,9 +65,10 @@ def settings_of(words: list[str]) -> Augmentation:
         if name in found:
             raise ConfigError(f"--augment names {name!r} twice; give it once.")
         found[name] = _value(name, value)
-    if found.get("synonyms") and not found.get("reframe"):
+    settings = Augmentation(**found)
+    if settings.synonyms and not settings.reframe:
         raise ConfigError("--augment names synonyms, which only reframe asks for; add --augment reframe=1.")
-    return Augmentation(**found)
+    return settings
 
 
 def _value(name: str, value: str) -> Any:

@@ -64,8 +64,7 @@ def evaluate(
         What `s4eca.evaluation.report.build` gives, with keys ``dataset``, ``layout``, ``findings``, ``shuffle_seed``.
 
     Raises:
-        DataError: the split has no reference, its images have other bands than the model takes, a file is damaged, or
-            shuffling or absent expressions are impossible.
+        DataError: no reference, other bands than the model's, a damaged file, or no way to shuffle or to be absent.
         ConfigError: an unknown protocol, no protocol at all, an impossible threshold, or a model that is none.
         NotFiniteError: the model gave NaN or infinity.
     """
@@ -82,12 +81,8 @@ def evaluate(
         if on_record is not None:
             on_record(record)
     ordered = [records[place] for place in sorted(records)]
-    extra = {
-        "dataset": dataset.name,
-        "layout": dataset.layout,
-        "findings": [*dataset.findings, *lost, *report.capped(ordered[:own], rules)],
-        "shuffle_seed": shuffle_seed,
-    }
+    findings = [*dataset.findings, *lost, *report.capped(ordered[:own], rules)]
+    extra = {"dataset": dataset.name, "layout": dataset.layout, "findings": findings, "shuffle_seed": shuffle_seed}
     return report.build(
         ordered[:own], rules, split=dataset.split, image_size=segmenter.image_size, extra=extra, absent=ordered[own:]
     )

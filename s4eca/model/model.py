@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
-from s4eca.errors import DataError
-from s4eca.layers.band_map import BandAdapter, DeclaredRanges
+from s4eca.layers.band_map import BandAdapter, DeclaredRanges, rgb_alone
 from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.encodings import detail, fitting, origin, uncacheable
 from s4eca.model.expressions import check_list, check_pairs, check_reading, warn_of
@@ -162,9 +161,7 @@ class S4ECAModel(nn.Module):
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         if self.scaling is None:
-            if images.shape[1] != 3:  # a single one would be shown three times over
-                raise DataError(f"The images have {images.shape[1]} channels, but the model takes RGB; it must be 3.")
-            return (images.to(mean.device, torch.float32) / 255 - mean) / std
+            return (rgb_alone(images).to(mean.device, torch.float32) / 255 - mean) / std
         colours: Tensor = self.scaling(images)
         return ((colours if self.bands is None else self.bands(colours)) - mean) / std
 

@@ -54,8 +54,10 @@ def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{before}{key}"
+        if name in UNTOLD:
+            continue
         if isinstance(value, Mapping) and value:
             found |= flat(value, f"{name}.")
-        elif name not in UNTOLD and any(f"{name}.".startswith(f"{told}.") for told in TOLD):
+        elif any(f"{name}.".startswith(f"{told}.") for told in TOLD):
             found[name] = json.dumps(value, default=str)
     return found

@@ -268,7 +268,7 @@ SHOW: dict[str, tuple[Make, list[str]]] = {
     "show: a synonym of nothing": (lambda p: augmented(p, "synonyms=plane"), ["synonyms", "'plane'", "noun: class"]),
     "show: a synonym of no class": (
         lambda p: augmented(p, "reframe=1", "--augment", "synonyms={plane: nothing}", data=p.rendered("jsonl")),
-        ["data.augment.synonyms", "plane: nothing", "no class 'nothing'", "bridge"],
+        ["data.augment.synonyms", "plane: nothing", "no class 'nothing'", "storage tank"],
     ),
     "show: synonyms alone": (lambda p: augmented(p, "synonyms=plane:airplane"), ["--augment", "synonyms", "reframe=1"]),
     "show: an unknown symmetry": (
