@@ -50,7 +50,7 @@ def settings_of(words: list[str]) -> Augmentation:
     """``NAME=VALUE`` words as settings.
 
     Raises:
-        ConfigError: an unknown name, one given twice, or a value of another kind or outside its range.
+        ConfigError: an unknown name, one given twice, a value of another kind or outside its range, or synonyms alone.
     """
     from dataclasses import fields
 
@@ -65,13 +65,17 @@ def settings_of(words: list[str]) -> Augmentation:
         if name in found:
             raise ConfigError(f"--augment names {name!r} twice; give it once.")
         found[name] = _value(name, value)
-    return Augmentation(**found)
+    settings = Augmentation(**found)
+    if settings.synonyms and not settings.reframe:
+        raise ConfigError("--augment names synonyms, which only reframe asks for; add --augment reframe=1.")
+    return settings
 
 
 def _value(name: str, value: str) -> Any:
     """A number, [least, most] with a comma between, or noun:class pairs with commas between."""
     parts = [part.strip() for part in value.split(",")]
     if name == "synonyms":
+        parts = [part.strip() for part in value.strip().removeprefix("{").removesuffix("}").split(",")]  # as in YAML
         return dict((noun.strip(), category.strip()) for noun, _, category in (part.partition(":") for part in parts))
     try:
         numbers = tuple(float(part) for part in parts)

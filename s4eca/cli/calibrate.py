@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         S4ECAError: a setting, a file or the folder is not what it should be; nothing is stored then.
     """
     _check_settings(args)
+    from s4eca.data.band_agreement import require_bands
     from s4eca.data.open import open_dataset
     from s4eca.data.reader_options import checked_options, from_words
     from s4eca.evaluation.calibration import choose, measure
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     config = adapter_folder.read_settings(folder, adapter_folder.read_config(folder))
     reader = checked_options(args.layout, from_words(args.reader), config.bands)
     dataset = open_dataset(args.data, args.layout, args.split, **reader)
+    require_bands(dataset, config.bands)  # before any encoder is loaded
     absent = _absent(args.absent, config.presence > 0 and dataset.exhaustive)
     predictor = make_predictor(S4ECAModel.from_pretrained(folder), args)
     with named(args.adapter):

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from s4eca.data.audit import audit
+    from s4eca.data.audit import audit, grouped_faults
     from s4eca.data.open import open_dataset
 
     reader = reader_of(args)
@@ -85,7 +85,7 @@ def _check(args: argparse.Namespace) -> int:
             with tqdm(total=row["images"], desc=split, unit="image", delay=2, leave=False, disable=None) as bar:
                 looked = audit(dataset, lambda: _step(bar))
             row["findings"].extend(text for text in looked.findings if text not in row["findings"])
-            row["faults"] = looked.faults
+            row["faults"] = looked.faults if args.json else grouped_faults(dataset, looked.faults)
             faults.extend(looked.faults)
             looks[split] = looked.looks
         report["splits"][split] = row

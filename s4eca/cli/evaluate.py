@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_settings(args)
     require_writable({"--out": args.out, "--records": args.records}, overwrite=args.overwrite)
+    from s4eca.data.band_agreement import require_bands
     from s4eca.data.open import open_dataset
     from s4eca.data.reader_options import checked_options, from_words
     from s4eca.evaluation import records as lines
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     check_presence(args, config.presence > 0)
     reader = checked_options(args.layout, from_words(args.reader), config.bands)
     dataset = open_dataset(args.data, args.layout, args.split, expect_published=args.expect_published, **reader)
+    require_bands(dataset, config.bands)  # before any encoder is loaded
     predictor, about = _load(args, folder)
     found: list[lines.Record] = []
     rules = _protocols(args, predictor)

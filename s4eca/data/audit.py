@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +83,32 @@ def audit(dataset: ReferringDataset, step: Callable[[], None] = lambda: None) ->
             some = ", ".join(names[:10]) + ("" if len(names) <= 10 else f" and {len(names) - 10} more")
             result.findings.append(text.format(n=len(names), some=some))
     return result
+
+
+def grouped_faults(dataset: ReferringDataset, faults: Sequence[str]) -> list[str]:
+    """Faults for people: those that differ in the name of their file alone are one, with how many and some of them.
+
+    Args:
+        dataset: the split they were found in.
+        faults: sentences, of which each names its file.
+    """
+    files = {str(reference.image) for reference in dataset.references}
+    files |= {str(r.source.path) for r in dataset.references if isinstance(r.source, MaskFile)}
+    ordered = sorted(files, key=len, reverse=True)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for fault in faults:
+        file = next((file for file in ordered if file in fault), "")
+        groups.setdefault(fault.replace(file, "", 1) if file else fault, []).append((Path(file).name, fault))
+    return [_grouped(members) for members in groups.values()]
+
+
+def _grouped(members: list[tuple[str, str]]) -> str:
+    """The first fault, and behind it which other files have it."""
+    others = [name for name, _ in members[1:]]
+    if not others:
+        return members[0][1]
+    some = ", ".join(others[:3]) + ("" if len(others) <= 3 else f" and {len(others) - 3} more")
+    return f"{members[0][1]} The same of {len(others)} other files ({some})."
 
 
 def _image(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from s4eca.config import check_calibration_split
 from s4eca.data.augment.absent import with_absent
+from s4eca.data.band_agreement import require_bands
 from s4eca.errors import CalibrationError, ConfigError, DataError
 from s4eca.evaluation.no_target import no_target_scores
 from s4eca.evaluation.protocols import scoring_protocol
@@ -116,7 +117,8 @@ def measure(
 
     Raises:
         ConfigError: it is a test split.
-        DataError: the split has no reference, a file is damaged, or nothing can be absent.
+        DataError: the split has no reference, its images have other bands than the model takes, a file is damaged, or
+            nothing can be absent.
         NotFiniteError: the model gave NaN or infinity.
     """
     from tqdm import tqdm
@@ -124,6 +126,7 @@ def measure(
     check_calibration_split(dataset.split)
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to measure.")
+    require_bands(dataset, segmenter.bands)
     own, dataset = len(dataset), with_absent(dataset, absent)
     groups = image_groups(dataset, progress)
     members: dict[str, list[int]] = {}

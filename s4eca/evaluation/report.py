@@ -32,6 +32,11 @@ _NO_TARGET = (
     "said. Absent expressions that were added enter these scores alone."
 )
 
+_CAP = (
+    "A rule that counts 0 where prediction and truth are both empty gives each of them 0 whatever is predicted, which "
+    "caps its mIoU and P@X."
+)
+
 
 def size_bucket(area: int) -> str | None:
     """Bucket of the square root of a mask's area in pixels; None for an empty mask.
@@ -100,14 +105,29 @@ def build(
         "interval": {"level": 0.95, "seed": seed, "mIoU": {p.name: _interval(records, p, seed) for p in protocols}},
         **{name: _per_group(records, protocols, main, key) for name, key in groups.items()},
         **(no_target := _no_target(records, absent, protocols)),
-        "definitions": _definitions(protocols, image_size, bool(no_target)),
+        "definitions": _definitions(protocols, image_size, bool(no_target), bool(capped(records, protocols))),
     }
 
 
+def capped(records: Sequence[Record], protocols: Sequence[ScoringProtocol]) -> list[str]:
+    """What is to be said of references with an empty mask, where rules count them 0 whatever is predicted."""
+    empty, rules = sum(record.area == 0 for record in records), [p.name for p in protocols if p.empty == "zero"]
+    if not empty or not rules:
+        return []
+    most = 100 * (1 - empty / len(records))
+    return [
+        f"{empty} of {len(records)} references have an empty mask and are 0 under {', '.join(rules)} whatever is "
+        f"predicted, so that mIoU is at most {most:.2f}; N-acc, T-acc and gIoU tell of them (docs/presence.md), and "
+        "--empty one counts them 1 where nothing is predicted."
+    ]
+
+
 def _definitions(
-    protocols: Sequence[ScoringProtocol], image_size: int | None, no_target: bool = False
+    protocols: Sequence[ScoringProtocol], image_size: int | None, no_target: bool = False, cap: bool = False
 ) -> dict[str, str]:
     more = {"no target": _NO_TARGET} if no_target else {}
+    if cap:
+        more["empty"] = f"{_MEANINGS['empty']} {_CAP}"
     return {**_MEANINGS, **more, **{rule.name: rule.definition(image_size) for rule in protocols}}
 
 

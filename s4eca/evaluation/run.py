@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.data.augment.absent import with_absent
+from s4eca.data.band_agreement import require_bands
 from s4eca.errors import ConfigError, DataError, ExpressionWarning, NotFiniteError
 from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
@@ -63,13 +64,14 @@ def evaluate(
         What `s4eca.evaluation.report.build` gives, with keys ``dataset``, ``layout``, ``findings``, ``shuffle_seed``.
 
     Raises:
-        DataError: the split has no reference, a file is damaged, or shuffling or absent expressions are impossible.
+        DataError: no reference, other bands than the model's, a damaged file, or no way to shuffle or to be absent.
         ConfigError: an unknown protocol, no protocol at all, an impossible threshold, or a model that is none.
         NotFiniteError: the model gave NaN or infinity.
     """
     if not len(dataset):
         raise DataError(f"{dataset.root} has no reference in split {dataset.split!r}, so there is nothing to score.")
     segmenter = _segmenter(model)
+    require_bands(dataset, segmenter.bands)
     own, dataset = len(dataset), with_absent(dataset, absent)
     lost = _unread(segmenter, [reference.expression for reference in dataset.references])
     rules = resolve_protocols(protocols, segmenter, threshold, presence_threshold)
@@ -78,13 +80,9 @@ def evaluate(
         records[place] = record
         if on_record is not None:
             on_record(record)
-    extra = {
-        "dataset": dataset.name,
-        "layout": dataset.layout,
-        "findings": [*dataset.findings, *lost],
-        "shuffle_seed": shuffle_seed,
-    }
     ordered = [records[place] for place in sorted(records)]
+    findings = [*dataset.findings, *lost, *report.capped(ordered[:own], rules)]
+    extra = {"dataset": dataset.name, "layout": dataset.layout, "findings": findings, "shuffle_seed": shuffle_seed}
     return report.build(
         ordered[:own], rules, split=dataset.split, image_size=segmenter.image_size, extra=extra, absent=ordered[own:]
     )

@@ -16,6 +16,17 @@ from s4eca.errors import DataError
 from s4eca.layers.colours import colour_places
 
 
+def rgb_alone(images: Tensor) -> Tensor:
+    """The images (B, 3, H, W) themselves; others than RGB are refused: a single channel would be taken for all three.
+
+    Raises:
+        DataError: another number of channels.
+    """
+    if images.shape[1] != 3:
+        raise DataError(f"The images have {images.shape[1]} channels, but the model takes RGB; it must be 3.")
+    return images
+
+
 class DeclaredRanges(nn.Module):
     """Values of n bands to 0..1 by the range each band declares; no parameters.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
-from s4eca.layers.band_map import BandAdapter, DeclaredRanges
+from s4eca.layers.band_map import BandAdapter, DeclaredRanges, rgb_alone
 from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.encodings import detail, fitting, origin, uncacheable
 from s4eca.model.expressions import check_list, check_pairs, check_reading, warn_of
@@ -157,11 +157,11 @@ class S4ECAModel(nn.Module):
         """RGB (B, 3, H, W) in 0..255, or (B, n, H, W) in the units of the config's bands, to normalised pixels.
 
         Raises:
-            DataError: another number of bands than the config names.
+            DataError: another number of bands than the config names, or than the three of RGB.
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         if self.scaling is None:
-            return (images.to(mean.device, torch.float32) / 255 - mean) / std
+            return (rgb_alone(images).to(mean.device, torch.float32) / 255 - mean) / std
         colours: Tensor = self.scaling(images)
         return ((colours if self.bands is None else self.bands(colours)) - mean) / std
 

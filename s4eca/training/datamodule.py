@@ -16,6 +16,7 @@ from s4eca.data.augment.absent import AbsentSampler, absent_beside
 from s4eca.data.augment.augmenter import Augmenter
 from s4eca.data.augment.settings import NOTHING, Augmentation
 from s4eca.data.augment.symmetries import Symmetry
+from s4eca.data.band_agreement import require_bands
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.open import open_dataset
 from s4eca.data.reader_options import checked_options
@@ -150,6 +151,7 @@ class ReferringData(LightningDataModule):
             raise ConfigError(f"data.{part}_split is null, so there is nothing to score; name a split.")
         reader = checked_options(self.layout, self.reader, self.model.config.bands)
         split = open_dataset(self.root, self.layout, name, **reader)
+        require_bands(split, self.model.config.bands)
         lost = unread(self.model.text, [r.expression for r in split.references], self.model.config.text_length)
         warn_of(f"{split.root}, split {split.split}: {remark}" for remark in lost)
         return split
@@ -207,7 +209,7 @@ class ReferringData(LightningDataModule):
             order = derange([r.image for r in split.references], said, self.shuffle_expressions)
             expressions = [said[i] for i in order]
         wanted = self.model.config.presence and split.exhaustive
-        absent = absent_beside(split, self.scored_absent, self.seed) if wanted else ()
+        absent = absent_beside(split, self.scored_absent, self.seed, "data.scored_absent") if wanted else ()
         samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions, absent)
         return self._loader(samples, ScoringSampler(len(samples), **self._processes))
 

@@ -19,8 +19,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from s4eca.budgets.report import budget
+from s4eca.config import S4ECAConfig
+from s4eca.data.augment.settings import Augmentation
 from s4eca.errors import ConfigError
 from s4eca.model.model import S4ECAModel
+from s4eca.model.running import Running
 from s4eca.saved.folder import Card, save
 from s4eca.saved.locate import locate
 from s4eca.saved.start import start_from
@@ -29,6 +32,10 @@ from s4eca.training.bars import RunBar
 from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
+from s4eca.training.optim import OptimConfig
+from s4eca.training.provenance import check_provenance
+from s4eca.training.remarks import Remarks
+from s4eca.training.setting_errors import in_our_words, settings_of
 from s4eca.training.strategies import check_strategy, check_unused, chosen_strategy
 from s4eca.training.threads import chosen_threads
 from s4eca.training.trainer import RunTrainer, taken_precision
@@ -76,6 +83,13 @@ class RunConfig:
     threads: int = 0
 
 
+# What takes the settings of a group; `Trainer` is Lightning's.
+GROUPS = {
+    "model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running, "data": ReferringData,
+    "data.augment": Augmentation, "run": RunConfig, "trainer": Trainer,
+}  # fmt: skip
+
+
 class FolderWriter:
     """Saves a model with the card of a run (given to `BestFolder`)."""
 
@@ -109,7 +123,7 @@ class RunParser(LightningArgumentParser):
         """
         if not self.exit_on_error:
             super().error(message, ex)
-        raise ConfigError(" ".join(message.split()).rstrip(".")) from ex
+        raise ConfigError(in_our_words(" ".join(message.split()).rstrip("."), GROUPS)) from ex
 
 
 class S4ECACLI(LightningCLI):
@@ -117,6 +131,7 @@ class S4ECACLI(LightningCLI):
 
     def __init__(self, line: list[str]) -> None:
         self.line = line
+        self.remarks: list[str] = []
         # `validate` and `test` record their settings beside those of the run, not over them.
         note = {"overwrite": True, "config_filename": "config.yaml" if line[0] == "fit" else f"{line[0]}.yaml"}
         super().__init__(
@@ -134,11 +149,16 @@ class S4ECACLI(LightningCLI):
         _check_precision(self._get(self.config, "trainer").get("precision"))
         named = self._get(self.config, "trainer").get("strategy")
         check_strategy(named if named is None or isinstance(named, str) else "auto")
+        _check_groups(self._get(self.config, "model"), "model")
+        _check_groups(self._get(self.config, "data"), "data")
         given = self._get(self.config, "ckpt_path")
         if given and given not in CHECKPOINT_WORDS and not Path(given).exists():
             raise ConfigError(f"ckpt_path is {given}, which does not exist; name a checkpoint of an earlier run.")
         if self.line[0] == "fit" and not self._get(self.config, "ckpt_path"):
             _check_fresh(Path(self._get(self.config, "run").out))
+        if self.line[0] == "fit":
+            said, data = self._get(self.config, "run").data, self._get(self.config, "data")
+            self.remarks = check_provenance(said, data.layout, Path(data.root))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks of a run."""
@@ -148,6 +168,7 @@ class S4ECACLI(LightningCLI):
             start_from(self.model.model, locate(run.start))
         average = MovingAverage(self.model.optim.average)
         own = [
+            Remarks(self.config[self.subcommand].as_dict(), self.remarks),
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
             BestFolder(
@@ -203,6 +224,19 @@ def _check_precision(named: Any) -> None:
     )
 
 
+def _check_groups(given: Any, name: str) -> None:
+    """Refuse a value in the place of a group of settings.
+
+    Raises:
+        ConfigError: the group is named.
+    """
+    for group in (group for group in GROUPS if group.startswith(f"{name}.")):
+        value = given.get(group.removeprefix(f"{name}."))
+        if isinstance(value, int | float | str | list):
+            raise ConfigError(f"{group} is {value!r}; it must be settings with values, such as {group}."
+                              f"{settings_of(GROUPS[group])[0]}.")  # fmt: skip
+
+
 def _check_fresh(out: Path) -> None:
     """Refuse a folder that holds an earlier run.
 
@@ -237,6 +271,8 @@ def run_lightning(verb: str, rest: list[str]) -> int:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # Our sampler goes on within the epoch (s4eca.training.resuming); Lightning looks at the loader.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # That of the run which is gone on with.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty")
     # Scores are made of the counts of all processes, so each process logs the same.
     warnings.filterwarnings("ignore", message=".*recommended to use .*sync_dist=True")
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -245,7 +281,7 @@ def run_lightning(verb: str, rest: list[str]) -> int:
         with _interruptible():
             S4ECACLI([verb, *rest])
     except ConfigError as error:
-        raise ConfigError(f"{_origin(verb, rest)}: {error}") from error
+        raise ConfigError(f"{_origin(verb, rest, str(error))}: {error}") from error
     return 0
 
 
@@ -264,7 +300,11 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _origin(verb: str, rest: list[str]) -> str:
-    """Where the settings of a line come from: its configuration files, else the verb."""
+def _origin(verb: str, rest: list[str], said: str) -> str:
+    """Where the setting that an error begins with comes from: the line, else its configuration files."""
+    named = [word[2:].partition("=")[0] for word in rest if word.startswith("--") and word != "--config"]
+    begins = [start for name in named for start in (f"{name} ", f"{name}.", f"{name.rpartition('.')[2]} ")]
+    if said.startswith(("argument --", "unrecognized arguments", *begins)):
+        return f"s4eca {verb}"
     given = [word for flag, word in zip(rest, rest[1:], strict=False) if flag in ("-c", "--config")]
     return ", ".join(given) or f"s4eca {verb}"

@@ -35,7 +35,7 @@ def taken_precision(named: Any, accelerator: Any) -> Any:
     if named != AUTO:
         return named
     fits = fitting_precision(_device_type(accelerator))
-    _say(f"s4eca: trainer.{fits.sentence}")
+    say(f"s4eca: trainer.{fits.sentence}")
     return _NAMES[fits.precision]
 
 
@@ -49,5 +49,6 @@ def _device_type(accelerator: Any) -> str:
 
 
 @rank_zero_only
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """A line on standard error, of the first process alone."""
     print(sentence, file=sys.stderr, flush=True)

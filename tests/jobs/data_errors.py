@@ -111,9 +111,9 @@ def over_a_picture(place: Place) -> list[Any]:
     return show(place, "old.png")
 
 
-def augmented(place: Place, setting: str, *words: Any) -> list[Any]:
+def augmented(place: Place, setting: str, *words: Any, data: Any = None) -> list[Any]:
     """A line that draws samples with a setting of augmentation."""
-    return show(place, "s.png", "--augmented", "2", "--augment", setting, *words)
+    return show(place, "s.png", "--augmented", "2", "--augment", setting, *words, data=data)
 
 
 def damaged_beside(place: Place) -> list[Any]:
@@ -273,6 +273,11 @@ SHOW: dict[str, tuple[Make, list[str]]] = {
     "show: a range of draws of one number": (lambda p: augmented(p, "scale=2"), ["scale", "'2'", "0.75,1.6"]),
     "show: a range of draws upside down": (lambda p: augmented(p, "scale=2,1"), ["data.augment.scale", "[2, 1]"]),
     "show: a synonym of nothing": (lambda p: augmented(p, "synonyms=plane"), ["synonyms", "'plane'", "noun: class"]),
+    "show: a synonym of no class": (
+        lambda p: augmented(p, "reframe=1", "--augment", "synonyms={plane: nothing}", data=p.rendered("jsonl")),
+        ["data.augment.synonyms", "plane: nothing", "no class 'nothing'", "storage tank"],
+    ),
+    "show: synonyms alone": (lambda p: augmented(p, "synonyms=plane:airplane"), ["--augment", "synonyms", "reframe=1"]),
     "show: an unknown symmetry": (
         lambda p: augmented(p, "blur=1", "--symmetries", "ROT45"), ["--symmetries", "'ROT45'", "ROT90"]
     ),

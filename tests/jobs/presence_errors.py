@@ -30,6 +30,22 @@ def noted(place: Place, **changes: Any) -> Path:
     return path.parent
 
 
+def of_bands(place: Place, *names: str) -> Path:
+    """A data folder of 16-bit GeoTIFF tiles with these bands."""
+    folder = place.references()
+    path = folder / "references.jsonl"
+    for image in ("a", "b"):
+        scene = place.scene(place.pixels(len(names), 64, "uint16")[:, :48], f"{image}.tif")
+        scene.rename(folder / scene.name)
+    path.write_text(path.read_text().replace(".png", ".tif"))
+    return folder
+
+
+def evaluate_bands(place: Place, *names: str) -> list[Any]:
+    """A line that scores the RGB adapter on a data folder of bands."""
+    return place.evaluate(of_bands(place, *names), "jsonl", "--reader", f"bands={','.join(names)}")
+
+
 PRESENCE: dict[str, tuple[Make, list[str]]] = {
     "calibrate nothing": (lambda p: calibrate(p, adapter=p.tmp / "none"), ["none", "no folder", "pull"]),
     "calibrate no adapter": (lambda p: calibrate(p, adapter=p.tmp), ["no adapter folder", CONFIG]),
@@ -39,6 +55,21 @@ PRESENCE: dict[str, tuple[Make, list[str]]] = {
     "calibrate with less than nothing": (lambda p: calibrate(p, "--absent=-1"), ["--absent", "-1", "from 0 to 10"]),
     "calibrate in batches of none": (lambda p: calibrate(p, "--batch-size", "0"), ["--batch-size", "0"]),
     "calibrate with an unknown reader option": (lambda p: calibrate(p, "--reader", "exhaustve=yes"), ["exhaustve"]),
+    "four bands for an RGB adapter, evaluate": (
+        lambda p: evaluate_bands(p, "red", "green", "blue", "nir"), ["data", "red, green, blue, nir", "8-bit RGB"]
+    ),
+    "one band for an RGB adapter, evaluate": (
+        lambda p: evaluate_bands(p, "band1"), ["data", "the bands band1", "8-bit RGB"]
+    ),
+    "bands for an RGB adapter, calibrate": (
+        lambda p: calibrate(p, "--reader", "bands=a,b", data=of_bands(p, "a", "b")), ["bands a, b", "8-bit RGB"]
+    ),
+    "bands for an RGB model, fit": (
+        lambda p: ["fit", "-c", p.run_config(
+            f"data: {{root: {of_bands(p, 'band1')}, layout: jsonl, train_split: test, val_split: null, "
+            "reader: {bands: band1}}"
+        )], ["bands band1", "8-bit RGB"]
+    ),
     "absent where labels may lack, calibrate": (lambda p: calibrate(p, "--absent", "1"), ["exhaustive=true"]),
     "absent where labels may lack, evaluate": (
         lambda p: p.evaluate(p.references(), "jsonl", "--absent", "1"), ["exhaustive=true"]

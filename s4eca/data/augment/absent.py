@@ -18,6 +18,7 @@ from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
 
 KIND = "absent"
+ASKED = "absent (--absent)"
 
 
 class AbsentSampler:
@@ -28,6 +29,7 @@ class AbsentSampler:
         share: absent references as a share of all references, theirs included.
         seed: with the epoch, decides every draw.
         never: classes that the annotations are not trusted on; expressions of theirs are never drawn.
+        setting: what asks for them, as errors name it.
 
     Raises:
         DataError: the annotations are not exhaustive (an object without annotation would be called absent),
@@ -35,12 +37,17 @@ class AbsentSampler:
     """
 
     def __init__(
-        self, dataset: ReferringDataset, share: float = 0.15, seed: int = 0, never: Iterable[str] = ()
+        self,
+        dataset: ReferringDataset,
+        share: float = 0.15,
+        seed: int = 0,
+        never: Iterable[str] = (),
+        setting: str = "data.absent_share",
     ) -> None:
         if not dataset.exhaustive:
             raise DataError(
                 f"{dataset.root} does not say that its annotations are exhaustive, so an absent class cannot be told "
-                "from one without annotation; pass exhaustive=true to the reader if they are, or an absent share of 0."
+                f"from one without annotation; pass exhaustive=true to the reader if they are, or set {setting} to 0."
             )
         if not 0.0 <= share <= 0.5:
             raise DataError(f"The share of absent expressions is {share}; it must be from 0 to 0.5.")
@@ -54,7 +61,10 @@ class AbsentSampler:
                 expressions[reference.category][reference.expression] = None
         self.expressions = {category: tuple(texts) for category, texts in sorted(expressions.items())}
         if share > 0 and len(self.expressions) < 2:
-            raise DataError(f"{dataset.root} has expressions of fewer than two classes, so no class can be absent.")
+            raise DataError(
+                f"{dataset.root} has expressions of fewer than two classes in split {dataset.split!r}, so no class can "
+                f"be absent; set {setting} to 0."
+            )
         self.examples: dict[Path, Reference] = {}
         for reference in dataset.references:
             self.examples.setdefault(reference.image, reference)
@@ -123,7 +133,9 @@ class AbsentSampler:
         return Reference(name, like.image, text, like.split, source=nothing, kind=KIND, category=category)
 
 
-def absent_beside(dataset: ReferringDataset, each: float, seed: int = 0) -> tuple[Reference, ...]:
+def absent_beside(
+    dataset: ReferringDataset, each: float, seed: int = 0, setting: str = ASKED
+) -> tuple[Reference, ...]:
     """Absent expressions to score beside a split's own references (see `AbsentSampler.beside`); none for 0.
 
     Raises:
@@ -132,9 +144,12 @@ def absent_beside(dataset: ReferringDataset, each: float, seed: int = 0) -> tupl
     """
     if each <= 0:
         return ()
-    found = AbsentSampler(dataset, seed=seed).beside(each)
+    found = AbsentSampler(dataset, seed=seed, setting=setting).beside(each)
     if not found:
-        raise DataError(f"{dataset.root} has no image that lacks a class with expressions, so none can be absent.")
+        raise DataError(
+            f"{dataset.root} has no image that lacks a class with expressions, so none can be absent; set {setting} "
+            "to 0."
+        )
     return found
 
 

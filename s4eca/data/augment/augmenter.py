@@ -31,7 +31,7 @@ class Augmenter:
         remark: why no sample of the split can be reframed, as a sentence; empty where some can.
 
     Raises:
-        ConfigError: something is asked for that images of the split's bands do not have.
+        ConfigError: something is asked for that images of the split's bands do not have, or a class that is none.
         DataError: the instance annotations are damaged.
     """
 
@@ -44,7 +44,9 @@ class Augmenter:
         self.remark = ""
         if settings.reframe > 0:
             try:
-                self.truths = Truths(_annotated(split, options or {}), settings)
+                annotated = _annotated(split, options or {})
+                settings.check_classes(annotated.classes.values())
+                self.truths = Truths(annotated, settings)
             except NoInstancesError as reason:
                 self.remark = f"data.augment.reframe leaves all samples of split {split.split!r} alone: {reason}"
 

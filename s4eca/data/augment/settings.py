@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from s4eca.errors import ConfigError
@@ -79,6 +80,24 @@ class Augmentation:
                 f"data.cache is {cache!r}, but data.augment.{self.wanted[0]} changes pixels, which features encoded "
                 "once no longer have; it must be none."
             )
+
+    def check_classes(self, classes: Iterable[str]) -> None:
+        """Refuse synonyms of what is no class of the data: they would never be read.
+
+        Args:
+            classes: as they are spoken.
+
+        Raises:
+            ConfigError: noun and class are named.
+        """
+        known = sorted(set(classes))
+        for noun, category in self.synonyms.items():
+            if category not in known:
+                near = difflib.get_close_matches(category, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"its classes are {', '.join(known)}."
+                raise ConfigError(
+                    f"data.augment.synonyms has {noun}: {category}, but the data set has no class {category!r}; {hint}"
+                )
 
     def check_bands(self, bands: tuple[str, ...]) -> None:
         """Refuse what images of declared bands do not have.

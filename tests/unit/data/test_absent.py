@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from minisets import MiniRRSISD, blob, realdata
 
-from s4eca.data.augment.absent import AbsentSampler
+from s4eca.data.augment.absent import AbsentSampler, absent_beside
 from s4eca.data.open import open_dataset
 from s4eca.data.sample import ReferringDataset
 from s4eca.errors import DataError
@@ -54,8 +57,17 @@ def test_draws_depend_on_seed_and_epoch_only(dataset: ReferringDataset) -> None:
 
 
 def test_classes_that_are_not_trusted(dataset: ReferringDataset) -> None:
-    with pytest.raises(DataError, match="fewer than two classes"):
+    with pytest.raises(DataError, match="fewer than two classes .* set data.absent_share to 0"):
         AbsentSampler(dataset, 0.1, never=["airport"])
+
+
+def test_one_class_names_the_setting_that_asks(dataset: ReferringDataset) -> None:
+    category = dataset.references[0].category
+    one = replace(dataset, references=tuple(r for r in dataset.references if r.category == category))
+    for setting, asked in (("absent (--absent)", {}), ("data.scored_absent", {"setting": "data.scored_absent"})):
+        with pytest.raises(DataError, match=f"fewer than two classes .* set {re.escape(setting)} to 0"):
+            absent_beside(one, 1.0, **asked)
+    assert absent_beside(one, 0.0) == ()
 
 
 def test_refused_without_exhaustive_annotations(rrsisd: MiniRRSISD) -> None:

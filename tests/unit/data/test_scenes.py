@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +238,24 @@ def test_check_names_broken_files(write_refsegrs: RefSegRSWriter, capsys: pytest
     assert run("check", str(root), "--layout", "refsegrs") == 2
     said = capsys.readouterr()
     assert "images/1.tif is damaged" in said.err and "2 files in all cannot be used" in said.err
-    assert said.out.count("FAULT: ") == 2
+    assert said.out.count("FAULT: ") == 1, "the same fault is said once"
+    assert "The same of 1 other files (2.tif)." in said.out
+
+
+def test_check_says_a_fault_of_many_files_once(
+    write_refsegrs: RefSegRSWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(number) for number in range(1, 26)]
+    root = write_refsegrs({"train": [(name, "tree", np.ones((9, 9), bool)) for name in names]})
+    for name in names:
+        Image.fromarray(np.full((9, 9), 4000, np.uint16)).save(root / "images" / f"{name}.tif")
+    assert run("check", str(root), "--layout", "refsegrs") == 2
+    said = capsys.readouterr()
+    assert said.out.count("FAULT: ") == 1
+    assert "The same of 24 other files (2.tif, 3.tif, 4.tif and 21 more)." in said.out
+    assert "25 files in all cannot be used" in said.err
+    assert run("check", str(root), "--layout", "refsegrs", "--json") == 2
+    assert len(json.loads(capsys.readouterr().out)["splits"]["train"]["faults"]) == 25
 
 
 @pytest.mark.parametrize(

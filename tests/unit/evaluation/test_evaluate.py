@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from s4eca.errors import ConfigError, DataError
-from s4eca.evaluation.protocols import PROTOCOLS
+from s4eca.evaluation.protocols import PROTOCOLS, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.run import evaluate, image_groups, resolve_protocols
 
@@ -38,7 +38,7 @@ def test_groups_and_names_of_the_report(blocks: Any, oracle: Any) -> None:
     assert {kind: part["count"] for kind, part in report["per_kind"].items()} == {"position": 2, "unique": 4}
     assert {size: part["count"] for size, part in report["per_size"].items()} == {"16-32": 4, "32-64": 2}
     assert report["dataset"] == "memory" and report["split"] == "val" and report["image_size"] == 56
-    assert report["findings"] == ["a finding"] and report["shuffle_seed"] is None
+    assert report["findings"][0] == "a finding" and report["shuffle_seed"] is None
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,15 @@ def test_an_oracle_on_real_imagery(oracle: Any, flat: float | None) -> None:
         else:
             assert set(scores.values()) == {0.0}
     json.dumps(report, allow_nan=False)
+
+
+def test_empty_masks_that_count_nothing_are_said(oracle: Any, blocks: Any) -> None:
+    """The cap of mIoU is told where a rule has one, and is what a perfect model reaches."""
+    report = evaluate(oracle(blocks), blocks, "native", progress=False)
+    (said,) = [text for text in report["findings"] if "empty mask" in text]
+    assert said.startswith("1 of 7 references have an empty mask and are 0 under native whatever is predicted")
+    assert "mIoU is at most 85.71" in said and "--empty one" in said and "docs/presence.md" in said
+    assert report["protocols"]["native"]["mIoU"] <= 6 / 7
+    assert "caps its mIoU" in report["definitions"]["empty"]
+    other = evaluate(oracle(blocks), blocks, scoring_protocol("native", empty="one"), progress=False)
+    assert other["findings"] == ["a finding"] and "caps its mIoU" not in other["definitions"]["empty"]

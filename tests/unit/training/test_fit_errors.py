@@ -37,7 +37,7 @@ def test_a_wrong_setting_is_named(changes, named, line, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: dubai_ref.yaml, refsegrs_dinov2b"),
+        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: dubai_ref.yaml, own_data.yaml, refsegrs"),
         (["-c"], "-c"),
         (["--data.root"], "data.root"),
     ],
@@ -78,3 +78,42 @@ def test_a_checkpoint_that_is_not_there_is_named(line, tmp_path, capfd):
     assert line("fit", tmp_path / "run", "--ckpt_path", "nope.ckpt") == 2
     assert "ckpt_path is nope.ckpt, which does not exist" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.augment.refame", "0.5"], "data.augment.refame is no setting; did you mean data.augment.reframe?"),
+        (["--data.augment.reframe", "yes"], "data.augment.reframe is true; it must be a number."),
+        (["--data.augment.scale", "[1]"], "data.augment.scale is [1]; it must be a list of 2."),
+        (["--data.batch_size", "many"], "data.batch_size is many; it must be a whole number."),
+        (["--trainer.max_epochs", "x"], "trainer.max_epochs is x; it must be a whole number or null."),
+        (["--model.optim.warmup", "x"], "model.optim.warmup is x; it must be a whole number."),
+        (["--data.root"], "argument --data.root: expected one argument"),
+        (["--data.batch_size", "0"], "data.batch_size is 0; it must be at least 1."),
+    ],
+)
+def test_what_the_line_says_is_not_blamed_on_the_file(words, said, line, tmp_path, capfd):
+    assert line("fit", tmp_path / "run", *words) == 2
+    assert capfd.readouterr().err == f"s4eca: s4eca fit: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data__augment": {"refram": 0.5}}, "data.augment.refram is no setting; did you mean data.augment.reframe?"),
+        ({"data__augment": {"xyz": 1}}, "data.augment.xyz is no setting; data.augment has reframe, recolour, blur,"),
+        ({"data__augment": {"reframe": True}}, "data.augment.reframe is true; it must be a number."),
+        ({"data__augment": 7}, "data.augment is 7; it must be settings with values"),
+        ({"data__symmetries": 7}, "data.symmetries is 7; it must be a list."),
+        ({"model__config__width": "wide"}, "model.config.width is wide; it must be a whole number or null."),
+        ({"model__config__widht": 8}, "model.config.widht is no setting; did you mean model.config.width?"),
+        ({"model__optim__lr": 1.0}, "model.optim.lr is no setting; model.optim has lr_adapter, lr_decoder"),
+        ({"model__optim__warmup": "x"}, "model.optim.warmup is x; it must be a whole number."),
+        ({"trainer__max_epoch": 3}, "trainer.max_epoch is no setting; did you mean trainer.max_epochs?"),
+    ],
+)
+def test_a_setting_of_the_file_is_said_in_our_words(changes, said, line, tmp_path, capfd):
+    assert line("fit", tmp_path / "run", **changes) == 2
+    told = capfd.readouterr().err
+    assert f"tiny.yaml: {said}" in told and told.count("\n") == 1 and "<class" not in told
