@@ -223,7 +223,7 @@ def test_a_head_alone_leaves_running_statistics_alone(line, tmp_path):
 def test_a_head_alone_where_nothing_is_absent_keeps_the_last(line, plain, tmp_path, capfd):
     """No separation can be told there, but the run was validated, and its card says what could be."""
     out = tmp_path / "run"
-    settings = {**alone(plain), "model__config__presence": 3, "data__absent_share": 0.0}
+    settings = {**alone(plain), "model__config__presence": 3, "data__absent_share": 0.0, "data__scored_absent": 0.0}
     assert line("fit", out, **settings) == 0
     assert "not validated" not in capfd.readouterr().err
     scores = note(out)["card"]["scores"]
