@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from s4eca.errors import RasterError, S4ECAError
-from s4eca.files import noted
+from s4eca.files import identity, noted
 from s4eca.geo.cells import Cell, Division
 from s4eca.geo.grids import Grid
 from s4eca.geo.loop import Clock, Loop, Work, tells_presence
 from s4eca.geo.memory import size
-from s4eca.geo.request import Request
+from s4eca.geo.request import Request, check_names
 from s4eca.geo.result import SceneResult
 from s4eca.geo.staging.cell_file import CellLayout
 from s4eca.geo.staging.folder import Staging
@@ -85,7 +85,8 @@ class Job:
                 before = len(staging.records)
                 self._compute(staging, known=asked["the adapter"] is not None)
                 result = self._write(staging, summary)
-                result = replace(result, cells=len(staging.records), cells_before=before)
+                notes = (*result.notes, *staging.notes)
+                result = replace(result, cells=len(staging.records), cells_before=before, notes=notes)
             staging.clear(result.to_dict())
         except S4ECAError as error:
             raise type(error)(" ".join(filter(None, (str(error), staging.leave())))) from error
@@ -102,8 +103,11 @@ class Job:
             return None
         result = SceneResult.from_dict(staging.result)
         made = (result.mask, result.polygons, result.scores, result.preview)
-        there = all(path is None or path.exists() for path in (*made, result.style))
-        return result if there and made == self._outputs else None
+        ours = staging.named
+        with contextlib.suppress(OSError):  # what is not there, or is somebody else's, is written again
+            if made == self._outputs and all(path is None or identity(path) in ours for path in (*made, result.style)):
+                return result
+        return None
 
     @property
     def _outputs(self) -> tuple[Path | None, ...]:
@@ -169,6 +173,11 @@ class Job:
         """All outputs from finished cells, whole before one gets its name."""
         count, plan = len(self.request.expressions), self.work.plan
         skipped = sorted({tuple(block) for record in staging.records for block in record["skipped"]})
+
+        def before_naming() -> None:
+            check_names(self.request, self.scene.facts)  # something may have come to stand there meanwhile
+            staging.note_names()
+
         staging.take_back(path for path in self._outputs if path is not None)
         with noted(staging.note_hidden), self._writers(staging) as writers:
             with self.clock.on("write"):
@@ -177,7 +186,7 @@ class Job:
                 for part in self.division.rows:
                     for start, stop in self.grid.strips(plan, part, count):
                         writers.write(*staging.rows(part, start, stop))
-                writers.finish(staging.note_names)
+                writers.finish(before_naming)
             damage = _damage(self.scene.facts.name, [Box(*block) for block in skipped])
             for note in (*damage, *writers.notes):
                 self.say(note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -127,6 +128,7 @@ def make_request(
         check_presence_threshold("presence_threshold", presence_threshold)
     if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
         raise ConfigError(f"gsd is {gsd}; it must be a length above 0, in metres.")
+    batch_size, window, cell = _whole("batch_size", batch_size) or 0, _whole("window", window), _whole("cell", cell)
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     if window is not None and window < SMALLEST_WINDOW:
@@ -142,11 +144,25 @@ def make_request(
     return Request(
         source=os.fspath(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
-        bands=_bands(bands), gsd=gsd, threshold=threshold,
-        batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
+        bands=_bands(bands), gsd=_number(gsd), threshold=_number(threshold), batch_size=batch_size,
+        overlap=float(overlap), window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
-        finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error, presence_threshold=presence_threshold,
+        finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error,
+        presence_threshold=_number(presence_threshold),
     )  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    """A plain number, also of one of numpy's, which JSON does not take."""
+    return None if value is None else float(value)
+
+
+def _whole(name: str, value: int | None) -> int | None:
+    """A plain whole number, also of one of numpy's."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name} is {value!r:.60}; it must be a whole number.") from error
 
 
 def _bands(given: Given) -> tuple[int, ...] | dict[str, int] | None:
@@ -199,7 +215,7 @@ def open_scene(request: Request) -> Scene:
         alpha=request.alpha,
     )
     try:
-        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite, ours=named_before(request.out))
+        check_names(request, scene.facts)
         if request.polygons is not None:
             check_format(request.polygons, scene.facts)
         _check_gsd(request, scene.facts)
@@ -207,6 +223,15 @@ def open_scene(request: Request) -> Scene:
         scene.close()
         raise
     return scene
+
+
+def check_names(request: Request, facts: SceneFacts) -> None:
+    """Try the outputs of a request; also once more before they get their names, for a run takes its time.
+
+    Raises:
+        RasterError: an output cannot or must not be written.
+    """
+    check_outputs(facts.files, _outputs(request), overwrite=request.overwrite, ours=named_before(request.out))
 
 
 def _outputs(request: Request) -> dict[str, tuple[Path, Collection[str]]]:

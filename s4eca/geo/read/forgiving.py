@@ -16,7 +16,6 @@ from s4eca.errors import RasterError
 from s4eca.geo.read.source import Scene
 from s4eca.records import Box
 
-
 SERVICES = frozenset({"DAAS", "EEDAI", "NGW", "OGCAPI", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"})
 DEEPEST = 8  # virtual rasters that are made of virtual rasters
 

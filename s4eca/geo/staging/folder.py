@@ -34,12 +34,16 @@ SUFFIX, JOURNAL, LOCK, UNFINISHED = ".s4eca", "journal.jsonl", "lock", "unfinish
 
 def staging_path(out: Path) -> Path:
     """Where the finished cells of an output are kept."""
-    return out.with_name(out.name + SUFFIX)
+    final = Path(os.path.realpath(out)) if out.is_symlink() else out  # two names of one file are one output
+    return final.with_name(final.name + SUFFIX)
 
 
 def named_before(out: Path) -> frozenset[tuple[int, int]]:
     """Identities of the outputs that a run cut off at its end had begun to give their names; see `s4eca.files`."""
-    return _named(read_journal(staging_path(out) / JOURNAL))
+    try:
+        return _named(read_journal(staging_path(out) / JOURNAL))
+    except OSError:  # a name that no file can have, a folder that may not be read: refused with what is to be written
+        return frozenset()
 
 
 def _named(lines: Iterable[Record]) -> frozenset[tuple[int, int]]:
@@ -69,6 +73,7 @@ class Staging:
         self._cells = tuple(cells)
         self._records: dict[int, Record] = {}
         self.result: Record | None = None
+        self._clearing = False
         self.notes: list[str] = []
         try:
             self._lock = Lock(self.path / LOCK)
@@ -127,6 +132,11 @@ class Staging:
 
     def _file(self, number: int) -> Path:
         return self.path / f"{number:06d}.cell"
+
+    @property
+    def named(self) -> frozenset[tuple[int, int]]:
+        """Identities of the outputs that were begun to be given their names; see `named_before`."""
+        return _named(self._journal.lines)
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -206,7 +216,7 @@ class Staging:
         Raises:
             RasterError: the file system refuses.
         """
-        ours = _named(self._journal.lines)
+        ours = self.named
         for path in outputs:
             with self._refused():
                 if path.is_dir() and identity(path) in ours:
@@ -217,9 +227,10 @@ class Staging:
 
     def clear(self, result: Record) -> None:
         """The outputs have their names: remember what the run gives back, and take the folder away."""
-        if self.result is None:
+        if json.dumps(self.result) != json.dumps(result):
             with self._refused():
                 self._journal.add({"done": result})
+        self._clearing = True
         self._remove()
 
     def _discard_waiting(self) -> None:
@@ -230,10 +241,10 @@ class Staging:
     def leave(self) -> str:
         """End before the outputs are whole: finished cells stay, and the sentence that says so is returned.
 
-        Without finished cells the folder is taken away and nothing is said.
+        Without finished cells, and where all is done but clearing up, the folder is taken away and nothing is said.
         """
         discard(self.path / UNFINISHED)
-        if not self._records:
+        if self._clearing or not self._records:
             self._remove()
             return ""
         self._journal.close()
