@@ -83,7 +83,7 @@ class Job:
             result = self._finished_before(staging)
             if result is None:
                 before = len(staging.records)
-                self._compute(staging, known=asked["the adapter"] is not None)
+                self._compute(staging)
                 result = self._write(staging, summary)
                 notes = (*result.notes, *staging.notes)
                 result = replace(result, cells=len(staging.records), cells_before=before, notes=notes)
@@ -124,8 +124,8 @@ class Job:
             presence if tells_presence(self.segmenter) else None,
         )  # fmt: skip
 
-    def _compute(self, staging: Staging, *, known: bool) -> None:
-        """The cells that are not finished; whether the segmenter is the same is asked where it is not `known`."""
+    def _compute(self, staging: Staging) -> None:
+        """The cells that are not finished, by a segmenter that answers what it answered for those that are."""
         missing = staging.missing
         if not missing:
             return
@@ -133,8 +133,7 @@ class Job:
         with noted(staging.note_hidden), self._writers(staging):
             pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
-        if not known:
-            self._require_same_answer(staging, loop)
+        self._require_same_answer(staging, loop)
         there = self.division.count - sum(cell.count for cell in missing)
         with tqdm(
             total=self.division.count, initial=there, unit="window", desc="predict", disable=not self.progress
@@ -166,7 +165,8 @@ class Job:
         if loop.first_answer(self.division.cells[first["cell"]]) != first["answer"]:
             raise RasterError(
                 f"{staging.path} holds cells of another run: the segmenter gives other probabilities than the one that "
-                "made them; give that one again, or remove the folder to begin anew."
+                "made them (another model, machine or number of threads); give that one again, or remove the folder to "
+                "begin anew."
             )
 
     def _write(self, staging: Staging, summary: Callable[[Writers, int], SceneResult]) -> SceneResult:

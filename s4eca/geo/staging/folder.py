@@ -30,6 +30,7 @@ from s4eca.geo.write.outputs import cannot_write
 
 Record = dict[str, Any]
 SUFFIX, JOURNAL, LOCK, UNFINISHED = ".s4eca", "journal.jsonl", "lock", "unfinished"
+LONGEST, LEAD = 80, 20  # characters of a value in a message, and of those before what differs
 
 
 def staging_path(out: Path) -> Path:
@@ -117,10 +118,10 @@ class Staging:
         """Refuse cells that are made from something else, by the first thing that differs."""
         for name in dict.fromkeys((*now, *before)):
             if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
+                then, today = _apart(before.get(name), now.get(name))
                 raise RasterError(
-                    f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} "
-                    f"then, {_short(now.get(name))} now); give that command again to go on, or remove the folder to "
-                    "begin anew."
+                    f"{self.path} holds {count} finished cells of another run ({name}: {then} then, {today} now); "
+                    "give that command again to go on, or remove the folder to begin anew."
                 )
 
     def _is_whole(self, record: Record) -> bool:
@@ -275,7 +276,18 @@ class Staging:
             raise cannot_write(self.path, error) from error
 
 
-def _short(value: Any) -> str:
-    """A value for people."""
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return "not there" if value is None else text if len(text) <= 80 else text[:77] + "..."
+def _apart(before: Any, now: Any) -> tuple[str, str]:
+    """Two values for people; long ones from a little before the first character that differs."""
+    texts = [_text(before), _text(now)]
+    same = len(os.path.commonprefix(texts))
+    start = max(0, same - LEAD) if max(map(len, texts)) > LONGEST else 0
+    cut = [("..." if start else "") + text[start:] for text in texts]
+    one, other = (text if len(text) <= LONGEST else text[: LONGEST - 3] + "..." for text in cut)
+    return one, other
+
+
+def _text(value: Any) -> str:
+    """A value on one line."""
+    if value is None:
+        return "not there"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -89,16 +89,16 @@ def test_a_finished_run_takes_nobody_elses_file_for_its_own(run):
     assert (run.folder / "mask.tif").read_bytes()[:2] == b"II" and not staged(run.folder).exists()
 
 
-@pytest.mark.parametrize("moment", ["a.cell", "journal.jsonl", "lock"])
+@pytest.mark.parametrize("moment", ["000000.cell", "journal.jsonl", "lock"])
 def test_an_interrupt_while_clearing_up_leaves_nothing_and_says_nothing(run, monkeypatch, moment):
     plain, stopped = staging_folder.discard, []
 
     def discard(path):
         plain(path)
-        if path.suffix == Path(moment).suffix and path.stem in (Path(moment).stem, "000000") and not stopped:
-            if (run.folder / "mask.tif").exists():
-                stopped.append(path)
-                raise KeyboardInterrupt
+        reached = path.name == moment and (run.folder / "mask.tif").exists()
+        if reached and not stopped:
+            stopped.append(path)
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(staging_folder, "discard", discard)
     with pytest.raises(KeyboardInterrupt) as caught:
