@@ -164,6 +164,22 @@ def test_neighbours_stay_glued_and_none_is_lost(seed):
     assert shapely.area(outlines).sum() == pytest.approx(covered) and covered == pytest.approx(3600, rel=0.01)
 
 
+def test_outlines_of_noise_stay_valid():
+    """Rings of a sprawling object that touch at corners everywhere may come to cross one another."""
+    classes = (np.random.default_rng(0).random((200, 200)) > 0.3).astype(np.uint8) + 1
+    simplifier, tracer = Simplifier(3.0, (1.0004, 0.9997)), Tracer()
+    given = [*tracer.add(0, classes == 2, np.ones(classes.shape, np.float32)), *tracer.finish()]
+    for found in given:
+        assert not list(simplifier.add(0, 1, found))
+    outlines = np.array([found.outline for _, found in simplifier.finish()])
+    assert len(outlines) == len(given) and shapely.is_valid(outlines).all() and (shapely.area(outlines) > 0).all()
+    assert set(shapely.get_type_id(outlines)) <= {3, 6}
+    tree = shapely.STRtree(outlines)
+    first, second = tree.query(outlines, predicate="overlaps")
+    shared = shapely.area(shapely.intersection(outlines[first], outlines[second]))
+    assert shared.sum() < 1e-6 * shapely.area(outlines).sum()
+
+
 def test_the_tolerance_is_in_metres_whatever_the_pixel():
     step = Found(shapely.from_wkt("POLYGON ((0 0, 20 0, 20 10, 10 10, 10 11, 0 11, 0 0))"), 0.5, 1)
     for down, kept in ((0.1, 5), (10.0, 7)):

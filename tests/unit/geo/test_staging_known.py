@@ -1,4 +1,4 @@
-"""What a run that goes on is known by: the model and all that it says, and the scene without what others put beside it."""
+"""What a run that goes on is known by: the model and all that it says, the scene without what others put beside it."""
 
 from __future__ import annotations
 
