@@ -16,6 +16,8 @@ from shapely.geometry.polygon import orient
 LONGEST_EDGE = 32.0  # pixels: longer edges get more vertices, because straight on the map is not straight on the globe
 LONGEST_DEGREES = 0.25  # the same where the map is of degrees and pixels are large
 
+SPOTS = 33  # places down and across that are tried
+
 
 class Ground:
     """Metres and square metres for one CRS.
@@ -50,6 +52,18 @@ class Ground:
     def on_globe(self) -> bool:
         """Whether places have a longitude and a latitude."""
         return self._geod is not None
+
+    def holds(self, height: int, width: int) -> bool:
+        """Whether a scene lies on the globe to its edges: a map may go on where its projection does not."""
+        if self._geod is None:
+            return False
+        cols, rows = np.meshgrid(np.linspace(0.0, width, SPOTS), np.linspace(0.0, height, SPOTS))
+        places = self.places(np.stack([cols.ravel(), rows.ravel()], axis=1))
+        try:
+            there = self._to_globe.transform(places[:, 0], places[:, 1], errcheck=True)
+        except ProjError:
+            return False
+        return bool(np.isfinite(there).all())
 
     def places(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2) pixel coordinates (column, row) to (N, 2) coordinates of the CRS."""
