@@ -127,13 +127,14 @@ class Job:
     def _compute(self, staging: Staging) -> None:
         """The cells that are not finished, by a segmenter that answers what it answered for those that are."""
         missing = staging.missing
-        if not missing:
-            return
-        _require_room(staging, missing)
-        with noted(staging.note_hidden), self._writers(staging):
-            pass  # outputs that cannot be begun are refused before the work
+        if missing:
+            _require_room(staging, missing)
+            with noted(staging.note_hidden), self._writers(staging):
+                pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
         self._require_same_answer(staging, loop)
+        if not missing:
+            return
         there = self.division.count - sum(cell.count for cell in missing)
         with tqdm(
             total=self.division.count, initial=there, unit="window", desc="predict", disable=not self.progress

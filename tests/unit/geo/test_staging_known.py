@@ -52,6 +52,23 @@ def test_a_segmenter_with_a_hash_is_asked_too(cut_off, brightness, place_coded):
     assert 0 < run(brightness()).cells_before < 9
 
 
+def test_it_is_asked_too_where_only_the_outputs_are_missing(raster, rgb, brightness, place_coded, tmp_path):
+    scene, out = raster(rgb(60, 60)), tmp_path / "mask.tif"
+
+    class Late(brightness):
+        def probabilities(self, windows, expressions):
+            out.write_text("in the way")
+            return super().probabilities(windows, expressions)
+
+    with pytest.raises(RasterError, match="mask.tif exists.* 1 of 1 cells are finished"):
+        segment_geotiff(scene, "roof", Late(), out, progress=False, say=lambda note: None)
+    out.unlink()
+    with pytest.raises(RasterError, match="the segmenter gives other probabilities"):
+        segment_geotiff(scene, "roof", place_coded(), out, progress=False, say=lambda note: None)
+    result = segment_geotiff(scene, "roof", brightness(), out, progress=False, say=lambda note: None)
+    assert result.cells_before == 1
+
+
 def test_a_head_that_says_otherwise_is_refused(cut_off, brightness):
     """What it says of presence empties windows, so it is part of the answer."""
 
