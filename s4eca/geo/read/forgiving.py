@@ -38,8 +38,9 @@ class ForgivingScene(Scene):
         elsewhere = _elsewhere(self._file.driver, self.facts.files)
         if elsewhere is not None:
             self.close()
+            told = elsewhere.partition("?")[0] or "elsewhere"  # what follows may be a key
             raise RasterError(
-                f"--on-error nodata is for local files, and {self.facts.name} is read from {elsewhere or 'elsewhere'}, "
+                f"--on-error nodata is for local files, and {self.facts.name} is read from {told}, "
                 "where a source that is gone looks like damage; fetch it first, or leave --on-error out."
             )
 

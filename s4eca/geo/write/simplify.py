@@ -21,7 +21,8 @@ class Simplifier:
     Outlines are those of pixels, which makes them a coverage: objects of one sheet share edges or nothing. An edge
     between two of them stays one edge (Visvalingam-Whyatt on the edges of the coverage, shapely's
     `coverage_simplify`), no object is lost, none overlaps another. Where rings of one object come to cross, as in
-    noise, its outline is made valid and the edge is common but there. Past so many vertices that memory would suffer,
+    noise, its outline is made valid and the edge is common but there; one of which no area would be left keeps its
+    outline, and lies over the neighbours that took its place. Past so many vertices that memory would suffer,
     what waits is simplified without what is still to come; `parts` counts how often.
 
     Args:
@@ -74,6 +75,6 @@ def _valid(outline: Any, before: Any) -> Any:
     """The polygonal parts of an outline whose rings came to cross one another; as it was before where none are left."""
     if shapely.is_valid(outline):
         return outline
-    parts = shapely.get_parts(shapely.make_valid(outline, method="structure", keep_collapsed=False))
+    parts = shapely.get_parts(shapely.make_valid(outline))
     whole = shapely.union_all([part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")])
     return whole if whole.area > 0 and shapely.is_valid(whole) else before

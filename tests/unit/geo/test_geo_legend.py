@@ -20,7 +20,7 @@ from s4eca.geo.finish import Finish
 from s4eca.geo.legend import Marks, make_legend, parse_legend
 from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.write.polygons import Found, Tracer
-from s4eca.geo.write.simplify import Simplifier
+from s4eca.geo.write.simplify import Simplifier, _valid
 
 THREE = {"red thing": "red", "green thing": ["green", "grass"], "blue & <thing>": "blue"}
 
@@ -178,6 +178,17 @@ def test_outlines_of_noise_stay_valid():
     first, second = tree.query(outlines, predicate="overlaps")
     shared = shapely.area(shapely.intersection(outlines[first], outlines[second]))
     assert shared.sum() < 1e-6 * shapely.area(outlines).sum()
+
+
+def test_what_is_not_valid_keeps_its_area():
+    before = shapely.box(0, 0, 2, 2)
+    tie = shapely.from_wkt("POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))")
+    tailed = shapely.from_wkt("POLYGON ((0 0, 2 0, 2 2, 4 4, 2 2, 0 2, 0 0))")
+    gone = shapely.from_wkt("POLYGON ((0 0, 1 1, 2 2, 0 0))")
+    for given, area in ((tie, 2.0), (tailed, 4.0), (before, 4.0)):
+        mended = _valid(given, before)
+        assert shapely.is_valid(mended) and mended.area == area and shapely.get_type_id(mended) in (3, 6)
+    assert _valid(gone, before) is before
 
 
 def test_the_tolerance_is_in_metres_whatever_the_pixel():
