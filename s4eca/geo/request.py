@@ -122,23 +122,10 @@ def make_request(
     """
     legend = make_legend(expressions) if isinstance(expressions, Mapping) else ()
     prompts = check_prompts([p for one in legend for p in one.phrases] if legend else expressions)  # type: ignore[arg-type]
-    if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
-    if presence_threshold is not None:
-        check_presence_threshold("presence_threshold", presence_threshold)
-    if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
-        raise ConfigError(f"gsd is {gsd}; it must be a length above 0, in metres.")
     batch_size, window, cell = _whole("batch_size", batch_size) or 0, _whole("window", window), _whole("cell", cell)
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-    if window is not None and window < SMALLEST_WINDOW:
-        raise ConfigError(f"window is {window}; it must be at least {SMALLEST_WINDOW} pixels.")
-    if not 0.0 <= overlap < 1.0:
-        raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
+    _check_numbers(threshold, presence_threshold, gsd, batch_size, window, overlap, cell)
     if finish is not None and finish.simplify is not None and polygons is None:
         raise ConfigError(f"--simplify is {finish.simplify:g}, but no outlines are written; add --polygons.")
-    if cell is not None and cell < 1:
-        raise ConfigError(f"cell is {cell}; it must be a side above 0, in pixels.")
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
     return Request(
@@ -150,6 +137,27 @@ def make_request(
         finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error,
         presence_threshold=_number(presence_threshold),
     )  # fmt: skip
+
+
+def _check_numbers(
+    threshold: float | None, presence_threshold: float | None, gsd: float | None, batch_size: int, window: int | None,
+    overlap: float, cell: int | None,
+) -> None:  # fmt: skip
+    """Refuse settings that are out of range."""
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
+    if presence_threshold is not None:
+        check_presence_threshold("presence_threshold", presence_threshold)
+    if gsd is not None and not (math.isfinite(gsd) and gsd > 0):
+        raise ConfigError(f"gsd is {gsd}; it must be a length above 0, in metres.")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+    if window is not None and window < SMALLEST_WINDOW:
+        raise ConfigError(f"window is {window}; it must be at least {SMALLEST_WINDOW} pixels.")
+    if not 0.0 <= overlap < 1.0:
+        raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
+    if cell is not None and cell < 1:
+        raise ConfigError(f"cell is {cell}; it must be a side above 0, in pixels.")
 
 
 def _number(value: float | None) -> float | None:
