@@ -10,6 +10,7 @@ import rasterio
 
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.legend import LONGEST_NAME, make_legend
+from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.staging.fingerprint import of_model
 from s4eca.geo.staging.folder import _apart
@@ -122,7 +123,7 @@ def test_looking_at_the_scene_with_other_programs_changes_nothing(cut_off, brigh
     minimum = '<Metadata><MDI key="STATISTICS_MINIMUM">0</MDI></Metadata>'
     beside.write_text(f'<PAMDataset><PAMRasterBand band="1">{histogram}{minimum}</PAMRasterBand></PAMDataset>')
     cut_off.raster(np.zeros((3, 50, 50), np.uint8), cut_off.scene.name + ".ovr", crs=None, transform=None)
-    with rasterio.open(cut_off.scene) as file:
+    with gdal_env(), rasterio.open(cut_off.scene) as file:
         assert file.overviews(1) == [2] and len(file.files) == 3
     whole = beside.read_text()
     offset = '<PAMRasterBand band="1"><Offset>3</Offset></PAMRasterBand>'
