@@ -42,6 +42,7 @@ class Finish:
             if value is not None and not (math.isfinite(value) and value > 0):
                 option = "--" + name.replace("_", "-")
                 raise ConfigError(f"{option} is {value:g}; it must be a number above 0, in {unit}.")
+            object.__setattr__(self, name, None if value is None else float(value))  # also of numpy's numbers
         if self.preview is not None:
             object.__setattr__(self, "preview", Path(self.preview))
 

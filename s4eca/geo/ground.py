@@ -14,6 +14,9 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.polygon import orient
 
 LONGEST_EDGE = 32.0  # pixels: longer edges get more vertices, because straight on the map is not straight on the globe
+LONGEST_DEGREES = 0.25  # the same where the map is of degrees and pixels are large
+
+SPOTS = 33  # places down and across that are tried
 
 
 class Ground:
@@ -29,6 +32,7 @@ class Ground:
         self._crs = _as_pyproj(crs)
         self._geod: Geod | None = None
         self._unit: float | None = None
+        self._edge, self._plate = LONGEST_EDGE, False
         if self._crs is None:
             return
         globe = self._crs.geodetic_crs
@@ -37,6 +41,10 @@ class Ground:
             return
         if any(abs(axis.unit_conversion_factor - np.pi / 180.0) > 1e-12 for axis in globe.axis_info[:2]):
             globe = CRS.from_epsg(4326)
+        elif self._crs.is_geographic and not self._crs.is_derived:
+            a, b, _, d, e, _ = self._affine
+            self._plate = b == d == 0.0
+            self._edge = float(min(LONGEST_EDGE, max(1.0, LONGEST_DEGREES / max(map(abs, (a, b, d, e))))))
         self._geod = globe.get_geod()
         self._to_globe = Transformer.from_crs(self._crs, globe, always_xy=True)
 
@@ -44,6 +52,18 @@ class Ground:
     def on_globe(self) -> bool:
         """Whether places have a longitude and a latitude."""
         return self._geod is not None
+
+    def holds(self, height: int, width: int) -> bool:
+        """Whether a scene lies on the globe to its edges: a map may go on where its projection does not."""
+        if self._geod is None:
+            return False
+        cols, rows = np.meshgrid(np.linspace(0.0, width, SPOTS), np.linspace(0.0, height, SPOTS))
+        places = self.places(np.stack([cols.ravel(), rows.ravel()], axis=1))
+        try:
+            there = self._to_globe.transform(places[:, 0], places[:, 1], errcheck=True)
+        except ProjError:
+            return False
+        return bool(np.isfinite(there).all())
 
     def places(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2) pixel coordinates (column, row) to (N, 2) coordinates of the CRS."""
@@ -79,6 +99,25 @@ class Ground:
         a, b, _, d, e, _ = self._affine
         return bool(e > 0 and abs(e) >= abs(b)), bool(a < 0 and abs(a) >= abs(d))
 
+    def row_areas(self, first: int, count: int) -> NDArray[np.float64] | None:
+        """(count,) exact square metres of one pixel of each row, where rows lie along parallels; else None.
+
+        The area between two parallels of an ellipsoid is an integral over the sine of latitude (Snyder 1987, Map
+        Projections: A Working Manual, equation 3-12), found by Gauss and Legendre's rule to the last digits.
+        """
+        if not self._plate or self._geod is None:
+            return None
+        east, north, top = abs(self._affine[0]), self._affine[4], self._affine[5]
+        edges = np.radians(np.clip(top + north * np.arange(first, first + count + 1), -90.0, 90.0))
+        middle, steps = (edges[1:] + edges[:-1]) / 2, np.abs(np.diff(edges))
+        sines = 2 * np.cos(middle) * np.sin(steps / 2)  # the difference of two sines, which would cancel
+        centre = np.sin(middle) * np.cos(steps / 2)
+        places, weights = np.polynomial.legendre.leggauss(5)
+        along = 1 - self._geod.es * (centre[:, None] + sines[:, None] / 2 * places) ** 2
+        areas: NDArray[np.float64] = (1 - self._geod.es) * sines * (along**-2.0 @ weights) / 2
+        areas *= self._geod.a**2 * np.radians(east)
+        return areas
+
     def area(self, outline: Any) -> float | None:
         """Square metres of an outline given in pixel coordinates; None where metres are not known."""
         if self._geod is None:
@@ -87,7 +126,7 @@ class Ground:
             a, b, _, d, e, _ = self._affine
             flat: float = outline.area * abs(a * e - b * d) * self._unit**2
             return flat
-        fine = shapely.segmentize(outline, LONGEST_EDGE)
+        fine = shapely.segmentize(outline, self._edge)
         try:
             globe = shapely.transform(fine, self._on_globe)
             area, _ = self._geod.geometry_area_perimeter(oriented(globe))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from s4eca.errors import RasterError, S4ECAError
-from s4eca.files import noted
+from s4eca.files import identity, noted
 from s4eca.geo.cells import Cell, Division
 from s4eca.geo.grids import Grid
 from s4eca.geo.loop import Clock, Loop, Work, tells_presence
 from s4eca.geo.memory import size
-from s4eca.geo.request import Request
+from s4eca.geo.request import Request, check_names
 from s4eca.geo.result import SceneResult
 from s4eca.geo.staging.cell_file import CellLayout
 from s4eca.geo.staging.folder import Staging
@@ -83,9 +83,10 @@ class Job:
             result = self._finished_before(staging)
             if result is None:
                 before = len(staging.records)
-                self._compute(staging, known=asked["the adapter"] is not None)
+                self._compute(staging)
                 result = self._write(staging, summary)
-                result = replace(result, cells=len(staging.records), cells_before=before)
+                notes = (*result.notes, *staging.notes)
+                result = replace(result, cells=len(staging.records), cells_before=before, notes=notes)
             staging.clear(result.to_dict())
         except S4ECAError as error:
             raise type(error)(" ".join(filter(None, (str(error), staging.leave())))) from error
@@ -102,8 +103,11 @@ class Job:
             return None
         result = SceneResult.from_dict(staging.result)
         made = (result.mask, result.polygons, result.scores, result.preview)
-        there = all(path is None or path.exists() for path in (*made, result.style))
-        return result if there and made == self._outputs else None
+        ours = staging.named
+        with contextlib.suppress(OSError):  # what is not there, or is somebody else's, is written again
+            if made == self._outputs and all(path is None or identity(path) in ours for path in (*made, result.style)):
+                return result
+        return None
 
     @property
     def _outputs(self) -> tuple[Path | None, ...]:
@@ -120,17 +124,17 @@ class Job:
             presence if tells_presence(self.segmenter) else None,
         )  # fmt: skip
 
-    def _compute(self, staging: Staging, *, known: bool) -> None:
-        """The cells that are not finished; whether the segmenter is the same is asked where it is not `known`."""
+    def _compute(self, staging: Staging) -> None:
+        """The cells that are not finished, by a segmenter that answers what it answered for those that are."""
         missing = staging.missing
+        if missing:
+            _require_room(staging, missing)
+            with noted(staging.note_hidden), self._writers(staging):
+                pass  # outputs that cannot be begun are refused before the work
+        loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
+        self._require_same_answer(staging, loop)
         if not missing:
             return
-        _require_room(staging, missing)
-        with noted(staging.note_hidden), self._writers(staging):
-            pass  # outputs that cannot be begun are refused before the work
-        loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
-        if not known:
-            self._require_same_answer(staging, loop)
         there = self.division.count - sum(cell.count for cell in missing)
         with tqdm(
             total=self.division.count, initial=there, unit="window", desc="predict", disable=not self.progress
@@ -162,13 +166,19 @@ class Job:
         if loop.first_answer(self.division.cells[first["cell"]]) != first["answer"]:
             raise RasterError(
                 f"{staging.path} holds cells of another run: the segmenter gives other probabilities than the one that "
-                "made them; give that one again, or remove the folder to begin anew."
+                "made them (another model, machine or number of threads); give that one again, or remove the folder to "
+                "begin anew."
             )
 
     def _write(self, staging: Staging, summary: Callable[[Writers, int], SceneResult]) -> SceneResult:
         """All outputs from finished cells, whole before one gets its name."""
         count, plan = len(self.request.expressions), self.work.plan
         skipped = sorted({tuple(block) for record in staging.records for block in record["skipped"]})
+
+        def before_naming() -> None:
+            check_names(self.request, self.scene.facts)  # something may have come to stand there meanwhile
+            staging.note_names()
+
         staging.take_back(path for path in self._outputs if path is not None)
         with noted(staging.note_hidden), self._writers(staging) as writers:
             with self.clock.on("write"):
@@ -177,7 +187,7 @@ class Job:
                 for part in self.division.rows:
                     for start, stop in self.grid.strips(plan, part, count):
                         writers.write(*staging.rows(part, start, stop))
-                writers.finish(staging.note_names)
+                writers.finish(before_naming)
             damage = _damage(self.scene.facts.name, [Box(*block) for block in skipped])
             for note in (*damage, *writers.notes):
                 self.say(note)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from s4eca.data.palette import Colour, colours
 from s4eca.errors import ConfigError
+from s4eca.geo.prompts import no_text
 
 NODATA = 255
 MOST_CLASSES = 254
+LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -40,23 +42,41 @@ def make_legend(given: Mapping[str, str | Sequence[str]]) -> tuple[LegendClass, 
         given: name of each class -> its phrase, or several.
 
     Raises:
-        ConfigError: no class, more than 254, a name that is no text or empty, or a class without phrases.
+        ConfigError: no class, more than 254, a name that is no text, empty, longer than 200 characters, given twice or
+            with control characters, or a class without phrases.
     """
     if not given:
         raise ConfigError("The legend is empty; name at least one class, for instance building=buildings.")
     if len(given) > MOST_CLASSES:
         raise ConfigError(f"The legend has {len(given)} classes; a raster of classes holds at most {MOST_CLASSES}.")
-    classes = []
+    classes: list[LegendClass] = []
     for value, ((name, phrases), colour) in enumerate(zip(given.items(), colours(len(given)), strict=True), 1):
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigError(f"Class {value} of the legend is called {name!r:.60}; its name must be a text.")
+        called = _name(name, value, classes)
         if isinstance(phrases, bytes | Mapping) or not isinstance(phrases, Iterable):
             raise ConfigError(f"The class {name!r} of the legend has {phrases!r:.60}; it needs a phrase, or a list.")
         said = (phrases,) if isinstance(phrases, str) else tuple(phrases)
         if not said:
             raise ConfigError(f"The class {name!r} of the legend has no phrase; say what to look for.")
-        classes.append(LegendClass(name.strip(), said, value, colour))
+        classes.append(LegendClass(called, said, value, colour))
     return tuple(classes)
+
+
+def _name(given: object, value: int, before: Sequence[LegendClass]) -> str:
+    """The name of a class, stripped, or the reason why it can be none."""
+    if not isinstance(given, str) or not given.strip():
+        raise ConfigError(f"Class {value} of the legend is called {given!r:.60}; its name must be a text.")
+    name = given.strip()
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"The name of class {value} of the legend, {name!r:.40}..., has {len(name)} characters; at most "
+            f"{LONGEST_NAME} are allowed."
+        )
+    bad = no_text(name)
+    if bad is not None:
+        raise ConfigError(f"The name of class {value} of the legend holds the control character {bad!r}; write a text.")
+    if any(one.name == name for one in before):
+        raise ConfigError(f"Two classes of the legend are called {name!r:.60}; give one class all their phrases.")
+    return name
 
 
 def parse_legend(text: str) -> dict[str, list[str]]:

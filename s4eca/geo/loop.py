@@ -109,7 +109,7 @@ class Loop:
         """Finished rows of a cell from the top: (K, n, w) probabilities and (n, w) validity.
 
         Windows are added in row-major order, which is that of the whole grid. `encoded` counts those that the model
-        saw and that no cell before owns; `answer` is a hash of what it said of the first batch, `presence`
+        saw and that no cell before owns; `answer` is a hash of all it said of the first batch, `presence`
         (K,) the largest probability of a window of the cell that each target is in it, or None where it tells none.
 
         Args:
@@ -189,7 +189,8 @@ class Loop:
         if found.shape != expected:
             raise S4ECAError(f"The segmenter gave probabilities of shape {found.shape}; {expected} was expected.")
         if self.answer is None:
-            self.answer = hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()
+            said = found.tobytes() + (b"" if presence is None else np.asarray(presence, np.float32).tobytes())
+            self.answer = hashlib.sha256(said).hexdigest()
         if presence is not None:
             found = self._told(presence, found)
         found = np.flip(found, self._reverse)

@@ -40,10 +40,15 @@ def _check_one(given: object, place: int) -> str:
     text = given.strip()
     if not text:
         raise ExpressionError(f"Prompt {place} is empty; say what to look for, for instance 'the red roof'.")
-    bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff"]
-    if bad:
-        raise ExpressionError(f"Prompt {place} holds the control character {bad[0]!r}; write it on one line as text.")
+    bad = no_text(text)
+    if bad is not None:
+        raise ExpressionError(f"Prompt {place} holds the control character {bad!r}; write it on one line as text.")
     return text
+
+
+def no_text(text: str) -> str | None:
+    """The first character that files of results cannot hold: a control character, half a surrogate, no character."""
+    return next((c for c in text if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff"), None)
 
 
 def _short(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -121,6 +122,28 @@ def make_request(
     """
     legend = make_legend(expressions) if isinstance(expressions, Mapping) else ()
     prompts = check_prompts([p for one in legend for p in one.phrases] if legend else expressions)  # type: ignore[arg-type]
+    batch_size, window, cell = _whole("batch_size", batch_size) or 0, _whole("window", window), _whole("cell", cell)
+    _check_numbers(threshold, presence_threshold, gsd, batch_size, window, overlap, cell)
+    if finish is not None and finish.simplify is not None and polygons is None:
+        raise ConfigError(f"--simplify is {finish.simplify:g}, but no outlines are written; add --polygons.")
+    if on_error not in ON_ERROR:
+        raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
+    return Request(
+        source=os.fspath(source), expressions=prompts, out=Path(out),
+        polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
+        bands=_bands(bands), gsd=_number(gsd), threshold=_number(threshold), batch_size=batch_size,
+        overlap=float(overlap), window=window, scale=None if scale is None else check_range(scale),
+        overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
+        finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error,
+        presence_threshold=_number(presence_threshold),
+    )  # fmt: skip
+
+
+def _check_numbers(
+    threshold: float | None, presence_threshold: float | None, gsd: float | None, batch_size: int, window: int | None,
+    overlap: float, cell: int | None,
+) -> None:  # fmt: skip
+    """Refuse settings that are out of range."""
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"threshold is {threshold}; it must lie between 0 and 1.")
     if presence_threshold is not None:
@@ -133,20 +156,21 @@ def make_request(
         raise ConfigError(f"window is {window}; it must be at least {SMALLEST_WINDOW} pixels.")
     if not 0.0 <= overlap < 1.0:
         raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1.")
-    if finish is not None and finish.simplify is not None and polygons is None:
-        raise ConfigError(f"--simplify is {finish.simplify:g}, but no outlines are written; add --polygons.")
     if cell is not None and cell < 1:
         raise ConfigError(f"cell is {cell}; it must be a side above 0, in pixels.")
-    if on_error not in ON_ERROR:
-        raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
-    return Request(
-        source=os.fspath(source), expressions=prompts, out=Path(out),
-        polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
-        bands=_bands(bands), gsd=gsd, threshold=threshold,
-        batch_size=batch_size, overlap=overlap, window=window, scale=None if scale is None else check_range(scale),
-        overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
-        finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error, presence_threshold=presence_threshold,
-    )  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    """A plain number, also of one of numpy's, which JSON does not take."""
+    return None if value is None else float(value)
+
+
+def _whole(name: str, value: int | None) -> int | None:
+    """A plain whole number, also of one of numpy's."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name} is {value!r:.60}; it must be a whole number.") from error
 
 
 def _bands(given: Given) -> tuple[int, ...] | dict[str, int] | None:
@@ -199,7 +223,7 @@ def open_scene(request: Request) -> Scene:
         alpha=request.alpha,
     )
     try:
-        check_outputs(scene.facts.files, _outputs(request), overwrite=request.overwrite, ours=named_before(request.out))
+        check_names(request, scene.facts)
         if request.polygons is not None:
             check_format(request.polygons, scene.facts)
         _check_gsd(request, scene.facts)
@@ -207,6 +231,15 @@ def open_scene(request: Request) -> Scene:
         scene.close()
         raise
     return scene
+
+
+def check_names(request: Request, facts: SceneFacts) -> None:
+    """Try the outputs of a request; also once more before they get their names, for a run takes its time.
+
+    Raises:
+        RasterError: an output cannot or must not be written.
+    """
+    check_outputs(facts.files, _outputs(request), overwrite=request.overwrite, ours=named_before(request.out))
 
 
 def _outputs(request: Request) -> dict[str, tuple[Path, Collection[str]]]:

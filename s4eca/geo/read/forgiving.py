@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 
 from s4eca.errors import RasterError
 from s4eca.geo.read.source import Scene
 from s4eca.records import Box
 
+SERVICES = frozenset({"DAAS", "EEDAI", "NGW", "OGCAPI", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"})
+DEEPEST = 8  # virtual rasters that are made of virtual rasters
+
 
 class ForgivingScene(Scene):
-    """As `Scene`, but what cannot be read is without data, block by block, as long as the files are there."""
+    """As `Scene`, but what cannot be read is without data, block by block, as long as the files are there.
+
+    Whether they are there can be told of local files alone: a server that falls silent looks like damage.
+
+    Args:
+        source: a file.
+        options: as for `Scene`.
+
+    Raises:
+        RasterError: as `Scene`; or something that the scene is read from is no local file.
+    """
+
+    def __init__(self, source: str | Path, **options: Any) -> None:
+        super().__init__(source, **options)
+        elsewhere = _elsewhere(self._file.driver, self.facts.files)
+        if elsewhere is not None:
+            self.close()
+            told = elsewhere.partition("?")[0] or "elsewhere"  # what follows may be a key
+            raise RasterError(
+                f"--on-error nodata is for local files, and {self.facts.name} is read from {told}, "
+                "where a source that is gone looks like damage; fetch it first, or leave --on-error out."
+            )
 
     def stored(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """As `Scene.stored`, with zeros that are not valid in place of damaged blocks.
@@ -67,6 +94,23 @@ class ForgivingScene(Scene):
                 yield Box(row, col, behind - row, right - col)
 
     def _gone(self) -> bool:
-        """Whether a file of the scene is no longer there; what is no plain file is left to GDAL."""
-        plain = [name for name in self.facts.files if not name.startswith("/vsi") and "://" not in name]
-        return not all(os.path.exists(name) for name in plain if os.path.isabs(name) or ":" not in name)
+        """Whether a file of the scene is no longer there."""
+        return not all(os.path.exists(name) for name in self.facts.files)
+
+
+def _elsewhere(driver: str, files: Sequence[str], deep: int = 0) -> str | None:
+    """The first of the names that a raster is read from that is no local file, "" where it has none; None for none."""
+    if driver in SERVICES or not files:
+        return "a service" if files else ""
+    for name in files:
+        if not os.path.exists(name):
+            return name
+        if driver == "VRT" and name != files[0] and deep < DEEPEST:
+            try:
+                with rasterio.open(name) as inner:
+                    found = _elsewhere(inner.driver, inner.files, deep + 1)
+            except (RasterioError, OSError):
+                continue  # a mask or the like; what is damaged here is found when it is read
+            if found is not None:
+                return found
+    return None

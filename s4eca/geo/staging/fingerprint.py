@@ -6,12 +6,14 @@ from what another one left.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -28,6 +30,8 @@ PIECES, PIECE = 256, 4096  # of a longer one, these many pieces of these many by
 SPOTS, SPOT = 3, 32  # of what is no file, these many squares along each axis of these many pixels
 ELSEWHERE = ("source", "out", "polygons", "scores", "overwrite", "allow_ungeoreferenced", "preview")
 NAMED_APART = ("expressions", "legend", "finish")
+LIBRARIES = {"transformers": "transformers", "timm": "timm", "open_clip": "open_clip_torch", "peft": "peft"}
+PAM, OVERVIEWS = ".aux.xml", ".ovr"  # what looking at a scene with other programs leaves beside it
 
 
 def of_request(request: Request) -> dict[str, Any]:
@@ -41,9 +45,13 @@ def of_request(request: Request) -> dict[str, Any]:
 
 
 def of_scene(scene: RasterSource) -> dict[str, Any]:
-    """The grid of a scene and samples of its bytes; a file that was changed since is another one."""
+    """The grid of a scene and samples of its bytes; a file that was changed since is another one.
+
+    What other programs put beside a scene when it is looked at does not count: overviews, statistics and histograms.
+    """
     facts = scene.facts
-    files = [Path(name) for name in facts.files if os.path.isfile(name)]
+    files = [Path(name) for name in facts.files if os.path.isfile(name) and not name.lower().endswith((PAM, OVERVIEWS))]
+    beside = [Path(name) for name in facts.files if os.path.isfile(name) and name.lower().endswith(PAM)]
     pieces = max(2, PIECES // max(len(files), 1))
     return {
         "the scene": facts.name.short,
@@ -51,11 +59,15 @@ def of_scene(scene: RasterSource) -> dict[str, Any]:
         "the place of the scene": [list(facts.transform)[:6], facts.crs.to_wkt() if facts.crs else None],
         "the bands shown": [list(facts.bands), list(facts.alpha), facts.dtype],
         "the content of the scene": [_of_file(path, pieces) for path in files] or _of_pixels(scene, facts),
+        "what stands beside the scene": [said for path in beside if (said := _said_beside(path))],
     }
 
 
 def of_model(segmenter: Segmenter, adapter_hash: str | None) -> dict[str, Any]:
-    """What answers: the adapter and how it runs. Of a segmenter without a hash nothing is known; it has to be asked."""
+    """What answers: the adapter, how it runs, and whose code it runs in; of any other segmenter, its hash.
+
+    However much is known here, the segmenter is asked as well (`s4eca.geo.job`).
+    """
     from s4eca.model.predictor import Predictor
 
     if not isinstance(segmenter, Predictor):
@@ -63,10 +75,12 @@ def of_model(segmenter: Segmenter, adapter_hash: str | None) -> dict[str, Any]:
     running = segmenter.model.running
     return {
         "the adapter": adapter_hash or _of_tensors(segmenter),
+        "the configuration": segmenter.model.config.to_dict(),
         "the precision": segmenter.precision,
         "the device": segmenter.model.device.type,
         "the encoders' type": running.encoder_dtype,
         "compilation": running.compile,
+        **_of_libraries(segmenter.model),
     }
 
 
@@ -74,6 +88,36 @@ def of_versions() -> dict[str, Any]:
     """The programs that bytes depend on."""
     others = {f"the version of {name}": version(name) for name in ("numpy", "torch", "rasterio")}
     return {"the version of s4eca": __version__, **others, "the version of GDAL": rasterio.__gdal_version__}
+
+
+def _of_libraries(model: Any) -> dict[str, str]:
+    """Versions of the libraries that modules of a model come from."""
+    kinds = {kind for module in model.modules() for kind in type(module).__mro__}
+    found = {}
+    for name in sorted({kind.__module__.partition(".")[0] for kind in kinds} & set(LIBRARIES)):
+        with contextlib.suppress(PackageNotFoundError):
+            found[f"the version of {name}"] = version(LIBRARIES[name])
+    return found
+
+
+def _said_beside(path: Path) -> str | None:
+    """A hash of what GDAL's file beside a scene says of it; None for statistics and histograms alone."""
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+    except ElementTree.ParseError:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    _without_statistics(root)
+    return hashlib.sha256(ElementTree.tostring(root)).hexdigest() if len(root) else None
+
+
+def _without_statistics(element: ElementTree.Element) -> None:
+    """Take out what was counted, and what is empty then."""
+    for part in [*element]:
+        counted = part.tag == "Histograms" or (part.tag == "MDI" and part.get("key", "").startswith("STATISTICS_"))
+        had = len(part)
+        _without_statistics(part)
+        if counted or (had and not len(part)) or (part.tag in ("Metadata", "PAMRasterBand") and not len(part)):
+            element.remove(part)
 
 
 def _of_file(path: Path, pieces: int) -> list[Any]:

@@ -30,16 +30,21 @@ from s4eca.geo.write.outputs import cannot_write
 
 Record = dict[str, Any]
 SUFFIX, JOURNAL, LOCK, UNFINISHED = ".s4eca", "journal.jsonl", "lock", "unfinished"
+LONGEST, LEAD = 80, 20  # characters of a value in a message, and of those before what differs
 
 
 def staging_path(out: Path) -> Path:
     """Where the finished cells of an output are kept."""
-    return out.with_name(out.name + SUFFIX)
+    final = Path(os.path.realpath(out)) if out.is_symlink() else out  # two names of one file are one output
+    return final.with_name(final.name + SUFFIX)
 
 
 def named_before(out: Path) -> frozenset[tuple[int, int]]:
     """Identities of the outputs that a run cut off at its end had begun to give their names; see `s4eca.files`."""
-    return _named(read_journal(staging_path(out) / JOURNAL))
+    try:
+        return _named(read_journal(staging_path(out) / JOURNAL))
+    except OSError:  # a name that no file can have, a folder that may not be read: refused with what is to be written
+        return frozenset()
 
 
 def _named(lines: Iterable[Record]) -> frozenset[tuple[int, int]]:
@@ -69,6 +74,7 @@ class Staging:
         self._cells = tuple(cells)
         self._records: dict[int, Record] = {}
         self.result: Record | None = None
+        self._clearing = False
         self.notes: list[str] = []
         try:
             self._lock = Lock(self.path / LOCK)
@@ -112,10 +118,10 @@ class Staging:
         """Refuse cells that are made from something else, by the first thing that differs."""
         for name in dict.fromkeys((*now, *before)):
             if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
+                then, today = _apart(before.get(name), now.get(name))
                 raise RasterError(
-                    f"{self.path} holds {count} finished cells of another run ({name}: {_short(before.get(name))} "
-                    f"then, {_short(now.get(name))} now); give that command again to go on, or remove the folder to "
-                    "begin anew."
+                    f"{self.path} holds {count} finished cells of another run ({name}: {then} then, {today} now); "
+                    "give that command again to go on, or remove the folder to begin anew."
                 )
 
     def _is_whole(self, record: Record) -> bool:
@@ -127,6 +133,11 @@ class Staging:
 
     def _file(self, number: int) -> Path:
         return self.path / f"{number:06d}.cell"
+
+    @property
+    def named(self) -> frozenset[tuple[int, int]]:
+        """Identities of the outputs that were begun to be given their names; see `named_before`."""
+        return _named(self._journal.lines)
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -206,7 +217,7 @@ class Staging:
         Raises:
             RasterError: the file system refuses.
         """
-        ours = _named(self._journal.lines)
+        ours = self.named
         for path in outputs:
             with self._refused():
                 if path.is_dir() and identity(path) in ours:
@@ -217,9 +228,10 @@ class Staging:
 
     def clear(self, result: Record) -> None:
         """The outputs have their names: remember what the run gives back, and take the folder away."""
-        if self.result is None:
+        if json.dumps(self.result) != json.dumps(result):
             with self._refused():
                 self._journal.add({"done": result})
+        self._clearing = True
         self._remove()
 
     def _discard_waiting(self) -> None:
@@ -230,10 +242,10 @@ class Staging:
     def leave(self) -> str:
         """End before the outputs are whole: finished cells stay, and the sentence that says so is returned.
 
-        Without finished cells the folder is taken away and nothing is said.
+        Without finished cells, and where all is done but clearing up, the folder is taken away and nothing is said.
         """
         discard(self.path / UNFINISHED)
-        if not self._records:
+        if self._clearing or not self._records:
             self._remove()
             return ""
         self._journal.close()
@@ -264,7 +276,18 @@ class Staging:
             raise cannot_write(self.path, error) from error
 
 
-def _short(value: Any) -> str:
-    """A value for people."""
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return "not there" if value is None else text if len(text) <= 80 else text[:77] + "..."
+def _apart(before: Any, now: Any) -> tuple[str, str]:
+    """Two values for people; long ones from a little before the first character that differs."""
+    texts = [_text(before), _text(now)]
+    same = len(os.path.commonprefix(texts))
+    start = max(0, same - LEAD) if max(map(len, texts)) > LONGEST else 0
+    cut = [("..." if start else "") + text[start:] for text in texts]
+    one, other = (text if len(text) <= LONGEST else text[: LONGEST - 3] + "..." for text in cut)
+    return one, other
+
+
+def _text(value: Any) -> str:
+    """A value on one line."""
+    if value is None:
+        return "not there"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

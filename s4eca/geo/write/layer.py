@@ -160,14 +160,22 @@ def check_format(path: Path, facts: SceneFacts) -> None:
 
     Raises:
         MissingDependencyError: pyarrow is needed and not installed.
-        RasterError: GeoJSON of a scene without longitude and latitude.
+        RasterError: GeoJSON of a scene without longitude and latitude, or with places that have none.
     """
     ending = path.suffix.lower()
     if ending == ".parquet":
         needs("pyarrow", extra="parquet", purpose=PURPOSE)
-    if ending == ".geojson" and not Ground(facts.crs, facts.transform).on_globe:
+    if ending != ".geojson":
+        return
+    ground = Ground(facts.crs, facts.transform)
+    if not ground.on_globe:
         raise RasterError(
             f"--polygons {path} holds longitudes and latitudes, which {facts.name} does not have; name a .gpkg file."
+        )
+    if not ground.holds(facts.height, facts.width):
+        raise RasterError(
+            f"--polygons {path} holds longitudes and latitudes, and {facts.name} reaches to where its projection has "
+            "none; name a .gpkg file."
         )
 
 

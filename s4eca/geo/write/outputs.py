@@ -19,6 +19,7 @@ from s4eca.files import aside, discard, identity, obstacle, probe, settle, to_di
 LEFTOVERS = ("-wal", "-shm", "-journal", ".aux.xml")  # what GDAL and SQLite may put beside a file
 STALE = (".ovr", ".msk", *LEFTOVERS)  # what speaks of the pixels or rows of the file that is being replaced
 LITTLE = 2**20
+LONGEST = 255 - max(map(len, STALE))  # bytes of a name that GDAL can put its files beside
 
 
 class Staged:
@@ -31,8 +32,9 @@ class Staged:
 
     def __init__(self, path: Path, *, plain: bool = False) -> None:
         self.path = path
+        real = _resolved(path)  # a rename does not go from one file system to another
         letters = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()[:12]
-        self.temporary = aside(path.with_name(letters + path.suffix) if plain else path)
+        self.temporary = aside(real.with_name(letters + path.suffix) if plain else path)
         self.abandon()
 
     def commit(self) -> None:
@@ -44,7 +46,8 @@ class Staged:
         try:
             to_disk(self.temporary)
             for suffix in STALE:
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                for place in {self.path, _resolved(self.path)}:
+                    place.with_name(place.name + suffix).unlink(missing_ok=True)
             settle(self.temporary, self.path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -84,6 +87,9 @@ def check_outputs(
     for option, (path, endings) in outputs.items():
         _check_ending(option, path, endings)
         real = _resolved(path)
+        length = max(len(os.fsencode(place.name)) for place in (path, real))
+        if length > LONGEST:
+            raise RasterError(f"{option} {path} has a name of {length} bytes; at most {LONGEST} can be written.")
         for source in map(Path, sources):
             if real == _resolved(source) or (path.exists() and os.path.exists(source) and path.samefile(source)):
                 raise RasterError(f"{option} {path} is the input itself; name another file.")
@@ -91,12 +97,13 @@ def check_outputs(
             raise RasterError(f"{option} {path} is also what {taken[real]} writes; name two different files.")
         taken[real] = option
         own = path.exists() and identity(path) in ours
-        if path.suffix.lower() == ".zarr" and path.is_dir() and not own:
-            raise RasterError(f"{option} {path} exists, and a folder is never replaced; name another, or take it away.")
+        if path.suffix.lower() == ".zarr" and path.exists() and not own:
+            what = "a folder is never replaced" if path.is_dir() else "a file is never replaced by a folder"
+            raise RasterError(f"{option} {path} exists, and {what}; name another, or take it away.")
         forbidden = None if own else obstacle(path, overwrite=overwrite)
         if forbidden is not None:
             raise RasterError(f"{option} {path} {forbidden}.")
-        if path.suffix.lower() == ".gpkg" and "!" in str(path.absolute().parent):
+        if path.suffix.lower() == ".gpkg" and "!" in str(real.parent):
             raise RasterError(
                 f"{option} {path} lies in a folder with '!' in its name, where no GeoPackage can be written; name "
                 "another folder."

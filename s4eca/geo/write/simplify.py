@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import shapely
@@ -19,7 +20,9 @@ class Simplifier:
 
     Outlines are those of pixels, which makes them a coverage: objects of one sheet share edges or nothing. An edge
     between two of them stays one edge (Visvalingam-Whyatt on the edges of the coverage, shapely's
-    `coverage_simplify`), no object is lost, none overlaps another. Past so many vertices that memory would suffer,
+    `coverage_simplify`), no object is lost, none overlaps another. Where rings of one object come to cross, as in
+    noise, its outline is made valid and the edge is common but there; one of which no area would be left keeps its
+    outline, and lies over the neighbours that took its place. Past so many vertices that memory would suffer,
     what waits is simplified without what is still to come; `parts` counts how often.
 
     Args:
@@ -65,4 +68,13 @@ class Simplifier:
         placed = shapely.transform(fine, lambda p: np.round(p) * self._scale)
         simple = shapely.transform(shapely.coverage_simplify(placed, self._tolerance), lambda p: p / self._scale)
         for (thing, found), outline in zip(waiting, simple, strict=True):
-            yield thing, replace(found, outline=outline)
+            yield thing, replace(found, outline=_valid(outline, found.outline))
+
+
+def _valid(outline: Any, before: Any) -> Any:
+    """The polygonal parts of an outline whose rings came to cross one another; as it was before where none are left."""
+    if shapely.is_valid(outline):
+        return outline
+    parts = shapely.get_parts(shapely.make_valid(outline))
+    whole = shapely.union_all([part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")])
+    return whole if whole.area > 0 and shapely.is_valid(whole) else before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pyogrio
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -170,6 +171,41 @@ def test_areas_of_pixels_against_the_ellipsoid(crs, transform):
         truth = ground.area(shapely.box(col, row, col + width, row + height))
         assert areas.total(row, marked) == pytest.approx(truth, rel=1e-4)
         assert (areas.rows(row, height) * marked).sum() == pytest.approx(areas.total(row, marked))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(["EPSG:4326", "EPSG:4267", "+proj=longlat +R=6371000"]), st.floats(1e-5, 2.0), st.booleans(),
+    st.integers(0, 100),
+)  # fmt: skip
+def test_areas_along_parallels_are_exact(crs, pixel, south_up, share):
+    """The globe at any size of pixel, also at the poles, against the area that geographiclib finds."""
+    crs = CRS.from_string(crs)
+    height = min(int(180 / pixel), 20000)
+    top = 90 - (180 - height * pixel) * share / 100
+    transform = Affine(pixel, 0, -20, 0, -pixel, top)
+    if south_up:
+        transform = Affine(pixel, 0, -20, 0, pixel, top - height * pixel)
+    facts = SceneFacts(RasterName("a.tif"), (), height, 50, 3, "uint8", (1, 2, 3), (), crs, transform, None, None, ())
+    areas = PixelAreas(facts)
+    globe = pyproj.CRS.from_wkt(crs.to_wkt()).get_geod()
+    for row in {0, height // 3, height // 2, height - 1}:
+        low, high = sorted(transform.f + transform.e * edge for edge in (row, row + 1))
+        fine = shapely.segmentize(shapely.box(0, low, pixel, high), pixel / 200)
+        truth = abs(globe.geometry_area_perimeter(fine)[0])
+        assert areas.rows(row, 1)[0] == pytest.approx(truth, rel=1e-4, abs=0.1)
+
+
+def test_areas_of_coarse_pixels_that_are_projected():
+    """A continent at 10 km, down the rows of a map that stretches them."""
+    crs, transform = CRS.from_epsg(3395), Affine(10000, 0, 0, 0, -10000, 9_000_000)
+    facts = SceneFacts(
+        RasterName("a.tif"), (), 800, 60, 3, "uint8", (1, 2, 3), (), crs, transform, None, (7000.0, 7000.0), ()
+    )  # fmt: skip
+    areas, ground = PixelAreas(facts), Ground(crs, transform)
+    for row in range(0, 800, 57):
+        truth = ground.area(shapely.box(30, row, 31, row + 1))
+        assert areas.rows(row, 1)[0, 30] == pytest.approx(truth, rel=3e-4)
 
 
 def test_a_run_that_fails_leaves_nothing(raster, predict, brightness, tmp_path):

@@ -20,7 +20,7 @@ from s4eca.geo.finish import Finish
 from s4eca.geo.legend import Marks, make_legend, parse_legend
 from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.write.polygons import Found, Tracer
-from s4eca.geo.write.simplify import Simplifier
+from s4eca.geo.write.simplify import Simplifier, _valid
 
 THREE = {"red thing": "red", "green thing": ["green", "grass"], "blue & <thing>": "blue"}
 
@@ -162,6 +162,33 @@ def test_neighbours_stay_glued_and_none_is_lost(seed):
     assert shapely.get_num_coordinates(outlines).sum() < 0.5 * before
     covered = shapely.union_all(outlines).area
     assert shapely.area(outlines).sum() == pytest.approx(covered) and covered == pytest.approx(3600, rel=0.01)
+
+
+def test_outlines_of_noise_stay_valid():
+    """Rings of a sprawling object that touch at corners everywhere may come to cross one another."""
+    classes = (np.random.default_rng(0).random((200, 200)) > 0.3).astype(np.uint8) + 1
+    simplifier, tracer = Simplifier(3.0, (1.0004, 0.9997)), Tracer()
+    given = [*tracer.add(0, classes == 2, np.ones(classes.shape, np.float32)), *tracer.finish()]
+    for found in given:
+        assert not list(simplifier.add(0, 1, found))
+    outlines = np.array([found.outline for _, found in simplifier.finish()])
+    assert len(outlines) == len(given) and shapely.is_valid(outlines).all() and (shapely.area(outlines) > 0).all()
+    assert set(shapely.get_type_id(outlines)) <= {3, 6}
+    tree = shapely.STRtree(outlines)
+    first, second = tree.query(outlines, predicate="overlaps")
+    shared = shapely.area(shapely.intersection(outlines[first], outlines[second]))
+    assert shared.sum() < 1e-6 * shapely.area(outlines).sum()
+
+
+def test_what_is_not_valid_keeps_its_area():
+    before = shapely.box(0, 0, 2, 2)
+    tie = shapely.from_wkt("POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))")
+    tailed = shapely.from_wkt("POLYGON ((0 0, 2 0, 2 2, 4 4, 2 2, 0 2, 0 0))")
+    gone = shapely.from_wkt("POLYGON ((0 0, 1 1, 2 2, 0 0))")
+    for given, area in ((tie, 2.0), (tailed, 4.0), (before, 4.0)):
+        mended = _valid(given, before)
+        assert shapely.is_valid(mended) and mended.area == area and shapely.get_type_id(mended) in (3, 6)
+    assert _valid(gone, before) is before
 
 
 def test_the_tolerance_is_in_metres_whatever_the_pixel():

@@ -42,6 +42,21 @@ def in_gpkg(path):
     return info, shapely.from_wkb(geometry), dict(zip(info["fields"], columns, strict=True))
 
 
+BEYOND = {
+    "past the ellipse": ("ESRI:54009", Affine(1e4, 0, -18040096 - 1e6, 0, -1e4, 1e5)),
+    "past the disc": ("+proj=geos +h=35785831 +lon_0=0 +sweep=y", Affine(8e4, 0, -5.57e6, 0, -8e4, 5.57e6)),
+}
+
+
+@pytest.mark.parametrize("place", BEYOND)
+def test_geojson_off_the_globe_is_refused_at_once(raster, rgb, predict, never, tmp_path, place):
+    crs, transform = BEYOND[place]
+    path = raster(rgb(140, 140), crs=crs, transform=transform)
+    with pytest.raises(RasterError, match="p.geojson holds .* where its projection has none; name a .gpkg file"):
+        predict(path, segmenter=never, polygons=tmp_path / "p.geojson")
+    assert predict(path, polygons=tmp_path / "p.gpkg").result.prompts[0].polygons
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_geojson_keeps_to_rfc_7946(raster, predict, tmp_path, place):
     crs, transform = PLACES[place]

@@ -201,7 +201,7 @@ def test_cells_of_another_run_are_refused_by_what_differs(half_done, tmp_path, p
     with pytest.raises(RasterError, match=words):
         run(half_done / "scene.tif", folder, place_coded(), **{"adapter_hash": "adapter", **CHANGES[name]})
     assert sorted(p.name for p in staged(folder).iterdir()) == before
-    result = run(half_done / "scene.tif", folder, place_coded(), adapter_hash="adapter")
+    result = run(half_done / "scene.tif", folder, Grey(), adapter_hash="adapter")
     assert result.cells_before > 0
 
 
@@ -338,6 +338,26 @@ def test_damaged_blocks_are_left_out_where_that_is_asked(raster, rgb, predict):
                 away[row : row + 32, col : col + 32] = False
     away[96:], away[:, 72:] = False, False  # and the last windows begin elsewhere
     assert away.any() and np.array_equal(run.scores[0][away], whole.scores[0][away])
+
+
+def test_damage_is_left_out_of_local_files_alone(raster, rgb, predict, never, tmp_path):
+    """What is gone elsewhere would look like damage: half a mask would be called whole."""
+    import zipfile
+
+    from virtual import vrt
+
+    path = raster(rgb(64, 64))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "scene.tif")
+    inside = f"/vsizip/{tmp_path}/a.zip/scene.tif"
+    far = vrt(tmp_path / "far.vrt", [(inside, "uint8")] * 3, (64, 64))
+    far.write_text(far.read_text().replace('relativeToVRT="1"', 'relativeToVRT="0"'))
+    deep = vrt(tmp_path / "deep.vrt", [("far.vrt", "uint8")] * 3, (64, 64))
+    near = vrt(tmp_path / "near.vrt", [("scene.tif", "uint8")] * 3, (64, 64))
+    for name in (inside, f"zip://{tmp_path}/a.zip!scene.tif", far, deep):
+        with pytest.raises(RasterError, match=r"nodata is for local files, and .* is read from /vsizip/.*leave"):
+            predict(name, segmenter=never, on_error="nodata")
+    assert predict(near, on_error="nodata").result.skipped == ()
 
 
 def test_a_disk_that_is_too_small_is_refused_by_numbers(scene, tmp_path, never, monkeypatch):
