@@ -13,10 +13,13 @@ Make = Callable[[Place], list[Any]]
 CONFIG = "adapter_config.json"
 
 
-def calibrate(place: Place, *words: Any, adapter: Any = None, data: Any = None, split: str = "test") -> list[Any]:
+def calibrate(place: Place, *words: Any, adapter: Any = None, data: Any = None, split: str = "val") -> list[Any]:
     """A line of `s4eca calibrate` that would do, with `words` at its end."""
     folder = adapter or place.own_adapter()
     data = data or place.references()
+    lines = data / "references.jsonl"
+    if lines.exists():
+        lines.write_text(lines.read_text().replace('"split": "test"', '"split": "val"'))
     return ["calibrate", folder, "--data", data, "--layout", "jsonl", "--split", split, *words]
 
 
@@ -50,7 +53,8 @@ PRESENCE: dict[str, tuple[Make, list[str]]] = {
     "calibrate nothing": (lambda p: calibrate(p, adapter=p.tmp / "none"), ["none", "no folder", "pull"]),
     "calibrate no adapter": (lambda p: calibrate(p, adapter=p.tmp), ["no adapter folder", CONFIG]),
     "calibrate without data": (lambda p: calibrate(p, data=p.tmp / "no-data"), ["no-data", "does not exist"]),
-    "calibrate on no split": (lambda p: calibrate(p, split="tset"), ["'tset'", "test"]),
+    "calibrate on no split": (lambda p: calibrate(p, split="vla"), ["'vla'", "val"]),
+    "calibrate on what is reported": (lambda p: calibrate(p, split="test"), ["'test'", "choose thresholds on val"]),
     "calibrate to an impossible T-acc": (lambda p: calibrate(p, "--t-acc", "95"), ["--t-acc", "95", "0 and 1"]),
     "calibrate with less than nothing": (lambda p: calibrate(p, "--absent=-1"), ["--absent", "-1", "from 0 to 10"]),
     "calibrate in batches of none": (lambda p: calibrate(p, "--batch-size", "0"), ["--batch-size", "0"]),

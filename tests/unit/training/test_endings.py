@@ -227,7 +227,11 @@ def test_a_full_disk_leaves_the_rows_there_were(tmp_path, monkeypatch):
 
 IN_PARTS = {"data__batch_size": 2, "trainer__max_steps": 16, "trainer__val_check_interval": 2}
 # By epochs Lightning makes the loader before it has read where the checkpoint was.
-ENDS = {"updates": {"trainer__max_epochs": -1}, "epochs": {"trainer__max_epochs": 3}}
+ENDS = {
+    "updates": {"trainer__max_epochs": -1},
+    "epochs": {"trainer__max_epochs": 3},
+    "whole epochs": {"trainer__max_epochs": 3, "trainer__val_check_interval": 1.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -237,18 +241,21 @@ def undisturbed(line, tmp_path_factory):
     def find(end):
         if end not in kept:
             kept[end] = tmp_path_factory.mktemp("whole") / "run"
-            assert line("fit", kept[end], **IN_PARTS, **ENDS[end]) == 0
+            assert line("fit", kept[end], **{**IN_PARTS, **ENDS[end]}) == 0
         return kept[end]
 
     return find
 
 
-@pytest.mark.parametrize(("workers", "end"), [(0, "updates"), (1, "updates"), (0, "epochs"), (1, "epochs")])
+@pytest.mark.parametrize(
+    ("workers", "end"), [(0, "updates"), (1, "updates"), (0, "epochs"), (1, "epochs"), (1, "whole epochs")]
+)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(workers, end, undisturbed, line, tmp_path, monkeypatch):
     """kill -9 at a random update, within an epoch and between two validations; the end is the undisturbed run's."""
     whole, out, same = undisturbed(end), tmp_path / "killed", {**IN_PARTS, **ENDS[end], "data__workers": workers}
     steps, step = [], S4ECAModule.training_step
-    dies = random.SystemRandom().randint(3, 16)
+    validated = [7, 14, 16] if end == "whole epochs" else [2, 4, 6, 9, 11, 13, 16]
+    dies = random.SystemRandom().randint(validated[0] + 1, 16)
 
     def killed(self, batch, batch_idx):
         steps.append(batch_idx)
@@ -264,7 +271,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(workers, end, undisturbed, l
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     assert 0 < last(out)["global_step"] < dies
     assert line("fit", out, "--ckpt_path", str(out / "checkpoints" / "last.ckpt"), **same) == 0
-    assert updates(out) == updates(whole) == [2, 4, 6, 9, 11, 13, 16]
+    assert updates(out) == updates(whole) == validated
     a, b = last(whole), last(out)
     assert a["global_step"] == b["global_step"] == 16
     for first, second in (

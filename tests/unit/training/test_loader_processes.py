@@ -23,7 +23,9 @@ def loader(dataset, toy_model):
     strategy = SimpleNamespace(root_device="cpu")
     made.trainer = SimpleNamespace(
         lightning_module=module, strategy=strategy, limit_val_batches=1.0, world_size=1, global_rank=0,
-        current_epoch=0, state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(restarting=False),
+        current_epoch=0, state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(
+            restarting=False, epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0))
+        ),
     )  # fmt: skip
     made.setup("fit")
     return made.train_dataloader()
