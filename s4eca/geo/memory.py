@@ -18,8 +18,8 @@ from s4eca.geo.cells import Division, default_steps, divide, steps_of
 from s4eca.geo.grids import CHUNK, CHUNK_BYTES, Grid, NativeGrid
 from s4eca.geo.request import Request
 from s4eca.geo.windows import Plan
-from s4eca.geo.write.geotiff import TILE
 from s4eca.geo.write.preview import preview_size
+from s4eca.geo.write.tile_rows import TILE
 from s4eca.geo.write.writers import reads_probabilities
 
 if TYPE_CHECKING:

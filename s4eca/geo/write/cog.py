@@ -10,8 +10,9 @@ import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from s4eca.files import discard_all
-from s4eca.geo.write.geotiff import TILE, GeoTiffSink
+from s4eca.geo.write.geotiff import GeoTiffSink
 from s4eca.geo.write.outputs import Staged, cannot_write
+from s4eca.geo.write.tile_rows import TILE
 from s4eca.records import RasterLayout
 
 

@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -16,9 +15,9 @@ from rasterio.windows import Window
 
 from s4eca.errors import RasterError
 from s4eca.geo.write.outputs import Staged, cannot_write
+from s4eca.geo.write.tile_rows import TILE, TileRows
 from s4eca.records import RasterLayout
 
-TILE = 512
 NAMESPACE = "S4ECA"
 
 
@@ -40,9 +39,7 @@ class GeoTiffSink:
         self._staged = Staged(path)
         self._layout = layout
         self._count = len(layout.descriptions)
-        self._rows: NDArray[Any] = np.zeros((self._count, TILE, layout.width), layout.dtype)
-        self._filled = 0
-        self._written = 0
+        self._rows = TileRows(self._count, layout.width, layout.dtype)
         self._sums: list[list[int]] = []
         self._file: Any = None
         try:
@@ -89,26 +86,17 @@ class GeoTiffSink:
         Raises:
             RasterError: the disk is full or fails.
         """
-        start = 0
-        while start < values.shape[1]:
-            take = min(TILE - self._filled, values.shape[1] - start)
-            self._rows[:, self._filled : self._filled + take] = values[:, start : start + take]
-            self._filled += take
-            start += take
-            if self._filled == TILE:
-                self._flush()
+        for first, rows in self._rows.add(values):
+            self._flush(first, rows)
 
-    def _flush(self) -> None:
-        """Write the collected rows."""
-        rows = self._rows[:, : self._filled]
-        window = Window(0, self._written, self._layout.width, self._filled)
+    def _flush(self, first: int, rows: NDArray[Any]) -> None:
+        """Write collected rows."""
+        window = Window(0, first, self._layout.width, rows.shape[1])
         try:
             self._file.write(rows, window=window)
         except (RasterioError, OSError) as error:
             raise cannot_write(self._staged.path, error) from error
         self._sums.append([zlib.crc32(band.tobytes()) for band in rows])
-        self._written += self._filled
-        self._filled = 0
 
     def close(self) -> None:
         """Finish the file under its hidden name, open it again and compare every row with what was written.
@@ -116,10 +104,10 @@ class GeoTiffSink:
         Raises:
             RasterError: rows are missing, or what lies on disk is not what was written.
         """
-        if self._filled:
-            self._flush()
-        if self._written != self._layout.height:
-            raise RasterError(f"{self._staged.path} was given {self._written} of {self._layout.height} rows.")
+        for first, rows in self._rows.finish():
+            self._flush(first, rows)
+        if self._rows.written != self._layout.height:
+            raise RasterError(f"{self._staged.path} was given {self._rows.written} of {self._layout.height} rows.")
         file, self._file = self._file, None
         try:
             file.close()

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from s4eca.errors import RasterError
 from s4eca.geo.write.outputs import Staged, cannot_write
+from s4eca.geo.write.tile_rows import TILE, TileRows
 from s4eca.records import RasterLayout
 
-TILE = 512
 LEVEL = 6  # of packing
 NAME = "probability"
 
@@ -40,9 +40,7 @@ class ZarrSink:
         self._staged = Staged(path)
         self._layout = layout
         self._count = len(layout.descriptions)
-        self._rows: NDArray[Any] = np.zeros((self._count, TILE, layout.width), layout.dtype)
-        self._filled = 0
-        self._written = 0
+        self._rows = TileRows(self._count, layout.width, layout.dtype)
         self._sums: dict[str, int] = {}
         try:
             self._describe()
@@ -105,29 +103,21 @@ class ZarrSink:
         Raises:
             RasterError: the disk is full or fails.
         """
-        start = 0
-        while start < values.shape[1]:
-            take = min(TILE - self._filled, values.shape[1] - start)
-            self._rows[:, self._filled : self._filled + take] = values[:, start : start + take]
-            self._filled += take
-            start += take
-            if self._filled == TILE:
-                self._flush()
+        for first, rows in self._rows.add(values):
+            self._flush(first, rows)
 
-    def _flush(self) -> None:
-        """Write the collected rows as chunks; what reaches over the edge is not valid."""
-        down = self._written // TILE
+    def _flush(self, first: int, rows: NDArray[Any]) -> None:
+        """Write collected rows as chunks; what reaches over the edge is not valid."""
+        down = first // TILE
         try:
             for band in range(self._count):
                 for across in range(-(-self._layout.width // TILE)):
-                    chunk = np.full((TILE, TILE), self._layout.nodata, self._rows.dtype.newbyteorder("<"))
-                    piece = self._rows[band, : self._filled, across * TILE : (across + 1) * TILE]
+                    chunk = np.full((TILE, TILE), self._layout.nodata, rows.dtype.newbyteorder("<"))
+                    piece = rows[band, :, across * TILE : (across + 1) * TILE]
                     chunk[: piece.shape[0], : piece.shape[1]] = piece
                     self._put(f"{NAME}/{band}.{down}.{across}", chunk)
         except OSError as error:
             raise cannot_write(self._staged.path, error) from error
-        self._written += self._filled
-        self._filled = 0
 
     def close(self) -> None:
         """Finish under the hidden name, and compare every chunk on the disk with what was written.
@@ -135,10 +125,10 @@ class ZarrSink:
         Raises:
             RasterError: rows are missing, or what lies on disk is not what was written.
         """
-        if self._filled:
-            self._flush()
-        if self._written != self._layout.height:
-            raise RasterError(f"{self._staged.path} was given {self._written} of {self._layout.height} rows.")
+        for first, rows in self._rows.finish():
+            self._flush(first, rows)
+        if self._rows.written != self._layout.height:
+            raise RasterError(f"{self._staged.path} was given {self._rows.written} of {self._layout.height} rows.")
         try:
             for key, expected in self._sums.items():
                 if zlib.crc32((self._staged.temporary / key).read_bytes()) != expected:

@@ -205,7 +205,8 @@ def test_what_was_written_is_compared(raster, rgb, tmp_path):
     with gdal_env(), Scene(raster(rgb(600, 20))) as scene:
         sink = GeoTiffSink(tmp_path / "m.tif", layout(scene, "a"))
         sink.write(rgb(600, 20)[:1])
-        sink._flush()
+        for first, rows in sink._rows.finish():
+            sink._flush(first, rows)
         sink._sums[1][0] ^= 1
         with pytest.raises(RasterError, match="cannot be written"):
             sink.close()

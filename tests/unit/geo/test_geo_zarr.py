@@ -79,7 +79,8 @@ def test_missing_rows_and_a_spoilt_chunk_are_said(tmp_path):
     with pytest.raises(RasterError, match="was given 0 of 5 rows"):
         sink.close()
     sink.write(np.ones((1, 5, 6), np.float32))
-    sink._flush()
+    for first, rows in sink._rows.finish():
+        sink._flush(first, rows)
     (chunk,) = tmp_path.glob(".s4eca-*/probability/0.0.0")
     chunk.write_bytes(chunk.read_bytes()[:-3])
     with pytest.raises(RasterError, match="the chunk probability/0.0.0 is not as it was written"):
