@@ -260,9 +260,24 @@ def _more_data(card: dict[str, Any]) -> list[str]:
     lines = []
     if card.get("datasets"):
         lines += ["", "On the hub: " + ", ".join(f"`{_line(name)}`" for name in card["datasets"]) + "."]
+    if card.get("sets"):
+        lines += ["", *_sets(card["sets"])]
     if card["gsd"] is not None:
         lines += ["", f"Ground sampling distance {card['gsd']} m."]
     return lines
+
+
+def _sets(sets: list[dict[str, Any]]) -> list[str]:
+    """The data sets of a joint training, with their shares of the draws."""
+    rows = []
+    for one in sets:
+        share: Any = one.get("share")
+        told = [f"{100 * share:.1f} %" if _a_number(share) else ""]
+        told += [f"{number:,}" if _a_number(number := one.get(key)) else "" for key in ("references", "images")]
+        words = [_cell(str(one.get(key, ""))) for key in ("name", "layout", "split")]
+        rows.append(f"| {' | '.join([*words, *told])} | `{_cell(str(one.get('sha256', '')))}` |")
+    head = "| set | layout | split | share of the draws | references | images | SHA-256 |"
+    return [head, "|---|---|---|---:|---:|---:|---|", *rows]
 
 
 def _measured(card: dict[str, Any]) -> list[str]:

@@ -32,7 +32,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 # What a method that rewrites the encoders adds: plain peft folders, one an encoder, which loading does not read.
 EXTRA = tuple(f"{part}/{name}" for part in ("vision", "text") for name in (WEIGHTS, CONFIG))
 # Keys of the card that a folder may lack.
-OPTIONAL = {"datasets", "calibration"}
+OPTIONAL = {"datasets", "calibration", "sets"}
 MAY = {"behaviour", "peft"}  # the same of an encoder: earlier versions noted no behaviour
 KEYS = {"library", "format_version", "s4eca_version", "config", "encoders", "preprocessing", "card"}
 
@@ -61,6 +61,8 @@ class Card:
         budget: counts as `s4eca budget --json` gives them.
         datasets: hub ids of the data sets it was trained on; left out of the folder where there are none.
         calibration: where its thresholds come from (`s4eca.evaluation.calibration.choose`); likewise left out.
+        sets: of each of several data sets it was trained on the name, the share of the draws and what
+            `s4eca.data.identity.identity` tells; likewise left out.
     """
 
     name: str = "adapter"
@@ -72,6 +74,7 @@ class Card:
     budget: dict[str, Any] = field(default_factory=dict)
     datasets: Sequence[str] = ()
     calibration: dict[str, Any] = field(default_factory=dict)
+    sets: Sequence[dict[str, Any]] = ()
 
 
 def save(model: Attached, folder: Path | str, card: Card | None = None, *, dtype: str = "float32") -> Path:
@@ -359,6 +362,9 @@ def _check_card(path: Path, card: dict[str, Any]) -> None:
     datasets = card.get("datasets", [])
     if not isinstance(datasets, list) or not all(isinstance(name, str) and name.strip() for name in datasets):
         raise AdapterFolderError(f"{path}: card.datasets is {datasets!r}; it must be a list of hub ids.")
+    sets = card.get("sets", [])
+    if not isinstance(sets, list) or not all(isinstance(one, dict) and "name" in one for one in sets):
+        raise AdapterFolderError(f"{path}: card.sets is {sets!r}; it must be a list of objects with a name.")
 
 
 def _an_object(path: Path, where: str, found: Any) -> None:

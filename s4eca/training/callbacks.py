@@ -70,17 +70,17 @@ class ScoreRows(Callback):
 
 
 class PictureGrid(Callback):
-    """Draws the first samples of the validation split: image, expression, truth, prediction.
+    """Draws samples of the validation split: image, expression, truth, prediction; of several splits as many of each.
 
     Args:
         folder: where ``epoch-NNN.png`` go.
-        count: samples to draw.
+        count: samples to draw; of several splits one or two more, to be fair.
     """
 
     def __init__(self, folder: Path, count: int = 8) -> None:
         self.folder = folder
         self.count = count
-        self._rows: list[tuple[int, str, Tensor, Tensor]] = []
+        self._rows: list[tuple[int, int, str, Tensor, Tensor]] = []
 
     def on_validation_batch_end(
         self,
@@ -92,23 +92,26 @@ class PictureGrid(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect evenly spread samples until there are enough."""
-        total = sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else 0
-        every = max(1, total // self.count)
-        if trainer.sanity_checking or batch_idx % every or len(self._rows) >= self.count or batch.added[0]:
+        batches = trainer.num_val_batches
+        wanted = -(-self.count // len(batches))
+        every = max(1, batches[dataloader_idx] // wanted)
+        enough = sum(row[0] == dataloader_idx for row in self._rows) >= wanted
+        if trainer.sanity_checking or batch_idx % every or enough or batch.added[0]:
             return
         truth = batch.truths[0]
         drawn = upsample(outputs[:1], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()[0, 0]
-        self._rows.append((batch.indices[0], batch.expressions[0], truth.cpu(), drawn.cpu()))
+        self._rows.append((dataloader_idx, batch.indices[0], batch.expressions[0], truth.cpu(), drawn.cpu()))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
         rows, self._rows = self._rows, []
         if not rows or not _keeps_records(trainer):
             return
-        split = trainer.datamodule.splits["val"]  # type: ignore[attr-defined]
+        splits = trainer.datamodule.opened("val")  # type: ignore[attr-defined]
         config: S4ECAConfig = pl_module.config  # type: ignore[assignment]
         cells = []
-        for index, expression, truth, drawn in rows:
+        for place, index, expression, truth, drawn in rows:
+            split = splits[place]
             image = colours(split.image(split.references[index]), config)
             cells.append((image, expression, truth.numpy(), (drawn > config.threshold).numpy()))
         self.folder.mkdir(parents=True, exist_ok=True)

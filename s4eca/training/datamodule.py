@@ -1,4 +1,4 @@
-"""The LightningDataModule: a data set in any layout, its feature cache, and the loaders."""
+"""The LightningDataModule: data sets in any layouts, their feature cache, and the loaders."""
 
 from __future__ import annotations
 
@@ -18,23 +18,28 @@ from s4eca.data.augment.settings import NOTHING, Augmentation
 from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.band_agreement import require_bands
 from s4eca.data.feature_cache import FeatureCache
+from s4eca.data.identity import identity
 from s4eca.data.open import open_dataset
 from s4eca.data.reader_options import checked_options
 from s4eca.data.sample import ReferringDataset
-from s4eca.errors import ConfigError
+from s4eca.errors import ConfigError, DataError
 from s4eca.evaluation.shuffled import derange
 from s4eca.model.encodings import feature_recipe
 from s4eca.model.expressions import unread, warn_of
 from s4eca.model.model import S4ECAModel
 from s4eca.training.batch import Batch, Collate
-from s4eca.training.dataset import ScoringSamples, TrainingSamples
+from s4eca.training.dataset import MASK_BYTES, JointSamples, ScoringSamples, TrainingSamples
 from s4eca.training.encoding import encode_missing, open_cache
 from s4eca.training.resuming import samples_taken
-from s4eca.training.samplers import DrawSampler, ScoringSampler
+from s4eca.training.samplers import DrawSampler, JointSampler, ScoringSampler
+from s4eca.training.sets import ReferringSet, check_form, checked_sets, shares_of
 
 
 class ReferringData(LightningDataModule):
-    """Splits of one referring data set.
+    """Splits of one referring data set, or of several that are trained on together.
+
+    One set is given by `root` and `layout`, with its splits and its reader's options; several by `sets`, which have all
+    of these of their own.
 
     Args:
         root: folder of the data set.
@@ -46,6 +51,9 @@ class ReferringData(LightningDataModule):
             says that annotations are exhaustive.
         scored_absent: absent expressions for each reference in validation and test, for the scores of a no-target head
             alone; used only where the adapter has one and annotations are exhaustive.
+        sets: several data sets, each with root, layout, name, share, splits and reader; docs/data.md has an example.
+        base: folder that relative roots of `sets` lie in.
+        epoch_samples: training samples of an epoch of several sets; 0 takes as many as all have.
         cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once and shared out among the
             processes of a run.
         cache_dtype: ``float16``, ``bfloat16`` or ``float32``.
@@ -59,8 +67,8 @@ class ReferringData(LightningDataModule):
 
     def __init__(
         self,
-        root: str,
-        layout: str,
+        root: str | None = None,
+        layout: str | None = None,
         batch_size: int = 8,
         train_split: str = "train",
         val_split: str | None = "val",
@@ -76,11 +84,16 @@ class ReferringData(LightningDataModule):
         shuffle_expressions: int | None = None,
         augment: Augmentation = NOTHING,
         scored_absent: float = 1.0,
+        sets: list[ReferringSet] | None = None,
+        base: str = ".",
+        epoch_samples: int = 0,
     ) -> None:
         super().__init__()
         self.augment = augment
         self.augment.check_cache(cache)
-        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("mask_size", mask_size, 0)):
+        counts = {"batch_size": batch_size, "workers": workers, "mask_size": mask_size, "epoch_samples": epoch_samples}
+        for name, value in counts.items():
+            least = int(name == "batch_size")
             if value < least:
                 raise ConfigError(f"data.{name} is {value}; it must be at least {least}.")
         if not 0.0 <= absent_share <= 0.5:
@@ -88,18 +101,25 @@ class ReferringData(LightningDataModule):
         if not 0.0 <= scored_absent <= 10.0:
             raise ConfigError(f"data.scored_absent is {scored_absent}; it must be from 0 to 10.")
         self.scored_absent = scored_absent
-        self.root, self.layout = Path(root), layout
+        check_form(
+            {"root": root, "layout": layout, "sets": sets, "base": base, "epoch_samples": epoch_samples,
+             "train_split": train_split, "val_split": val_split, "test_split": test_split, "reader": reader}
+        )  # fmt: skip
+        self.joint = sets is not None
+        one = ReferringSet(str(root), str(layout), "", None, train_split, val_split, test_split, dict(reader or {}))
+        self.sets = (one,) if sets is None else checked_sets(sets, base)
+        self.epoch_samples = epoch_samples
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.names = {"train": train_split, "val": val_split, "test": test_split}
         named = [symmetries] if isinstance(symmetries, str) else symmetries
         self.symmetries = tuple(_symmetry(name) for name in named)
         self.absent_share = absent_share
         self.cache_place, self.cache_dtype = cache, cache_dtype
         self.mask_size = mask_size
-        self.reader = dict(reader or {})
         self.shuffle_expressions = shuffle_expressions
         self.splits: dict[str, ReferringDataset] = {}
         self.cache: FeatureCache | None = None
+        self._shares: dict[str, float] = {}
+        self._told: list[dict[str, Any]] = []
 
     @property
     def model(self) -> S4ECAModel:
@@ -116,12 +136,13 @@ class ReferringData(LightningDataModule):
             ConfigError: a split that is to be scored has no name, or features that cannot be cached are to be.
         """
         assert self.trainer is not None
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        parts = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         if stage == "fit" and not self.validates:
-            wanted = ("train",)
-        for part in wanted:
-            if part not in self.splits:
-                self.splits[part] = self._open(part)
+            parts = ("train",)
+        wanted = [(one, part) for part in parts for one in self.taking_part(part)]
+        for one, part in wanted:
+            if self._key(one, part) not in self.splits:
+                self.splits[self._key(one, part)] = self._open(one, part)
         if self.cache_place == "none":
             return
         if self.model.uncacheable:
@@ -129,34 +150,61 @@ class ReferringData(LightningDataModule):
         if self.cache is None:
             folder = None if self.cache_place == "memory" else Path(self.cache_place)
             self.cache = open_cache(feature_recipe(self.model, self.cache_dtype), folder, self.trainer)
-        for part in wanted:
+        for one, part in wanted:
             # The identity always: it is what a sample falls back to when no symmetry keeps its expression true.
             drawn = (Symmetry.IDENTITY, *(self.symmetries if part == "train" else ()))
-            encode_missing(self.model, self.splits[part], self.cache, tuple(dict.fromkeys(drawn)), self.trainer)
+            split = self.splits[self._key(one, part)]
+            encode_missing(self.model, split, self.cache, tuple(dict.fromkeys(drawn)), self.trainer)
 
     @property
     def validates(self) -> bool:
-        """Whether a training run looks at the validation split at all."""
+        """Whether a training run looks at validation splits at all."""
         assert self.trainer is not None
-        return self.names["val"] is not None and self.trainer.limit_val_batches != 0
+        return self.has("val") and self.trainer.limit_val_batches != 0
 
-    def _open(self, part: str) -> ReferringDataset:
-        """The split of one part.
+    def has(self, part: str) -> bool:
+        """Whether any set has a split for ``train``, ``val`` or ``test``."""
+        return any(one.split(part) is not None for one in self.sets)
+
+    def taking_part(self, part: str) -> tuple[ReferringSet, ...]:
+        """The sets with a split for ``train``, ``val`` or ``test``, in the order of their loaders.
 
         Raises:
-            ConfigError: the part has no split.
+            ConfigError: there is none.
         """
-        name = self.names[part]
-        if name is None:
-            raise ConfigError(f"data.{part}_split is null, so there is nothing to score; name a split.")
-        reader = checked_options(self.layout, self.reader, self.model.config.bands)
-        split = open_dataset(self.root, self.layout, name, **reader)
+        if self.has(part):
+            return tuple(one for one in self.sets if one.split(part) is not None)
+        named = f"{part}_split of all data.sets" if self.joint else f"data.{part}_split"
+        raise ConfigError(f"{named} is null, so there is nothing to score; name a split.")
+
+    def opened(self, part: str) -> tuple[ReferringDataset, ...]:
+        """The splits of a part, in the order of their loaders."""
+        return tuple(self.splits[self._key(one, part)] for one in self.taking_part(part))
+
+    @staticmethod
+    def _key(one: ReferringSet, part: str) -> str:
+        """What a split is kept by; of a single set the part alone."""
+        return f"{part}/{one.name}" if one.name else part
+
+    def _options(self, one: ReferringSet) -> dict[str, Any]:
+        """Options of a set's reader.
+
+        Raises:
+            DataError: as for `checked_options`; of several sets with the name of the set.
+        """
+        try:
+            return checked_options(one.layout, one.reader, self.model.config.bands)
+        except DataError as error:
+            raise DataError(f"data.sets, {one.name}: {error}" if one.name else str(error)) from error
+
+    def _open(self, one: ReferringSet, part: str) -> ReferringDataset:
+        split = open_dataset(one.root, one.layout, str(one.split(part)), **self._options(one))
         require_bands(split, self.model.config.bands)
         lost = unread(self.model.text, [r.expression for r in split.references], self.model.config.text_length)
         warn_of(f"{split.root}, split {split.split}: {remark}" for remark in lost)
         return split
 
-    def _loader(self, samples: Any, sampler: DrawSampler | ScoringSampler) -> DataLoader[Batch]:
+    def _loader(self, samples: Any, sampler: DrawSampler | JointSampler | ScoringSampler) -> DataLoader[Batch]:
         return DataLoader(
             samples,
             batch_size=self.batch_size,
@@ -174,35 +222,54 @@ class ReferringData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled samples with draws; a run that is gone on with begins behind those that it has had."""
         assert self.trainer is not None
-        split = self.splits["train"]
-        side = self.mask_size or 8 * (self.model.config.image_size // self.model.stride)
+        parts = {one.called: self._samples(one) for one in self.sets}
+        sampler: DrawSampler | JointSampler
+        if self.joint:
+            sizes = {name: len(part) for name, part in parts.items()}
+            self._shares = shares_of(self.sets, sizes)
+            sampler = JointSampler(
+                sizes, self._shares, self.seed, samples=self.epoch_samples, batch=self.batch_size, **self._processes
+            )
+        else:
+            sampler = DrawSampler(len(parts[""]), self.seed, batch=self.batch_size, **self._processes)
+        sampler.begin_at(partial(samples_taken, self.trainer, self.batch_size))
+        return self._loader(JointSamples(tuple(parts.values())) if self.joint else parts[""], sampler)
+
+    def _samples(self, one: ReferringSet) -> TrainingSamples:
+        """The training samples of a set."""
+        split = self.splits[self._key(one, "train")]
+        size = self.model.config.image_size
+        side = self.mask_size or 8 * (size // self.model.stride)
         wanted = split.exhaustive and self.absent_share > 0
         absent = AbsentSampler(split, share=self.absent_share, seed=self.seed) if wanted else None
-        size, augmenter = self.model.config.image_size, self._augmenter(split)
-        samples = TrainingSamples(split, size, side, self.cache, self.symmetries, absent, augmenter)
-        sampler = DrawSampler(len(samples), self.seed, batch=self.batch_size, **self._processes)
-        sampler.begin_at(partial(samples_taken, self.trainer, self.batch_size))
-        return self._loader(samples, sampler)
+        augmenter = self._augmenter(one, split)
+        masks = MASK_BYTES // len(self.sets)
+        return TrainingSamples(split, size, side, self.cache, self.symmetries, absent, augmenter, masks)
 
-    def _augmenter(self, split: ReferringDataset) -> Augmenter | None:
-        """What varies the samples of the training split; None where nothing is asked for."""
+    def _augmenter(self, one: ReferringSet, split: ReferringDataset) -> Augmenter | None:
+        """What varies the samples of a training split; None where nothing is asked for."""
         if not self.augment.wanted:
             return None
-        augmenter = Augmenter(split, self.augment, checked_options(self.layout, self.reader, self.model.config.bands))
+        elsewhere = {spoken for other in self.opened("train") for spoken in other.classes.values()}
+        augmenter = Augmenter(split, self.augment, self._options(one), elsewhere if self.joint else ())
         if augmenter.remark:
-            warnings.warn(augmenter.remark, UserWarning, stacklevel=2)
+            warnings.warn(f"{one.name}: {augmenter.remark}" if one.name else augmenter.remark, stacklevel=2)
         return augmenter
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """The validation split in order; nothing where there is none."""
-        return [] if self.names["val"] is None else self._scoring("val")
+        """The validation splits in order; nothing where there is none."""
+        return self._scoring("val") if self.has("val") else []
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """The test split in order."""
+    def test_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """The test splits in order."""
         return self._scoring("test")
 
-    def _scoring(self, part: str) -> DataLoader[Batch]:
-        split = self.splits[part]
+    def _scoring(self, part: str) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """A loader of each set that takes part; of a single set no list."""
+        loaders = [self._scored(split) for split in self.opened(part)]
+        return loaders if self.joint else loaders[0]
+
+    def _scored(self, split: ReferringDataset) -> DataLoader[Batch]:
         expressions = None
         if self.shuffle_expressions is not None:
             said = [r.expression for r in split.references]
@@ -212,6 +279,16 @@ class ReferringData(LightningDataModule):
         absent = absent_beside(split, self.scored_absent, self.seed, "data.scored_absent") if wanted else ()
         samples = ScoringSamples(split, self.model.config.image_size, self.cache, expressions, absent)
         return self._loader(samples, ScoringSampler(len(samples), **self._processes))
+
+    def told(self) -> list[dict[str, Any]]:
+        """What an adapter's card says of each of several training sets: name, share and `identity`; of one nothing."""
+        if self.joint and not self._told:
+            opened = dict(zip((one.called for one in self.sets), self.opened("train"), strict=True))
+            self._told = [
+                {"name": name, "share": round(self._shares[name], 6), **identity(split)}
+                for name, split in opened.items()
+            ]
+        return self._told
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch; Lightning does not know its fields."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,7 @@ class TrainingSamples(Dataset[Item]):
         symmetries: symmetries to draw from.
         absent: draws expressions of absent classes anew every epoch, or None.
         augmenter: varies pixels and truths further, or None.
+        mask_bytes: of masks that are kept at their working size.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class TrainingSamples(Dataset[Item]):
         symmetries: Sequence[Symmetry],
         absent: AbsentSampler | None,
         augmenter: Augmenter | None = None,
+        mask_bytes: int = MASK_BYTES,
     ) -> None:
         self.split = split
         self.images = _Images(split, size, cache)
@@ -84,7 +88,7 @@ class TrainingSamples(Dataset[Item]):
         self.mask_size = mask_size
         self.symmetries = tuple(symmetries)
         self.absent = absent
-        self._masks = RecentArrays(MASK_BYTES)
+        self._masks = RecentArrays(mask_bytes)
         self._present: dict[int, bool] = {}
         self._drawn: tuple[int, tuple[Reference, ...]] | None = None
 
@@ -128,6 +132,29 @@ class TrainingSamples(Dataset[Item]):
             return Item(expression, seen, index, image=image, present=present)
         item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index, present=present)
         return self.images.fill(item, reference, symmetry)
+
+
+class JointSamples(Dataset[Item]):
+    """Training samples of several sets, laid end to end.
+
+    Args:
+        parts: those of each set, in the order of the sampler's.
+    """
+
+    def __init__(self, parts: Sequence[TrainingSamples]) -> None:
+        self.parts = tuple(parts)
+        self.ends = tuple(accumulate(len(part) for part in self.parts))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, draw: Draw | int) -> Item:
+        index, seed, number = (draw, draw, 0) if isinstance(draw, int) else draw
+        place = bisect_right(self.ends, index)
+        first = self.ends[place - 1] if place else 0
+        item = self.parts[place][index - first, seed, number]
+        item.index = index
+        return item
 
 
 class ScoringSamples(Dataset[Item]):

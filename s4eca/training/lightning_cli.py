@@ -33,8 +33,9 @@ from s4eca.training.callbacks import BestFolder, PictureGrid, ScoreRows
 from s4eca.training.datamodule import ReferringData
 from s4eca.training.module import S4ECAModule
 from s4eca.training.optim import OptimConfig
-from s4eca.training.provenance import check_provenance
+from s4eca.training.provenance import check_joint_provenance, check_provenance
 from s4eca.training.remarks import Remarks
+from s4eca.training.sets import ReferringSet, check_form, checked_sets
 from s4eca.training.setting_errors import in_our_words, settings_of
 from s4eca.training.strategies import check_strategy, check_unused, chosen_strategy
 from s4eca.training.threads import chosen_threads
@@ -93,9 +94,10 @@ GROUPS = {
 class FolderWriter:
     """Saves a model with the card of a run (given to `BestFolder`)."""
 
-    def __init__(self, run: RunConfig, command: str) -> None:
+    def __init__(self, run: RunConfig, command: str, data: ReferringData) -> None:
         self.run = run
         self.command = command
+        self.data = data
 
     def __call__(self, model: S4ECAModel, folder: Path, scores: dict[str, float]) -> None:
         """Write the folder; scores are those of the native protocol on the validation split."""
@@ -108,6 +110,7 @@ class FolderWriter:
             command=self.command,
             scores={f"val native {name}": value for name, value in scores.items()},
             budget={k: v for k, v in counted.items() if k != "dead"},
+            sets=self.data.told(),
         )
         save(model, folder, card, dtype=self.run.dtype)
 
@@ -151,6 +154,7 @@ class S4ECACLI(LightningCLI):
         check_strategy(named if named is None or isinstance(named, str) else "auto")
         _check_groups(self._get(self.config, "model"), "model")
         _check_groups(self._get(self.config, "data"), "data")
+        check_form(self._get(self.config, "data").as_dict())
         given = self._get(self.config, "ckpt_path")
         if given and given not in CHECKPOINT_WORDS and not Path(given).exists():
             raise ConfigError(f"ckpt_path is {given}, which does not exist; name a checkpoint of an earlier run.")
@@ -158,7 +162,11 @@ class S4ECACLI(LightningCLI):
             _check_fresh(Path(self._get(self.config, "run").out))
         if self.line[0] == "fit":
             said, data = self._get(self.config, "run").data, self._get(self.config, "data")
-            self.remarks = check_provenance(said, data.layout, Path(data.root))
+            if data.sets is None:
+                self.remarks = check_provenance(said, data.layout, Path(data.root))
+            else:
+                sets = checked_sets([ReferringSet(**vars(one)) for one in data.sets], data.base)
+                self.remarks = check_joint_provenance(said, {one.called: one.layout for one in sets})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks of a run."""
@@ -172,14 +180,14 @@ class S4ECACLI(LightningCLI):
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
             BestFolder(
-                out / "adapter", FolderWriter(run, _command(self.line)), average,
+                out / "adapter", FolderWriter(run, _command(self.line), self.datamodule), average,
                 monitor="val/separation" if self.model.optim.presence_alone else "val/mIoU",
-            ),
+            ),  # fmt: skip
             # Behind all that look at the validated model: it swaps the raw weights back in.
             average,
             ModelCheckpoint(dirpath=out / "checkpoints", filename="last", save_top_k=1, enable_version_counter=False),
         ]
-        if self.datamodule.names["val"] is None:
+        if not self.datamodule.has("val"):
             kwargs["limit_val_batches"] = 0
         settings = self._get(self.config_init, "trainer")
         kwargs["precision"] = taken_precision(settings.get("precision"), settings.get("accelerator"))

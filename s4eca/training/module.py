@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import prediction_loss, presence_loss, upsample
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.evaluation.no_target import UNCALIBRATED
-from s4eca.evaluation.referring_metric import PresenceScores, ReferringScores
 from s4eca.layers.trainable import current_names, trainable_parameters, trainable_state
 from s4eca.model.finite import require_finite
 from s4eca.model.model import S4ECAModel, attach
@@ -21,9 +21,11 @@ from s4eca.model.running import Running
 from s4eca.records import PRESENCE, Prediction
 from s4eca.registry import own_settings
 from s4eca.training.batch import Batch
+from s4eca.training.datamodule import ReferringData
 from s4eca.training.ending import validate_at_the_end
 from s4eca.training.former_optimiser import regroup
 from s4eca.training.optim import OptimConfig, build_optimiser
+from s4eca.training.set_scores import SetScores
 from s4eca.training.strategies import leave_frozen
 
 PLAIN = Running()
@@ -46,11 +48,20 @@ class S4ECAModule(LightningModule):
         if self.optim.presence_alone:
             train_presence_alone(self.model)
             self.train()  # Lightning leaves the mode that it finds
-        self.scores = ReferringScores("native")
-        gate = UNCALIBRATED if config.presence_threshold is None else config.presence_threshold
-        self.presence = PresenceScores(gate) if config.presence else None
+        self.scores = self._scores_of(())
         # Checkpoints hold the trained tensors alone; `on_load_checkpoint` does the strict comparison itself.
         self.strict_loading = False
+
+    def _scores_of(self, sets: Sequence[str]) -> SetScores:
+        gate = UNCALIBRATED if self.config.presence_threshold is None else self.config.presence_threshold
+        return SetScores(sets, gate if self.config.presence else None)
+
+    def setup(self, stage: str) -> None:
+        """Called by Lightning behind the data's: scores of as many sets as are validated or tested."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        part = "test" if stage == "test" else "val"
+        several = isinstance(data, ReferringData) and data.joint and data.has(part)
+        self.scores = self._scores_of([one.called for one in data.taking_part(part)] if several else ())
 
     def configure_model(self) -> None:
         """Called by Lightning before it puts DDP around the module."""
@@ -88,7 +99,7 @@ class S4ECAModule(LightningModule):
         self.log("loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Count overlaps on each mask's own grid; returns the logits for callbacks that draw.
 
         Raises:
@@ -98,24 +109,25 @@ class S4ECAModule(LightningModule):
         logits = found.logits
         precision = {"32-true": "fp32"}.get(str(self.trainer.precision), str(self.trainer.precision))
         require_finite(logits, batch.expressions, self.model, precision)
+        scores, told = self.scores.of(dataloader_idx)
         # A process all of whose samples are repeats must hold counts of the same type as the others, if only none.
         none = torch.zeros(0, dtype=torch.int64, device=logits.device)
-        self.scores.update(intersection=none, union=none)
-        if self.presence is not None:
+        scores.update(intersection=none, union=none)
+        if told is not None:
             nothing = torch.zeros(0, 1, 1, dtype=torch.bool, device=logits.device)
-            self.presence.update(predicted=nothing, truth=nothing, presence=none)
+            told.update(predicted=nothing, truth=nothing, presence=none)
         for place, (one, truth) in enumerate(zip(logits, batch.truths, strict=True)):
             if not batch.counts[place]:
                 continue
             probability = upsample(one[None], (int(truth.shape[0]), int(truth.shape[1]))).sigmoid()
             masks = {"predicted": probability[0] > self.config.threshold, "truth": truth[None]}
-            if self.presence is not None and found.presence is not None:
-                self.presence.update(**masks, presence=found.presence[place : place + 1])
+            if told is not None and found.presence is not None:
+                told.update(**masks, presence=found.presence[place : place + 1])
                 gate = self.config.presence_threshold
                 if gate is not None and found.presence[place] < gate:
                     masks["predicted"] = torch.zeros_like(masks["predicted"])
             if not batch.added[place]:
-                self.scores.update(**masks)
+                scores.update(**masks)
         return logits
 
     test_step = validation_step
@@ -134,13 +146,8 @@ class S4ECAModule(LightningModule):
 
     def _log_scores(self, split: str) -> None:
         for name, value in self.scores.compute().items():
-            self.log(f"{split}/{name}", value, prog_bar=name in {"mIoU", "oIoU"})
+            self.log(f"{split}/{name}", value, prog_bar=name in {"mIoU", "oIoU", "separation"})
         self.scores.reset()
-        if self.presence is not None:
-            for name, value in self.presence.compute().items():
-                if not value.isnan():  # a split without targets, or without anything absent, has no such score
-                    self.log(f"{split}/{name}", value, prog_bar=name == "separation")
-            self.presence.reset()
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable tensors, one schedule step an update."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Augmenter:
         split: the references.
         settings: what is done, and how often.
         options: options of the layout's reader, by which its instances are found.
+        elsewhere: classes of other data sets that the settings are of too, as they are spoken.
 
     Attributes:
         remark: why no sample of the split can be reframed, as a sentence; empty where some can.
@@ -36,7 +38,11 @@ class Augmenter:
     """
 
     def __init__(
-        self, split: ReferringDataset, settings: Augmentation, options: Mapping[str, Any] | None = None
+        self,
+        split: ReferringDataset,
+        settings: Augmentation,
+        options: Mapping[str, Any] | None = None,
+        elsewhere: Iterable[str] = (),
     ) -> None:
         settings.check_bands(split.bands)
         self.split, self.settings = split, settings
@@ -45,8 +51,10 @@ class Augmenter:
         if settings.reframe > 0:
             try:
                 annotated = _annotated(split, options or {})
-                settings.check_classes(annotated.classes.values())
-                self.truths = Truths(annotated, settings)
+                own = set(annotated.classes.values())
+                settings.check_classes(own.union(elsewhere))
+                synonyms = {noun: category for noun, category in settings.synonyms.items() if category in own}
+                self.truths = Truths(annotated, dataclasses.replace(settings, synonyms=synonyms))
             except NoInstancesError as reason:
                 self.remark = f"data.augment.reframe leaves all samples of split {split.split!r} alone: {reason}"
 

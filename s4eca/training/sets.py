@@ -1,0 +1,125 @@
+"""Several data sets in one configuration: what is said of each, and what cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s4eca.errors import ConfigError
+from s4eca.registry import LAYOUTS
+
+NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+# Settings of `data` with their defaults, which one set alone has, or several alone.
+_OF_ONE: dict[str, Any] = {
+    "root": None, "layout": None, "train_split": "train", "val_split": "val", "test_split": "test", "reader": None,
+}  # fmt: skip
+_OF_SEVERAL: dict[str, Any] = {"base": ".", "epoch_samples": 0}
+
+
+@dataclass(frozen=True)
+class ReferringSet:
+    """One of several data sets that are trained on together.
+
+    Attributes:
+        root: folder of the data set; one that is not absolute lies in `data.base`.
+        layout: ``rrsisd``, ``refsegrs``, ``jsonl``, or one of another package.
+        name: in scores, on the card and in errors; null takes the name of the folder.
+        share: of the training draws, above 0; those of all sets are brought to a sum of 1. Null, in all sets, takes
+            them by their numbers of samples.
+        train_split, val_split, test_split: names of its splits; null leaves the set out of validation or test.
+        reader: options of the layout's reader, for instance ``{exhaustive: true}``; docs/data.md lists them.
+    """
+
+    root: str
+    layout: str
+    name: str | None = None
+    share: float | None = None
+    train_split: str = "train"
+    val_split: str | None = "val"
+    test_split: str | None = "test"
+    reader: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def called(self) -> str:
+        """Its name, or that of its folder."""
+        return Path(self.root).name if self.name is None else self.name
+
+    def split(self, part: str) -> str | None:
+        """Name of the split of ``train``, ``val`` or ``test``; None where the set has no part in it."""
+        return {"train": self.train_split, "val": self.val_split, "test": self.test_split}[part]
+
+
+def checked_sets(given: Sequence[ReferringSet], base: str = ".") -> tuple[ReferringSet, ...]:
+    """Sets with their names, and their folders under a common one.
+
+    Args:
+        given: as a configuration says.
+        base: folder in which relative roots lie.
+
+    Raises:
+        ConfigError: there is none, a name is no name or occurs twice, a share is not above 0 or is given for some sets
+            alone.
+    """
+    if not given:
+        raise ConfigError("data.sets is empty; name a set, or leave it out and give data.root and data.layout.")
+    for place, one in enumerate(given):
+        if not NAME.fullmatch(one.called):
+            raise ConfigError(
+                f"data.sets[{place}].name is {one.called!r}; it must be letters, digits and any of . _ + - behind them."
+            )
+        if one.layout not in LAYOUTS:
+            raise ConfigError(
+                f"data.sets[{place}].layout is {one.layout!r}, of the set {one.called!r}; it must be one of "
+                f"{', '.join(LAYOUTS)}."
+            )
+        if one.share is not None and not (math.isfinite(one.share) and one.share > 0):
+            raise ConfigError(
+                f"data.sets[{place}].share is {one.share}, of the set {one.called!r}; it must be above 0, or leave the "
+                "set out."
+            )
+    twice = [name for name, count in Counter(one.called for one in given).items() if count > 1]
+    if twice:
+        raise ConfigError(f"data.sets has two sets with the name {twice[0]!r}; give each its own name.")
+    without = [one.called for one in given if one.share is None]
+    if without and len(without) < len(given):
+        raise ConfigError(f"data.sets says no share of the set {without[0]!r}; give all sets a share, or none.")
+    return tuple(dataclasses.replace(one, name=one.called, root=str(Path(base) / one.root)) for one in given)
+
+
+def check_form(given: Mapping[str, Any]) -> None:
+    """Refuse what is neither one set nor several, before anything is loaded.
+
+    Args:
+        given: settings of `data`: root, layout, sets, base, and those that sets have of their own.
+
+    Raises:
+        ConfigError: one set and several, neither, or something of one set beside several.
+    """
+    if given["sets"] is None:
+        for name, what in (("root", "the folder of a data set"), ("layout", f"one of {', '.join(LAYOUTS)}")):
+            if given[name] is None:
+                raise ConfigError(f"data.{name} is not given; it must be {what} (or name several sets in data.sets).")
+        for name, usual in _OF_SEVERAL.items():
+            if given[name] != usual:
+                raise ConfigError(f"data.{name} is {given[name]!r}, which is of several sets; data.sets is not given.")
+        return
+    for name, usual in _OF_ONE.items():
+        if given[name] != usual and (name != "reader" or given[name]):
+            raise ConfigError(f"data.{name} is {given[name]!r}, but data.sets is given; say it in each of the sets.")
+
+
+def shares_of(sets: Sequence[ReferringSet], sizes: Mapping[str, int]) -> dict[str, float]:
+    """Name of a set -> share of the training draws; they sum to 1.
+
+    Args:
+        sets: with shares, or all without.
+        sizes: name -> samples.
+    """
+    stated = {one.called: float(sizes[one.called] if one.share is None else one.share) for one in sets}
+    return {name: share / sum(stated.values()) for name, share in stated.items()}
