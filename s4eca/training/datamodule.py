@@ -32,7 +32,7 @@ from s4eca.training.dataset import MASK_BYTES, JointSamples, ScoringSamples, Tra
 from s4eca.training.encoding import encode_missing, open_cache
 from s4eca.training.resuming import samples_taken
 from s4eca.training.samplers import DrawSampler, JointSampler, ScoringSampler
-from s4eca.training.sets import ReferringSet, check_form, checked_sets, shares_of
+from s4eca.training.sets import ReferringSet, check_form, read_sets, shares_of
 
 
 class ReferringData(LightningDataModule):
@@ -84,7 +84,7 @@ class ReferringData(LightningDataModule):
         shuffle_expressions: int | None = None,
         augment: Augmentation = NOTHING,
         scored_absent: float = 1.0,
-        sets: list[ReferringSet] | None = None,
+        sets: list[dict[str, Any]] | None = None,
         base: str = ".",
         epoch_samples: int = 0,
     ) -> None:
@@ -107,7 +107,7 @@ class ReferringData(LightningDataModule):
         )  # fmt: skip
         self.joint = sets is not None
         one = ReferringSet(str(root), str(layout), "", None, train_split, val_split, test_split, dict(reader or {}))
-        self.sets = (one,) if sets is None else checked_sets(sets, base)
+        self.sets = (one,) if sets is None else read_sets(sets, base)
         self.epoch_samples = epoch_samples
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         named = [symmetries] if isinstance(symmetries, str) else symmetries

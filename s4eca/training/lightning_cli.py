@@ -35,7 +35,7 @@ from s4eca.training.module import S4ECAModule
 from s4eca.training.optim import OptimConfig
 from s4eca.training.provenance import check_joint_provenance, check_provenance
 from s4eca.training.remarks import Remarks
-from s4eca.training.sets import ReferringSet, check_form, checked_sets
+from s4eca.training.sets import check_form, read_sets
 from s4eca.training.setting_errors import in_our_words, settings_of
 from s4eca.training.strategies import check_strategy, check_unused, chosen_strategy
 from s4eca.training.threads import chosen_threads
@@ -165,7 +165,7 @@ class S4ECACLI(LightningCLI):
             if data.sets is None:
                 self.remarks = check_provenance(said, data.layout, Path(data.root))
             else:
-                sets = checked_sets([ReferringSet(**vars(one)) for one in data.sets], data.base)
+                sets = read_sets(data.sets, data.base)
                 self.remarks = check_joint_provenance(said, {one.called: one.layout for one in sets})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -311,7 +311,7 @@ def _interruptible() -> Iterator[None]:
 def _origin(verb: str, rest: list[str], said: str) -> str:
     """Where the setting that an error begins with comes from: the line, else its configuration files."""
     named = [word[2:].partition("=")[0] for word in rest if word.startswith("--") and word != "--config"]
-    begins = [start for name in named for start in (f"{name} ", f"{name}.", f"{name.rpartition('.')[2]} ")]
+    begins = [start for name in named for start in (f"{name} ", f"{name}.", f"{name}[", f"{name.rpartition('.')[2]} ")]
     if said.startswith(("argument --", "unrecognized arguments", *begins)):
         return f"s4eca {verb}"
     given = [word for flag, word in zip(rest, rest[1:], strict=False) if flag in ("-c", "--config")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
 from collections import Counter
@@ -15,6 +16,12 @@ from s4eca.errors import ConfigError
 from s4eca.registry import LAYOUTS
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+_TEXT, _TEXT_OR_NONE = ("a text", str), ("a text or null", str | None)
+_KINDS: dict[str, tuple[str, Any]] = {
+    "root": _TEXT, "layout": _TEXT, "name": _TEXT_OR_NONE, "share": ("a number or null", int | float | None),
+    "train_split": _TEXT, "val_split": _TEXT_OR_NONE, "test_split": _TEXT_OR_NONE,
+    "reader": ("names with values", Mapping | None),
+}  # fmt: skip
 # Settings of `data` with their defaults, which one set alone has, or several alone.
 _OF_ONE: dict[str, Any] = {
     "root": None, "layout": None, "train_split": "train", "val_split": "val", "test_split": "test", "reader": None,
@@ -55,41 +62,58 @@ class ReferringSet:
         return {"train": self.train_split, "val": self.val_split, "test": self.test_split}[part]
 
 
-def checked_sets(given: Sequence[ReferringSet], base: str = ".") -> tuple[ReferringSet, ...]:
-    """Sets with their names, and their folders under a common one.
+def read_sets(given: Sequence[Any], base: str = ".") -> tuple[ReferringSet, ...]:
+    """The sets of a configuration, with their names, and their folders under a common one.
 
     Args:
-        given: as a configuration says.
+        given: settings of each, as a mapping.
         base: folder in which relative roots lie.
 
     Raises:
-        ConfigError: there is none, a name is no name or occurs twice, a share is not above 0 or is given for some sets
-            alone.
+        ConfigError: there is none, a setting is unknown, missing or of another kind, a name is no name or occurs twice,
+            a share is not above 0 or is given for some sets alone.
     """
     if not given:
         raise ConfigError("data.sets is empty; name a set, or leave it out and give data.root and data.layout.")
-    for place, one in enumerate(given):
-        if not NAME.fullmatch(one.called):
-            raise ConfigError(
-                f"data.sets[{place}].name is {one.called!r}; it must be letters, digits and any of . _ + - behind them."
-            )
-        if one.layout not in LAYOUTS:
-            raise ConfigError(
-                f"data.sets[{place}].layout is {one.layout!r}, of the set {one.called!r}; it must be one of "
-                f"{', '.join(LAYOUTS)}."
-            )
-        if one.share is not None and not (math.isfinite(one.share) and one.share > 0):
-            raise ConfigError(
-                f"data.sets[{place}].share is {one.share}, of the set {one.called!r}; it must be above 0, or leave the "
-                "set out."
-            )
-    twice = [name for name, count in Counter(one.called for one in given).items() if count > 1]
+    sets = [_read(f"data.sets[{place}]", one) for place, one in enumerate(given)]
+    twice = [name for name, count in Counter(one.called for one in sets).items() if count > 1]
     if twice:
         raise ConfigError(f"data.sets has two sets with the name {twice[0]!r}; give each its own name.")
-    without = [one.called for one in given if one.share is None]
-    if without and len(without) < len(given):
+    without = [one.called for one in sets if one.share is None]
+    if without and len(without) < len(sets):
         raise ConfigError(f"data.sets says no share of the set {without[0]!r}; give all sets a share, or none.")
-    return tuple(dataclasses.replace(one, name=one.called, root=str(Path(base) / one.root)) for one in given)
+    return tuple(dataclasses.replace(one, name=one.called, root=str(Path(base) / one.root)) for one in sets)
+
+
+def _read(where: str, given: Any) -> ReferringSet:
+    """One set.
+
+    Raises:
+        ConfigError: as for `read_sets`.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where} is {given!r}; it must be names with values, such as root and layout.")
+    for name, value in given.items():
+        if name not in _KINDS:
+            near = difflib.get_close_matches(str(name), _KINDS, n=1)
+            hint = f"did you mean {where}.{near[0]}?" if near else f"a set has {', '.join(_KINDS)}."
+            raise ConfigError(f"{where}.{name} is no setting; {hint}")
+        kind, types = _KINDS[name]
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise ConfigError(f"{where}.{name} is {value!r}; it must be {kind}.")
+    for name in ("root", "layout"):
+        if not given.get(name):
+            raise ConfigError(f"{where}.{name} is not given; a set has a root and a layout.")
+    one = ReferringSet(**{**given, "reader": dict(given.get("reader") or {})})
+    if not NAME.fullmatch(one.called):
+        said = "is" if one.name is not None else "is that of its folder,"
+        raise ConfigError(f"{where}.name {said} {one.called!r}; it must be letters, digits and . _ + -.")
+    if one.layout not in LAYOUTS:
+        known = ", ".join(LAYOUTS)
+        raise ConfigError(f"{where}.layout is {one.layout!r}, of the set {one.called!r}; it must be one of {known}.")
+    if one.share is not None and not (math.isfinite(one.share) and one.share > 0):
+        raise ConfigError(f"{where}.share is {one.share}, of the set {one.called!r}; it must be above 0.")
+    return one
 
 
 def check_form(given: Mapping[str, Any]) -> None:
