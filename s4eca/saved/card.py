@@ -281,17 +281,32 @@ def _sets(sets: list[dict[str, Any]]) -> list[str]:
 
 
 def _measured(card: dict[str, Any]) -> list[str]:
-    return [*_scores(card["scores"]), *_thresholds(card.get("calibration") or {})]
+    return [*_scores(card), *_thresholds(card.get("calibration") or {})]
 
 
-def _scores(scores: dict[str, Any]) -> list[str]:
-    if not scores:
+def _scores(card: dict[str, Any]) -> list[str]:
+    """A row for each score; where data sets have scores of their own, a column for each behind that of all."""
+    if not card["scores"]:
         return []
-    rows = [
-        f"| {_cell(name)} | {100 * value:.2f} |" if _a_number(value) else f"| {_cell(name)} | {_cell(str(value))} |"
-        for name, value in scores.items()
-    ]
-    return ["## Scores", "", "| score | percent |", "|---|---:|", *rows, ""]
+    rows: dict[str, dict[str, str]] = {}
+    for name, value in card["scores"].items():
+        title, one = _of_set(card, name)
+        rows.setdefault(title, {})[one] = f"{100 * value:.2f}" if _a_number(value) else _cell(str(value))
+    columns = dict.fromkeys(one for row in rows.values() for one in row)
+    if set(columns) == {""}:
+        head = ["| score | percent |", "|---|---:|"]
+    else:
+        words = [_cell(one) or "mean of the sets" for one in columns]
+        head = ["In percent.", "", f"| score | {' | '.join(words)} |", f"|---|{'---:|' * len(words)}"]
+    body = [f"| {_cell(title)} | {' | '.join(row.get(one, '') for one in columns)} |" for title, row in rows.items()]
+    return ["## Scores", "", *head, *body, ""]
+
+
+def _of_set(card: dict[str, Any], name: str) -> tuple[str, str]:
+    """A score's name and the data set that it is of; an empty one where it is of all."""
+    title, _, one = name.rpartition("/")
+    known = any(one == str(found["name"]) for found in card.get("sets") or ())
+    return (title, one) if known else (name, "")
 
 
 def _thresholds(calibration: dict[str, Any]) -> list[str]:
@@ -321,24 +336,25 @@ def _thresholds(calibration: dict[str, Any]) -> list[str]:
 
 
 def _results(card: dict[str, Any]) -> list[dict[str, Any]]:
-    """One result of the hub's model index for each split that the names of the scores begin with."""
-    by_split: dict[str, list[dict[str, Any]]] = {}
-    for name, value in card["scores"].items():
+    """One result of the hub's model index for each data set and each split that the names of the scores begin with."""
+    by_split: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for scored, value in card["scores"].items():
+        name, one = _of_set(card, scored)
         first, _, rest = _line(name).partition(" ")
         split, title = (first, rest) if re.fullmatch(r"(train|val|test)\w*", first) and rest else ("", _line(name))
         if _a_number(value):
             metric = {"type": _metric(title), "value": round(float(value), 4), "name": title}
-            by_split.setdefault(split, []).append(metric)
+            by_split.setdefault((_line(one), split), []).append(metric)
     listed = card.get("datasets") or ()
     name = _line(listed[0] if listed else re.split(r"[(;,]|\.\s|\s(?:train|val|test)\w*\b", card["data"])[0])[:80]
-    dataset = {"type": name if listed else _slug(name) or "unknown", "name": name or NOT_STATED}
+    whole = {"type": name if listed else _slug(name) or "unknown", "name": name or NOT_STATED}
     return [
         {
             "task": {"type": "image-segmentation", "name": "Referring segmentation"},
-            "dataset": {**dataset, **({"split": split} if split else {})},
+            "dataset": {**({"type": _slug(one), "name": one} if one else whole), **({"split": split} if split else {})},
             "metrics": metrics,
         }
-        for split, metrics in by_split.items()
+        for (one, split), metrics in by_split.items()
     ]
 
 

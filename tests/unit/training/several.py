@@ -65,8 +65,11 @@ def _ranked(rank: int, count: int, port: int, work: Callable[[int], None]) -> No
     work(rank)
 
 
-def toy_run(root: Path, out: Path, *, batch: int, devices: int = 1, strategy: Any = "auto", **settings: Any) -> None:
-    """Twenty updates and a validation on the toy pair in float64; what came of them is saved as `out`."""
+def toy_run(root: Any, out: Path, *, batch: int, devices: int = 1, strategy: Any = "auto", **settings: Any) -> None:
+    """Twenty updates and a validation on the toy pair in float64; what came of them is saved as `out`.
+
+    `root` is the folder of a data set, or the settings of several.
+    """
     from lightning.pytorch import Callback, Trainer
 
     from s4eca.budgets.effective import _InDouble
@@ -85,10 +88,9 @@ def toy_run(root: Path, out: Path, *, batch: int, devices: int = 1, strategy: An
                 left = {"state": trainable_state(pl_module.model), "average": average.average, "logged": logged}
                 torch.save(left, out)
 
-    data = ReferringData(
-        str(root), "rrsisd", batch_size=batch, symmetries=["IDENTITY", "FLIP_LR"], absent_share=0.3,
-        reader={"exhaustive": True},
-    )  # fmt: skip
+    one = {"root": str(root), "layout": "rrsisd", "reader": {"exhaustive": True}}
+    where: dict[str, Any] = {"sets": root} if isinstance(root, list) else one
+    data = ReferringData(batch_size=batch, symmetries=["IDENTITY", "FLIP_LR"], absent_share=0.3, **where)
     module = prepare(toy_config(**settings), OptimConfig(lr_adapter=3e-3, lr_decoder=3e-3, warmup=4)).double()
     # Rounding to float32 is what Adam makes steps of where a gradient is zero but for it.
     with _InDouble():

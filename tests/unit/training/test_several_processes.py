@@ -58,7 +58,25 @@ def test_two_processes_train_what_one_does(name, strategy, single, toys, dataset
         toy_run(root, tmp_path / "two.pt", batch=2, devices=2, strategy=chosen, **METHODS[name])
 
     in_processes(2, work)
-    one, two = single[name], torch.load(tmp_path / "two.pt")
+    assert_alike(single[name], torch.load(tmp_path / "two.pt"))
+
+
+def test_two_processes_train_on_several_sets_what_one_does(toys, dataset, tmp_path):
+    """One order for both, and scores of each set and of all; a set has an odd number of samples to validate."""
+    sets = [
+        {"root": str(dataset("rrsisd")), "layout": "rrsisd", "share": 2, "reader": {"exhaustive": True}},
+        {"root": str(dataset("jsonl")), "layout": "jsonl", "share": 1, "val_split": "test"},
+    ]
+    assert len(open_dataset(sets[1]["root"], "jsonl", "test")) % 2
+    toy_run(sets, tmp_path / "one.pt", batch=4)
+    in_processes(2, lambda rank: toy_run(sets, tmp_path / "two.pt", batch=2, devices=2, strategy="ddp"))
+    one = torch.load(tmp_path / "one.pt")
+    assert {"val/mIoU", "val/mIoU/rrsisd", "val/oIoU/jsonl"} <= set(one["logged"])
+    assert_alike(one, torch.load(tmp_path / "two.pt"))
+
+
+def assert_alike(one, two):
+    """What two runs came to is the same but for rounding."""
     assert one["state"] and one["logged"]["loss"].dtype == torch.float64 and "val/mIoU" in one["logged"]
     for part, values in one.items():
         assert values.keys() == two[part].keys()
