@@ -20,9 +20,8 @@ from s4eca.data.band_agreement import require_bands
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.identity import identity
 from s4eca.data.open import open_dataset
-from s4eca.data.reader_options import checked_options
 from s4eca.data.sample import ReferringDataset
-from s4eca.errors import ConfigError, DataError
+from s4eca.errors import ConfigError
 from s4eca.evaluation.shuffled import derange
 from s4eca.model.encodings import feature_recipe
 from s4eca.model.expressions import unread, warn_of
@@ -141,8 +140,8 @@ class ReferringData(LightningDataModule):
             parts = ("train",)
         wanted = [(one, part) for part in parts for one in self.taking_part(part)]
         for one, part in wanted:
-            if self._key(one, part) not in self.splits:
-                self.splits[self._key(one, part)] = self._open(one, part)
+            if one.key(part) not in self.splits:
+                self.splits[one.key(part)] = self._open(one, part)
         if self.cache_place == "none":
             return
         if self.model.uncacheable:
@@ -153,7 +152,7 @@ class ReferringData(LightningDataModule):
         for one, part in wanted:
             # The identity always: it is what a sample falls back to when no symmetry keeps its expression true.
             drawn = (Symmetry.IDENTITY, *(self.symmetries if part == "train" else ()))
-            split = self.splits[self._key(one, part)]
+            split = self.splits[one.key(part)]
             encode_missing(self.model, split, self.cache, tuple(dict.fromkeys(drawn)), self.trainer)
 
     @property
@@ -179,26 +178,10 @@ class ReferringData(LightningDataModule):
 
     def opened(self, part: str) -> tuple[ReferringDataset, ...]:
         """The splits of a part, in the order of their loaders."""
-        return tuple(self.splits[self._key(one, part)] for one in self.taking_part(part))
-
-    @staticmethod
-    def _key(one: ReferringSet, part: str) -> str:
-        """What a split is kept by; of a single set the part alone."""
-        return f"{part}/{one.name}" if one.name else part
-
-    def _options(self, one: ReferringSet) -> dict[str, Any]:
-        """Options of a set's reader.
-
-        Raises:
-            DataError: as for `checked_options`; of several sets with the name of the set.
-        """
-        try:
-            return checked_options(one.layout, one.reader, self.model.config.bands)
-        except DataError as error:
-            raise DataError(f"data.sets, {one.name}: {error}" if one.name else str(error)) from error
+        return tuple(self.splits[one.key(part)] for one in self.taking_part(part))
 
     def _open(self, one: ReferringSet, part: str) -> ReferringDataset:
-        split = open_dataset(one.root, one.layout, str(one.split(part)), **self._options(one))
+        split = open_dataset(one.root, one.layout, str(one.split(part)), **one.options(self.model.config.bands))
         require_bands(split, self.model.config.bands)
         lost = unread(self.model.text, [r.expression for r in split.references], self.model.config.text_length)
         warn_of(f"{split.root}, split {split.split}: {remark}" for remark in lost)
@@ -237,7 +220,7 @@ class ReferringData(LightningDataModule):
 
     def _samples(self, one: ReferringSet) -> TrainingSamples:
         """The training samples of a set."""
-        split = self.splits[self._key(one, "train")]
+        split = self.splits[one.key("train")]
         size = self.model.config.image_size
         side = self.mask_size or 8 * (size // self.model.stride)
         wanted = split.exhaustive and self.absent_share > 0
@@ -251,7 +234,8 @@ class ReferringData(LightningDataModule):
         if not self.augment.wanted:
             return None
         elsewhere = {spoken for other in self.opened("train") for spoken in other.classes.values()}
-        augmenter = Augmenter(split, self.augment, self._options(one), elsewhere if self.joint else ())
+        options = one.options(self.model.config.bands)
+        augmenter = Augmenter(split, self.augment, options, elsewhere if self.joint else ())
         if augmenter.remark:
             warnings.warn(f"{one.name}: {augmenter.remark}" if one.name else augmenter.remark, stacklevel=2)
         return augmenter

@@ -94,7 +94,7 @@ GROUPS = {
 class FolderWriter:
     """Saves a model with the card of a run (given to `BestFolder`)."""
 
-    def __init__(self, run: RunConfig, command: str, data: ReferringData) -> None:
+    def __init__(self, run: RunConfig, command: str, data: ReferringData | None = None) -> None:
         self.run = run
         self.command = command
         self.data = data
@@ -110,7 +110,7 @@ class FolderWriter:
             command=self.command,
             scores={f"val native {name}": value for name, value in scores.items()},
             budget={k: v for k, v in counted.items() if k != "dead"},
-            sets=self.data.told(),
+            sets=() if self.data is None else self.data.told(),
         )
         save(model, folder, card, dtype=self.run.dtype)
 

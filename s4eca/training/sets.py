@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s4eca.errors import ConfigError
+from s4eca.data.reader_options import checked_options
+from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -60,6 +61,24 @@ class ReferringSet:
     def split(self, part: str) -> str | None:
         """Name of the split of ``train``, ``val`` or ``test``; None where the set has no part in it."""
         return {"train": self.train_split, "val": self.val_split, "test": self.test_split}[part]
+
+    def key(self, part: str) -> str:
+        """What its split of a part is kept by: ``val/NAME``, or of a single set without a name ``val``."""
+        return f"{part}/{self.name}" if self.name else part
+
+    def options(self, bands: Sequence[str]) -> dict[str, Any]:
+        """Options of its reader, as the reader takes them.
+
+        Args:
+            bands: that the model declares.
+
+        Raises:
+            DataError: as for `checked_options`, with the name of the set.
+        """
+        try:
+            return checked_options(self.layout, self.reader, bands)
+        except DataError as error:
+            raise DataError(f"data.sets, {self.name}: {error}" if self.name else str(error)) from error
 
 
 def read_sets(given: Sequence[Any], base: str = ".") -> tuple[ReferringSet, ...]:
