@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -183,6 +185,46 @@ def test_the_text_of_the_packaged_configuration_is_about_its_own_sets():
     one = yaml.safe_load((CONFIGS / "vhr10_ref.yaml").read_text())["run"]["data"]
     with pytest.raises(ConfigError, match="data.sets is given, but run.data is the text of vhr10_ref.yaml"):
         check_joint_provenance(one, own)
+
+
+@pytest.fixture
+def cross(monkeypatch):
+    """The script of the cross-domain table, run on some words."""
+    monkeypatch.syspath_prepend(str(CONFIGS.parent / "benchmarks"))
+    import cross_domain
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["cross_domain.py", *words])
+        cross_domain.main()
+
+    return run
+
+
+def test_the_cross_domain_table_knows_what_was_trained_on(undisturbed, cross, dataset, tmp_path, capsys):
+    out = tmp_path / "rows.json"
+    line = [
+        "--data", f"rrsisd={dataset('rrsisd')}", "--data", f"other={dataset('jsonl')}", "--exhaustive", "rrsisd",
+        "--adapter", f"all={undisturbed / 'adapter'}", "--small", "5", "--out", str(out),
+    ]  # fmt: skip
+    cross(*line)
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["set"], row["references"]) for row in rows.values()] == [("rrsisd", 5), ("other", 5)]
+    head, _, body = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert head == "| adapter | rrsisd | other |"
+    assert re.fullmatch(r"\| all \| \[[\d.]+ / [\d.]+, N-acc \d+\] \| [\d.]+ / [\d.]+ \|", body), body
+    cross(*line)
+    assert json.loads(out.read_text())["rows"] == rows, "what is there is not scored again"
+
+
+def test_each_source_is_left_out_once(cross, capsys):
+    cross("--runs", str(CONFIGS / "aerial.yaml"), "--together", "isaid-ref+isaid-more")
+    every, *left = capsys.readouterr().out.strip().splitlines()
+    assert "--data.sets" not in every and len(left) == 4
+    words = [shlex.split(line) for line in left]
+    sets = [{one["root"] for one in json.loads(some[some.index("--data.sets") + 1])} for some in words]
+    own = {one["root"] for one in AERIAL["data"]["sets"]}
+    assert [own - some for some in sets] == [{"vhr10-ref"}, {"isaid-ref", "isaid-more"}, {"dubai-ref"}, {"golf-ref"}]
+    assert "runs/without-isaid-ref+isaid-more" in words[1]
 
 
 @pytest.mark.realdata
