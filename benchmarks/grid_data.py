@@ -83,6 +83,22 @@ def cacheable(model: S4ECAModel) -> bool:
     return model.uncacheable is None and 2 * model.method.late_blocks <= model.vision.spec.blocks
 
 
+class Resident(FeatureCache):
+    """A folder whose entries stay on an accelerator once they were asked for; grids stay where Python reads them."""
+
+    def __init__(self, recipe: dict[str, Any], folder: Path | None, device: str) -> None:
+        super().__init__(recipe, folder)
+        self.device = device
+        self._there: dict[str, dict[str, torch.Tensor]] = {}
+
+    def get(self, name: str) -> dict[str, torch.Tensor]:
+        """As `FeatureCache.get`, on the device."""
+        if name not in self._there:
+            found = super().get(name)
+            self._there[name] = {k: v if k.startswith("grid") else v.to(self.device) for k, v in found.items()}
+        return self._there[name]
+
+
 class Prefixes:
     """Feature caches of frozen prefixes, one for all methods that change the same last blocks.
 
@@ -114,7 +130,8 @@ class Prefixes:
         name = f"prefix-{size}-late{late}-{hashlib.sha256(repr(sorted(recipe.items())).encode()).hexdigest()[:8]}"
         if name not in self._kept:
             folder = None if self.place == "memory" else Path(self.place) / name
-            self._kept[name] = FeatureCache(recipe, folder)
+            fast = torch.device(self.device).type != "cpu" and folder is not None
+            self._kept[name] = Resident(recipe, folder, self.device) if fast else FeatureCache(recipe, folder)
         cache = self._kept[name]
         missing = missing_entries(split, cache, size, symmetries)
         if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +44,7 @@ class Workshop:
         device: where the model is.
         workers: loader processes.
         end: `time.monotonic()` at which to stop.
+        at_once: number of processes that train beside one another.
     """
 
     sets: Sets
@@ -52,6 +53,25 @@ class Workshop:
     device: str
     workers: int
     end: float
+    at_once: int = 1
+
+    def encode(self, row: Row, part: int = 0, parts: int = 1) -> None:
+        """Encode a share of the images that a row is trained on, where its features are cached.
+
+        Args:
+            row: what they are for.
+            part: of `parts`, the share.
+            parts: number of shares.
+
+        Raises:
+            OutOfTimeError: the minutes are over.
+        """
+        split = self.sets.split(row.train, "train")
+        images = sorted({reference.image for reference in split.references})[part::parts]
+        mine = set(images)
+        share = replace(split, references=tuple(r for r in split.references if r.image in mine))
+        if share.references:
+            self.prefixes.of(fresh(row), share, drawn_symmetries(row), self.check)
 
     def check(self) -> None:
         """Stop here if the minutes are over.
@@ -61,6 +81,11 @@ class Workshop:
         """
         if time.monotonic() >= self.end:
             raise OutOfTimeError
+
+
+def drawn_symmetries(row: Row) -> tuple[Symmetry, ...]:
+    """Those under which images are encoded: a sample whose expression no drawn one keeps true falls back to none."""
+    return tuple(dict.fromkeys((Symmetry.IDENTITY, *(Symmetry[name] for name in row.recipe.symmetries))))
 
 
 def optimiser_settings(row: Row, rate: float, updates: int) -> OptimConfig:
@@ -103,7 +128,7 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
     total = row.updates(len(split))
     model = fresh(row).to(shop.device)
     symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
-    cache = shop.prefixes.of(model, split, tuple(dict.fromkeys((Symmetry.IDENTITY, *symmetries))), shop.check)
+    cache = shop.prefixes.of(model, split, drawn_symmetries(row), shop.check)
     run = _Run(model, row, optimiser_settings(row, rate, total), total, shop.checkpoints / f"{mark}.pt")
     drawn = list(batches(len(split), row.recipe.batch, row.seed, run.done, total))
     peak = Peak(shop.device)
@@ -162,12 +187,13 @@ class _Run:
         self.average = MovingAverage(optim.average)
         self.done, self.seconds, self.peak = 0, 0.0, 0.0
         self.losses: list[float] = []
+        self._open: list[torch.Tensor] = []
+        self._since = time.monotonic()
         if path.exists():
             self._go_on(torch.load(path, map_location="cpu", weights_only=True))
 
     def update(self, batch: Any) -> None:
-        """One update; the loss is asked of the device, so that the clock sees the work done."""
-        began = time.monotonic()
+        """One update; an accelerator may still be at it when this returns (see `_settle`)."""
         encoded = batch.encoded
         if encoded is None:
             encoded = self.model.encode(self.model.normalise(batch.images))
@@ -183,11 +209,19 @@ class _Run:
         module: Any = SimpleNamespace(model=self.model)
         at: Any = SimpleNamespace(global_step=self.done)
         self.average.on_train_batch_end(at, module)
-        self.losses.append(float(loss.detach()))
-        self.seconds += time.monotonic() - began
+        self._open.append(loss.detach())
+
+    def _settle(self) -> None:
+        """Read the losses since the last time: that waits for the device, so the clock sees the work done."""
+        if self._open:
+            self.losses += torch.stack(self._open).tolist()
+            self._open = []
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
 
     def keep(self) -> None:
         """Write the checkpoint, whole or not at all."""
+        self._settle()
         state = {
             "done": self.done,
             "seconds": self.seconds,

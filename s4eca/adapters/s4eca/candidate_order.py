@@ -17,6 +17,7 @@ from s4eca.layers.linear import linear, norm
 WINDOWS = (3, 7)  # patches; a thing that fills a window is as large as anything measured in it
 RELATIONS = 8
 RARE = -2.0  # bias of a candidate at the start: most patches are none
+SLIGHT = 0.02  # deviation of W_o at the start: zero would leave l_k without gradient
 FAINT = 1e-3  # mass below which there is no candidate
 
 
@@ -33,15 +34,19 @@ class CandidateOrder(nn.Module):
         proxies: K, one level l_k each.
     """
 
-    def __init__(self, r: int, proxies: int) -> None:
+    def __init__(self, r: int, proxies: int, *, told: bool = False) -> None:
         super().__init__()
-        self.ask = linear(r, RELATIONS, bias=False, zero=True)
+        self.ask = linear(r, RELATIONS, bias=False)
+        nn.init.normal_(self.ask.weight, std=SLIGHT)
+        self.told = linear(proxies * RELATIONS, r, bias=False) if told else None
         self.level = nn.Parameter(torch.full((proxies,), RARE))
 
-    def forward(self, scores: Tensor, proxies: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, scores: Tensor, proxies: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """Affinities (B, N, K) in float32, proxies (B, K, r), grid (h, w) to affinities (B, N, K)."""
         asked = self.ask(norm(proxies)).float()
-        return scores + torch.einsum("bnkf,bkf->bnk", relations((scores + self.level).sigmoid(), grid), asked)
+        found = relations((scores + self.level).sigmoid(), grid)
+        told = None if self.told is None else self.told(found.flatten(2))
+        return scores + torch.einsum("bnkf,bkf->bnk", found, asked), told
 
 
 def relations(candidates: Tensor, grid: tuple[int, int]) -> Tensor:

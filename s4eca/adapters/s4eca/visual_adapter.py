@@ -61,6 +61,7 @@ class VisualAdapter(Site):
         coordinates: bool = True,
         candidate_order: bool = False,
         residual_norm: bool = False,
+        order_read: bool = False,
     ) -> None:
         super().__init__()
         self.down = linear(width, r)
@@ -69,7 +70,7 @@ class VisualAdapter(Site):
         # A softmax over one scale is constant, so there is nothing to select.
         several = self.extractor.count > 1
         self.scale = ScaleSelection(r, self.extractor.count) if scale_selection and several else None
-        self.space = SpatialSelection(r, proxies, gate=spatial_gate, read=language_read, order=candidate_order)
+        self.space = SpatialSelection(r, proxies, gate=spatial_gate, read=language_read, order=candidate_order, told=order_read)
         self.residual_norm = residual_norm
         self.up = linear(r, width, zero=True)
 
