@@ -27,6 +27,7 @@ from s4eca.training.dataset import TrainingSamples, missing_entries, to_pixels
 from s4eca.training.samplers import Draw, DrawSampler
 
 ENCODED_TOGETHER = 16
+RESIDENT_BYTES = 3 * 2**30  # of features on an accelerator, in each process
 
 
 class Sets:
@@ -90,11 +91,15 @@ class Resident(FeatureCache):
         super().__init__(recipe, folder)
         self.device = device
         self._there: dict[str, dict[str, torch.Tensor]] = {}
+        self._bytes = 0
 
     def get(self, name: str) -> dict[str, torch.Tensor]:
         """As `FeatureCache.get`, on the device."""
         if name not in self._there:
             found = super().get(name)
+            if self._bytes > RESIDENT_BYTES:
+                self._there, self._bytes = {}, 0
+            self._bytes += sum(tensor.nbytes for tensor in found.values())
             self._there[name] = {k: v if k.startswith("grid") else v.to(self.device) for k, v in found.items()}
         return self._there[name]
 

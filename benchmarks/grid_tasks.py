@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,12 @@ def perform(shop: Workshop, task: Task) -> Outcome:
     Raises:
         OutOfTimeError: the minutes are over; it goes on from its checkpoint.
     """
-    return _tried(shop, task) if task.tried is None else _finished(shop, task, task.tried)
+    try:
+        return _tried(shop, task) if task.tried is None else _finished(shop, task, task.tried)
+    finally:
+        # Beside other processes on an accelerator: what is kept for later is lacking there.
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _tried(shop: Workshop, task: Task) -> Outcome:
