@@ -99,7 +99,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print the rows that are not done, with minutes")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end between two updates after so many")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where fast")
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "tf32"), default="auto", help="auto: bf16 where fast"
+    )
     parser.add_argument("--size", type=int, default=default.size)
     parser.add_argument("--passes", type=int, default=default.passes)
     parser.add_argument("--updates", type=int, default=0, help="in place of passes")
@@ -110,6 +112,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", default="", help="memory, none or a folder (default: WORK/cache)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--processes", type=int, default=1, help="rows at once; several fill an accelerator")
+    parser.add_argument("--graph", action="store_true", help="replay updates from CUDA graphs")
+    parser.add_argument("--keep", type=Path, help="folder for the trained tensors of rows (benchmarks/grid_adapter.py)")
+    parser.add_argument("--keep-only", default="", help="of rows whose name holds this regular expression")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0 leaves torch's own")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and caches")
     parser.add_argument("--small", action="store_true", help="two methods, two updates, a rendered set")
@@ -135,6 +140,8 @@ def run(args: argparse.Namespace) -> int:
         args.workers,
         end,
         args.processes,
+        args.graph,
+        (args.keep, args.keep_only) if args.keep else None,
     )
     if args.list:
         return listed(args, place.workshop(), store)

@@ -6,11 +6,12 @@ of its own, and the numbers of a row do not depend on how many run beside it (it
 
 from __future__ import annotations
 
-import os
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from grid_data import Prefixes, Sets
 from grid_rows import Row
 from grid_store import Store
 from grid_tasks import Outcome, Task, mark_of, perform, short_run
-from grid_training import OutOfTimeError, Workshop
+from grid_training import OutOfTimeError, Workshop, fresh
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Place:
         workers: loader processes.
         end: `time.monotonic()` at which to stop, which all processes of a machine read alike.
         at_once: number of processes.
+        graph: replay updates from CUDA graphs.
+        keep: folder for the trained tensors of rows whose names hold a regular expression.
     """
 
     places: dict[str, Path]
@@ -44,12 +47,22 @@ class Place:
     workers: int
     end: float
     at_once: int = 1
+    graph: bool = False
+    keep: tuple[Path, str] | None = None
 
     def workshop(self) -> Workshop:
         """Sets opened and caches named anew."""
         prefixes = Prefixes(self.cache, self.device)
         return Workshop(
-            Sets(self.places), prefixes, self.checkpoints, self.device, self.workers, self.end, self.at_once
+            Sets(self.places),
+            prefixes,
+            self.checkpoints,
+            self.device,
+            self.workers,
+            self.end,
+            self.at_once,
+            self.graph,
+            self.keep,
         )
 
 
@@ -61,8 +74,13 @@ def _begin(place: Place) -> None:
     _SHOP.append(place.workshop())
 
 
-def _encode(row: Row, part: int, parts: int) -> None:
-    _SHOP[0].encode(row, part, parts)
+def _encode(row: Row, part: int, parts: int) -> bool | None:
+    """None where the minutes were over."""
+    try:
+        _SHOP[0].encode(row, part, parts)
+    except OutOfTimeError:
+        return None
+    return True
 
 
 def _perform(task: Task) -> Outcome | None:
@@ -98,7 +116,7 @@ def at_once(place: Place, store: Store, rows: Callable[[], Iterator[Row]]) -> bo
     sets, whole, failed = Sets(place.places), True, set[str]()
     running: dict[Future[Any], tuple[str, Task | None]] = {}
     ready: set[str] = set()
-    context = get_context("spawn")
+    context = get_context(_start(place, rows))
     with ProcessPoolExecutor(place.at_once, context, initializer=_begin, initargs=(place,)) as pool:
         while True:
             busy = {name for name, _ in running.values()} | failed
@@ -123,6 +141,17 @@ def at_once(place: Place, store: Store, rows: Callable[[], Iterator[Row]]) -> bo
                     ready.add(name)
 
 
+def _start(place: Place, rows: Callable[[], Iterator[Row]]) -> str:
+    """How processes start. A copy of this one has all libraries at once, as long as it never touched a device."""
+    if torch.device(place.device).type == "cpu" or torch.cuda.is_initialized():
+        return "spawn"
+    import peft  # noqa: F401
+
+    for row in islice(rows(), 1):
+        fresh(row)
+    return "fork"
+
+
 def _ended(call: Future[Any], name: str, task: Task | None, store: Store, failed: set[str]) -> bool:
     """Write down what a task found; False where it was cut or failed."""
     try:
@@ -131,13 +160,13 @@ def _ended(call: Future[Any], name: str, task: Task | None, store: Store, failed
         traceback.print_exc()
         failed.add(name)
         return False
-    if task is None:
-        return True
     if outcome is None:
         failed.add(name)
         return False
+    if task is None:
+        return True
     keep(store, task, outcome)
-    print(f"{os.getpid()} {task.row.name}, rate {task.rate:g}: {_said(task, outcome)}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {task.row.name}, rate {task.rate:g}: {_said(task, outcome)}", flush=True)
     return True
 
 

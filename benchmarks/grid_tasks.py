@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,12 @@ from grid_rows import Row, with_updates
 from grid_scores import image_numbers, scored, validated
 from grid_training import Workshop, trained
 
+from safetensors.torch import save_file
+
 from s4eca.budgets.report import budget
 from s4eca.budgets.solve import setting
+from s4eca.layers.trainable import trainable_state
+from s4eca.model.model import S4ECAModel
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def _finished(shop: Workshop, task: Task, tried: dict[str, float]) -> Outcome:
     model, measured = trained(shop, row, task.rate, mark_of(key))
     counted = budget(model, check_effective=False)
     scores, ious = scored(model, shop.sets, row.train, shop.device, row.recipe.precision, shop.check)
+    kept = _kept(shop, row, model, mark_of(key))
     result = {
         "form": form.name,
         "method": form.method,
@@ -112,12 +118,24 @@ def _finished(shop: Workshop, task: Task, tried: dict[str, float]) -> Outcome:
         "decoder": counted.decoder,
         "device": device_name(shop.device),
         "at_once": shop.at_once,
+        "kept": kept,
         **measured,
         **scores,
         **record.provenance(),
     }
     (shop.checkpoints / f"{mark_of(key)}.pt").unlink(missing_ok=True)
     return Outcome(key, result, ious, {name: image_numbers(shop.sets, name) for name in ious})
+
+
+def _kept(shop: Workshop, row: Row, model: S4ECAModel, mark: str) -> str | None:
+    """Name of the file that holds the trained tensors, where they are to be kept."""
+    if shop.keep is None or not re.search(shop.keep[1], row.name):
+        return None
+    folder = shop.keep[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
+    save_file(tensors, folder / f"{mark}.safetensors", metadata={"config": model.config.to_json(), "row": row.name})
+    return f"{mark}.safetensors"
 
 
 def device_name(device: str) -> str:
