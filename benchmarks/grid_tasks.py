@@ -13,7 +13,6 @@ import torch
 from grid_rows import Row, with_updates
 from grid_scores import image_numbers, scored, validated
 from grid_training import Workshop, trained
-
 from safetensors.torch import save_file
 
 from s4eca.budgets.report import budget
