@@ -181,7 +181,7 @@ def _open(
     """Tasks that a row has now and nobody does: shares of the images to encode first, then short runs, then itself."""
     form = row.form
     cached = place.cache != "none" and form.cacheable
-    name = f"encode {row.train} {row.recipe.size} {form.late_blocks} {form.settings.get('site_blocks', '')}"
+    name = f"encode {row.train} {row.recipe.size} {form.late_blocks}"
     if cached and name not in ready:
         if name not in busy:
             yield from ((name, (row, part)) for part in range(place.at_once))

@@ -61,7 +61,6 @@ class S4ECASettings:
     text_proxies: bool = True
     candidate_order: bool = False
     residual_norm: bool = False
-    order_read: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each by name.
@@ -95,7 +94,6 @@ class S4ECAConfig:
         image_size: side of the square input in pixels.
         text_length: longest token sequence of an expression, special tokens included.
         vision_sites: number of vision blocks with an adapter, spread evenly.
-        site_blocks: the blocks themselves, counted from 0 and ending at the last, in place of `vision_sites`.
         taps: number of adapted maps that the decoder reads; of a hierarchical encoder it reads one a stage.
         width, proxies, text_sites, kernels, scale_selection, spatial_gate, language_read, dense, global_branch, carry,
             coordinates, write_back, text_proxies, candidate_order, residual_norm: of the method `s4eca`, see
@@ -123,7 +121,6 @@ class S4ECAConfig:
     width: int | None = None
     proxies: int | None = None
     vision_sites: int = 6
-    site_blocks: tuple[int, ...] = ()
     text_sites: int | None = None
     taps: int = 3
     kernels: tuple[tuple[int, int], ...] | None = None
@@ -138,7 +135,6 @@ class S4ECAConfig:
     text_proxies: bool | None = None
     candidate_order: bool | None = None
     residual_norm: bool | None = None
-    order_read: bool | None = None
     decoder_width: int = 256
     decoder_layers: int = 2
     decoder_ffn: int = 1024
@@ -167,7 +163,6 @@ class S4ECAConfig:
             # Written out, so that a saved folder stays what it is when a default changes.
             for name, value in vars(self.s4eca_settings()).items():
                 object.__setattr__(self, name, value)
-        object.__setattr__(self, "site_blocks", tuple(self.site_blocks))
         object.__setattr__(self, "bands", tuple(self.bands))
         object.__setattr__(self, "band_ranges", tuple((float(low), float(high)) for low, high in self.band_ranges))
         object.__setattr__(self, "chosen", tuple(self.chosen))
@@ -179,11 +174,7 @@ class S4ECAConfig:
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(f"{name} is {value}; it must be at least {least}.")
-        if self.site_blocks and (self.site_blocks[0] < 0 or sorted(set(self.site_blocks)) != list(self.site_blocks)):
-            raise ConfigError(f"site_blocks is {list(self.site_blocks)}; it must be rising block numbers from 0.")
-        if self.site_blocks and self.taps > len(self.site_blocks):
-            raise ConfigError(f"taps is {self.taps}; site_blocks names {len(self.site_blocks)} blocks, which is less.")
-        if not self.site_blocks and self.taps > self.vision_sites:
+        if self.taps > self.vision_sites:
             raise ConfigError(f"taps is {self.taps}; it cannot exceed vision_sites, which is {self.vision_sites}.")
         if not 0.0 < self.threshold < 1.0:
             raise ConfigError(f"threshold is {self.threshold}; it must lie between 0 and 1.")
@@ -224,7 +215,7 @@ class S4ECAConfig:
         values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         for name in {"kernels", "band_ranges"} & set(values):
             values[name] = [list(pair) for pair in values[name]]
-        for name in ("bands", "chosen", "site_blocks"):
+        for name in ("bands", "chosen"):
             values[name] = list(values[name])
         return values
 
@@ -297,7 +288,6 @@ def check_kind(name: str, annotation: str, value: Any) -> None:
         "float": (isinstance(value, int | float) and not isinstance(value, bool), "a number"),
         "tuple[tuple[int, int], ...]": (_pairs(value, int), "a list of [size, dilation]"),
         "tuple[tuple[float, float], ...]": (_pairs(value, int | float), "a list of [low, high]"),
-        "tuple[int, ...]": (_whole_numbers(value), "a list of whole numbers"),
         "tuple[str, ...]": (_texts(value), "a list of texts"),
         "dict[str, Any]": (isinstance(value, dict), "an object"),
     }.get(kind, (True, ""))
@@ -312,10 +302,6 @@ def _pairs(value: Any, kind: Any) -> bool:
         and all(isinstance(number, kind) and not isinstance(number, bool) for number in pair)
         for pair in value
     )
-
-
-def _whole_numbers(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
 
 
 def _texts(value: Any) -> bool:

@@ -12,16 +12,8 @@ BASELINE_MODES = ("side", "late-inject")
 
 
 def vision_sites(config: S4ECAConfig, vision: VisionSpec) -> tuple[int, ...]:
-    """Blocks with an adapter: those that are named, else spread evenly over all of the encoder (METHOD 3.1, ours).
-
-    Raises:
-        ConfigError: a named block is not there, or the last block is not named, whose map the decoder reads.
-    """
-    if config.site_blocks and config.site_blocks[-1] != vision.blocks - 1:
-        raise ConfigError(
-            f"site_blocks is {list(config.site_blocks)}; it must end at {vision.blocks - 1}, the encoder's last block."
-        )
-    return config.site_blocks or spread(config.vision_sites, vision.blocks)
+    """Blocks with an adapter, spread evenly over all blocks of the encoder (METHOD 3.1, ours)."""
+    return spread(config.vision_sites, vision.blocks)
 
 
 def tapped(config: S4ECAConfig, vision: VisionSpec, sites: tuple[int, ...]) -> tuple[int, ...]:
@@ -30,25 +22,12 @@ def tapped(config: S4ECAConfig, vision: VisionSpec, sites: tuple[int, ...]) -> t
     In a plain encoder `config.taps` of them, spread evenly. In a hierarchical one the last site of every stage that
     has one: a residual cannot cross the patch merging outside the encoder, so each stage needs a reader of its own.
     """
-    if not vision.hierarchical and config.site_blocks:
-        return _nearest(sites, spread(config.taps, vision.blocks))
     if not vision.hierarchical:
         return tuple(sites[i] for i in spread(config.taps, len(sites)))
     last: dict[int, int] = {}
     for site in sites:
         last[vision.strides[site]] = site
     return tuple(last.values())
-
-
-def _nearest(sites: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """To each of some blocks the nearest site, none twice: the last takes the last, and so on to the front."""
-    left, found = list(sites), []
-    for place in range(len(wanted) - 1, -1, -1):
-        free = left[place:]
-        nearest = min(free, key=lambda site: (abs(site - wanted[place]), -site))
-        found.append(nearest)
-        left = left[: left.index(nearest)]
-    return tuple(reversed(found))
 
 
 def late(config: S4ECAConfig) -> int | None:

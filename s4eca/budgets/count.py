@@ -16,8 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from s4eca.adapters.s4eca.candidate_order import RELATIONS
-from s4eca.adapters.sites import vision_sites
-from s4eca.config import S4ECAConfig, S4ECASettings
+from s4eca.config import S4ECAConfig, S4ECASettings, spread
 from s4eca.layers.trainable import trainable_modules
 from s4eca.records import TextSpec, VisionSpec
 
@@ -104,7 +103,7 @@ def formula_adapters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) ->
     text_one = text.width * r + r
     text_one += 4 * r * r if own.text_proxies else 0
     text_one += r * text.width + text.width if own.write_back else 0
-    widths = [vision.widths[site] for site in vision_sites(config, vision)]
+    widths = [vision.widths[site] for site in spread(config.vision_sites, vision.blocks)]
     queries = own.proxies * r if own.text_proxies else 0
     return sum(_formula_site(own, width) for width in widths) + text_sites * text_one + queries
 
@@ -123,7 +122,6 @@ def _formula_site(own: S4ECASettings, width: int) -> int:
     total += 2 * r * r if affinity else 0
     total += r * r if own.language_read else 0
     total += RELATIONS * r + proxies if own.candidate_order and affinity else 0
-    total += RELATIONS * r * proxies if own.candidate_order and affinity and own.order_read else 0
     return total + (1 if own.spatial_gate else 0)
 
 

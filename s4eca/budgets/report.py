@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
 
 
-
 @dataclass(frozen=True)
 class Budget:
     """What trains and what does not, in numbers of parameters.

@@ -114,8 +114,7 @@ def _computing(request: Request, scene: RasterSource, grid: Grid, plan: Plan, di
         "reading": strip * read_wide * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0))
         + _resampling(channels, wide * max(1.0, scene.facts.height / grid.height)) * resampled,
         "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
-        "keeping": strip * file_wide * 4 * count * STAGED
-        + _resampling(count, max(wide, file_wide)) * resampled,
+        "keeping": strip * file_wide * 4 * count * STAGED + _resampling(count, max(wide, file_wide)) * resampled,
     }
     return Phase(kept, passing)
 

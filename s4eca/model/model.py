@@ -314,5 +314,3 @@ def attach(
     model = S4ECAModel(*pair, config.replace(vision=pair[0].spec.source, text=pair[1].spec.source))
     model = model if place is None else model.to(place)
     return model if running is None else model.run_with(running)
-
-

@@ -27,26 +27,24 @@ class CandidateOrder(nn.Module):
     In formulas, for a_nk = sigmoid(e_nk + l_k)::
 
         f_nk = relations(a_k)_n                       eight of them, see `relations`
-        e_nk <- e_nk + <f_nk, LN(Z_k) W_o>            W_o = 0 at the start, so nothing changes at step 0
+        e_nk <- e_nk + <f_nk, LN(Z_k) W_o>            W_o is slight at the start: W_u = 0 hides it, and l_k learns
 
     Args:
         r: adapter width.
         proxies: K, one level l_k each.
     """
 
-    def __init__(self, r: int, proxies: int, *, told: bool = False) -> None:
+    def __init__(self, r: int, proxies: int) -> None:
         super().__init__()
         self.ask = linear(r, RELATIONS, bias=False)
         nn.init.normal_(self.ask.weight, std=SLIGHT)
-        self.told = linear(proxies * RELATIONS, r, bias=False) if told else None
         self.level = nn.Parameter(torch.full((proxies,), RARE))
 
-    def forward(self, scores: Tensor, proxies: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    def forward(self, scores: Tensor, proxies: Tensor, grid: tuple[int, int]) -> Tensor:
         """Affinities (B, N, K) in float32, proxies (B, K, r), grid (h, w) to affinities (B, N, K)."""
         asked = self.ask(norm(proxies)).float()
         found = relations((scores + self.level).sigmoid(), grid)
-        told = None if self.told is None else self.told(found.flatten(2))
-        return scores + torch.einsum("bnkf,bkf->bnk", found, asked), told
+        return scores + torch.einsum("bnkf,bkf->bnk", found, asked)
 
 
 def relations(candidates: Tensor, grid: tuple[int, int]) -> Tensor:

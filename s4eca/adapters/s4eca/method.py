@@ -83,7 +83,6 @@ class S4ECAAdapter(Method):
             coordinates=own.coordinates,
             candidate_order=own.candidate_order,
             residual_norm=own.residual_norm,
-            order_read=own.order_read,
         )
         self.vision = nn.ModuleDict({str(i): make_vision(vision.widths[i]) for i in self.sites})
 

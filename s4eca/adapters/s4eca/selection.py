@@ -59,26 +59,24 @@ class SpatialSelection(nn.Module):
         order: whether candidates are set against one another.
     """
 
-    def __init__(
-        self, r: int, proxies: int, *, gate: bool = True, read: bool = True, order: bool = False, told: bool = False
-    ) -> None:
+    def __init__(self, r: int, proxies: int, *, gate: bool = True, read: bool = True, order: bool = False) -> None:
         super().__init__()
         affinity = gate or (read and proxies > 1)
         self.patch = linear(r, r, bias=False) if affinity else None
         self.proxy = linear(r, r, bias=False) if affinity else None
         self.read = linear(r, r, bias=False) if read else None
         self.bias = nn.Parameter(torch.zeros(())) if gate else None
-        self.order = CandidateOrder(r, proxies, told=told) if order and affinity else None
+        self.order = CandidateOrder(r, proxies) if order and affinity else None
 
     def forward(self, g: Tensor, proxies: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """G (B, N, r) on a grid (h, w) and proxies (B, K, r) to H (B, N, r) and gate (B, N), None where it is off."""
-        scores, told = None, None
+        scores = None
         if self.patch is not None and self.proxy is not None:
             keys = self.proxy(norm(proxies))
             scores = (self.patch(norm(g)) @ keys.transpose(1, 2)).float() * g.shape[-1] ** -0.5
             if self.order is not None:
-                scores, told = self.order(scores, proxies, grid)
-        h = g if told is None else g + told.to(g.dtype)
+                scores = self.order(scores, proxies, grid)
+        h = g
         if self.read is not None:
             said = self.read(proxies)
             h = h + (said if scores is None else scores.softmax(-1).to(g.dtype) @ said)

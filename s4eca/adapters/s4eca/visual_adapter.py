@@ -61,7 +61,6 @@ class VisualAdapter(Site):
         coordinates: bool = True,
         candidate_order: bool = False,
         residual_norm: bool = False,
-        order_read: bool = False,
     ) -> None:
         super().__init__()
         self.down = linear(width, r)
@@ -70,7 +69,7 @@ class VisualAdapter(Site):
         # A softmax over one scale is constant, so there is nothing to select.
         several = self.extractor.count > 1
         self.scale = ScaleSelection(r, self.extractor.count) if scale_selection and several else None
-        self.space = SpatialSelection(r, proxies, gate=spatial_gate, read=language_read, order=candidate_order, told=order_read)
+        self.space = SpatialSelection(r, proxies, gate=spatial_gate, read=language_read, order=candidate_order)
         self.residual_norm = residual_norm
         self.up = linear(r, width, zero=True)
 
@@ -92,5 +91,3 @@ class VisualAdapter(Site):
             g = g + weights[:, s, None, None] * found
         h, gate = self.space(g, proxies, grid)
         return Refined(self.up(norm(h) if self.residual_norm else h), h, weights, gate)
-
-

@@ -37,9 +37,7 @@ class Tally:
         objects: polygons so far, for each.
     """
 
-    def __init__(
-        self, request: Request, marks: Marks, areas: PixelAreas, presence: Presence | None = None
-    ) -> None:
+    def __init__(self, request: Request, marks: Marks, areas: PixelAreas, presence: Presence | None = None) -> None:
         self._presence = presence
         self._request, self._marks, self._areas = request, marks, areas
         count = len(marks.things)
