@@ -35,29 +35,27 @@ updates, to see that it all holds together.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import sys
 import time
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import record
 import torch
-from grid_data import Prefixes, Sets
-from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, tier_rows, with_updates
-from grid_scores import image_numbers, scored, validated
+from grid_data import Sets
+from grid_pool import Place, at_once, one_by_one
+from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, tier_rows
 from grid_store import Store
 from grid_table import best_form, tables
-from grid_training import OutOfTimeError, Workshop, trained
+from grid_tasks import device_name
+from grid_training import OutOfTimeError, Workshop
 
 from s4eca.budgets.flops import flops
-from s4eca.budgets.report import budget
-from s4eca.budgets.solve import setting
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError, S4ECAError
 from s4eca.registry import METHODS
@@ -96,11 +94,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", nargs="+", help="training sets; A+B joins two (default: those of the tiers)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting that differs")
+    parser.add_argument("--plan", type=Path, help="rows from a JSON file, in its order (benchmarks/plans)")
     parser.add_argument("--only", default="", help="of these rows those whose name holds this regular expression")
     parser.add_argument("--list", action="store_true", help="print the rows that are not done, with minutes")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end between two updates after so many")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where fast")
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "tf32"), default="auto", help="auto: bf16 where fast"
+    )
     parser.add_argument("--size", type=int, default=default.size)
     parser.add_argument("--passes", type=int, default=default.passes)
     parser.add_argument("--updates", type=int, default=0, help="in place of passes")
@@ -110,6 +111,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="of the method, in place of a search")
     parser.add_argument("--cache", default="", help="memory, none or a folder (default: WORK/cache)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--processes", type=int, default=1, help="rows at once; several fill an accelerator")
+    parser.add_argument("--graph", action="store_true", help="replay updates from CUDA graphs")
+    parser.add_argument("--keep", type=Path, help="folder for the trained tensors of rows (benchmarks/grid_adapter.py)")
+    parser.add_argument("--keep-only", default="", help="of rows whose name holds this regular expression")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0 leaves torch's own")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and caches")
     parser.add_argument("--small", action="store_true", help="two methods, two updates, a rendered set")
@@ -127,22 +132,30 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("no data set is given; name at least one with --data NAME=FOLDER.")
     sets = Sets(places)
     store = Store(args.out)
-    shop = Workshop(
-        sets,
-        Prefixes(args.cache or str(args.work / "cache"), args.device),
+    place = Place(
+        places,
+        args.cache or str(args.work / "cache"),
         args.work / "checkpoints",
         args.device,
         args.workers,
         end,
+        args.processes,
+        args.graph,
+        (args.keep, args.keep_only) if args.keep else None,
     )
     if args.list:
-        return listed(args, shop, store)
+        return listed(args, place.workshop(), store)
+    wanted = partial(open_rows, args, sets, store)
     try:
-        while (row := next(open_rows(args, sets, store), None)) is not None:
-            shop.check()
-            finish(shop, store, row)
+        if args.processes > 1:
+            whole = at_once(place, store, wanted)
+        else:
+            one_by_one(place.workshop(), store, wanted)
+            whole = True
     except OutOfTimeError:
-        print("The minutes are over; the same command goes on from here.")
+        whole = False
+    if not whole:
+        print("Not every row is done; the same command goes on from here.")
     return 0
 
 
@@ -185,6 +198,8 @@ def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
             return known[str(best_form(own, train))] if wanted <= forms else None
 
         return tier_rows(args.tier, recipe, set(sets.places), best)
+    if args.plan:
+        return planned(args.plan, recipe)
     changes = tuple(sorted(_change(one) for one in args.set))
     trains = args.train or [name for name in TRAINED if name in sets.places]
     forms = [
@@ -196,60 +211,30 @@ def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
     return [Row(form, train, seed, recipe) for train in trains for seed in args.seeds for form in forms]
 
 
-def finish(shop: Workshop, store: Store, row: Row) -> None:
-    """Choose a row's rate, train it, score it, and write it down."""
-    print(row.name, flush=True)
-    key = row.key(shop.sets.mark(row.train))
-    rate, tried = searched(shop, store, row)
-    model, measured = trained(shop, row, rate, _mark(key))
-    counted = budget(model, check_effective=False)
-    scores, ious = scored(model, shop.sets, row.train, shop.device, row.recipe.precision, shop.check)
-    form = row.form
-    result = {
-        "form": form.name,
-        "method": form.method,
-        "mode": form.mode,
-        "late_blocks": form.late_blocks,
-        "changes": form.settings,
-        "train": row.train,
-        "seed": row.seed,
-        "size": row.recipe.size,
-        "batch": row.recipe.batch,
-        "precision": row.recipe.precision,
-        "rate": rate,
-        "rates_tried": tried,
-        "sizes": setting(model.config),
-        "adapters": counted.adapters,
-        "share": counted.ratio_backbone,
-        "decoder": counted.decoder,
-        "device": _device_name(shop.device),
-        **measured,
-        **scores,
-        **record.provenance(),
-    }
-    store.add(key, result, ious, {name: image_numbers(shop.sets, name) for name in ious})
-    (shop.checkpoints / f"{_mark(key)}.pt").unlink(missing_ok=True)
+def planned(path: Path, recipe: Recipe) -> list[Row]:
+    """Rows of a plan: a JSON list of ``{method, mode, set, train, seeds, ...}``.
+
+    ``mode`` is as in `--modes`, ``set`` the settings that differ, ``train`` and ``seeds`` lists; what else an entry
+    names is of the recipe (``rate``, ``passes``, ``size`` ...). Entries that lack something take the command's.
+
+    Raises:
+        ConfigError: the file cannot be read, or an entry names something unknown.
+    """
+    try:
+        entries = json.loads(path.read_text())
+        rows = [row for entry in entries for row in _entry(dict(entry), recipe)]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"--plan {path} is no list of rows ({error}); see benchmarks/plans.") from None
+    return rows
 
 
-def searched(shop: Workshop, store: Store, row: Row) -> tuple[float, dict[str, float]]:
-    """The best of a row's rates on its validation split after short runs with seed 0, and what each scored."""
-    rates = row.rates()
-    if len(rates) == 1:
-        return rates[0], {}
-    total = row.updates(len(shop.sets.split(row.train, "train")))
-    short = with_updates(Row(row.form, row.train, 0, row.recipe), max(1, round(total * row.recipe.search)))
-    found: dict[str, float] = {}
-    for rate in rates:
-        key = f"{short.key(shop.sets.mark(row.train))} | at {rate:g}"
-        known = store.content["searches"].get(key)
-        if known is None:
-            model, measured = trained(shop, short, rate, _mark(key))
-            score = validated(model, shop.sets, row.train, shop.device, row.recipe.precision)
-            known = {"mIoU": round(score, 5), "seconds": measured["train_seconds"], "updates": measured["updates"]}
-            store.add_search(key, known)
-            (shop.checkpoints / f"{_mark(key)}.pt").unlink(missing_ok=True)
-        found[f"{rate:g}"] = known["mIoU"]
-    return max(rates, key=lambda rate: found[f"{rate:g}"]), found
+def _entry(entry: dict[str, Any], recipe: Recipe) -> list[Row]:
+    method, (mode, _, late) = entry.pop("method"), entry.pop("mode", "side").partition(":")
+    changes = tuple(sorted((name, json.dumps(value)) for name, value in entry.pop("set", {}).items()))
+    trains, seeds = entry.pop("train", list(TRAINED[:1])), entry.pop("seeds", [0])
+    form = Form(method, mode, int(late or 0), changes)
+    own = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()})
+    return [Row(form, train, seed, own) for train in trains for seed in seeds]
 
 
 def listed(args: argparse.Namespace, shop: Workshop, store: Store) -> int:
@@ -273,7 +258,7 @@ def expected(shop: Workshop, store: Store, row: Row) -> tuple[float, str]:
         for done in store.content["rows"].values()
         if (done["form"], done["size"], done["precision"], done["batch"])
         == (row.form.name, row.recipe.size, row.recipe.precision, row.recipe.batch)
-        and done["device"] == _device_name(shop.device)
+        and done["device"] == device_name(shop.device)
     ]
     if alike:
         last = alike[-1]
@@ -287,9 +272,7 @@ def expected(shop: Workshop, store: Store, row: Row) -> tuple[float, str]:
 
 def _operations(row: Row) -> tuple[int, int]:
     """Of a training step with one reference, cached where it would be, and of a forward."""
-    form = row.form
-    cached = form.mode == "late-inject" or (form.mode == "side" and form.method in ("s4eca", "decoder-only"))
-    return _counted(row.config().to_json(), cached)
+    return _counted(row.config().to_json(), row.form.cacheable)
 
 
 @cache
@@ -308,18 +291,6 @@ def _precision(asked: str, device: str) -> str:
     info = Path("/proc/cpuinfo")
     fast = info.exists() and re.search(r"\b(avx512_bf16|amx_bf16)\b", info.read_text())
     return "bf16" if fast else "fp32"
-
-
-def _device_name(device: str) -> str:
-    return (
-        torch.cuda.get_device_name(device)
-        if torch.device(device).type == "cuda"
-        else str(record.machine()["processor"])
-    )
-
-
-def _mark(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _change(one: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.data.layouts.recognise import recognise
 from s4eca.data.open import open_dataset, splits_of
-from s4eca.data.sample import ReferringDataset
+from s4eca.data.sample import Reference, ReferringDataset
 from s4eca.errors import DataError
 from s4eca.model.encodings import feature_recipe
 from s4eca.model.model import S4ECAModel, attach
@@ -27,6 +27,27 @@ from s4eca.training.dataset import TrainingSamples, missing_entries, to_pixels
 from s4eca.training.samplers import Draw, DrawSampler
 
 ENCODED_TOGETHER = 16
+RESIDENT_BYTES = 3 * 2**30  # of features on an accelerator, in each process
+
+
+class Remembered(ReferringDataset):
+    """A split whose images and masks stay in memory once they were read; it is scored by every row."""
+
+    @cached_property
+    def _read(self) -> dict[Any, Any]:
+        return {}
+
+    def image(self, reference: Reference) -> Any:
+        """As of a split that reads its files."""
+        if reference.image not in self._read:
+            self._read[reference.image] = super().image(reference)
+        return self._read[reference.image]
+
+    def mask(self, reference: Reference) -> Any:
+        """As of a split that reads its files."""
+        if reference.id not in self._read:
+            self._read[reference.id] = super().mask(reference)
+        return self._read[reference.id]
 
 
 class Sets:
@@ -52,7 +73,8 @@ class Sets:
             joined = tuple(reference for part in parts for reference in part.references)
             classes = {spelt: spoken for part in parts for spelt, spoken in part.classes.items()}
             chosen = joined[: self.small or None]
-            self._open[name, split] = dataclasses.replace(parts[0], references=chosen, classes=classes)
+            found = dataclasses.replace(parts[0], references=chosen, classes=classes)
+            self._open[name, split] = found if split == "train" else Remembered(**vars(found))
         return self._open[name, split]
 
     def _part(self, name: str, split: str) -> ReferringDataset:
@@ -81,6 +103,27 @@ class Sets:
 def cacheable(model: S4ECAModel) -> bool:
     """Whether a cache spares a row most of its vision encoder."""
     return model.uncacheable is None and 2 * model.method.late_blocks <= model.vision.spec.blocks
+
+
+class Resident(FeatureCache):
+    """A folder whose entries, as many as fit, stay on an accelerator; grids stay where Python reads them."""
+
+    def __init__(self, recipe: dict[str, Any], folder: Path | None, device: str) -> None:
+        super().__init__(recipe, folder)
+        self.device = device
+        self._there: dict[str, dict[str, torch.Tensor]] = {}
+        self._bytes = 0
+
+    def get(self, name: str) -> dict[str, torch.Tensor]:
+        """As `FeatureCache.get`, on the device."""
+        if name not in self._there:
+            found = super().get(name)
+            moved = {k: v if k.startswith("grid") else v.to(self.device) for k, v in found.items()}
+            if self._bytes > RESIDENT_BYTES:
+                return moved
+            self._bytes += sum(tensor.nbytes for tensor in found.values())
+            self._there[name] = moved
+        return self._there[name]
 
 
 class Prefixes:
@@ -114,7 +157,8 @@ class Prefixes:
         name = f"prefix-{size}-late{late}-{hashlib.sha256(repr(sorted(recipe.items())).encode()).hexdigest()[:8]}"
         if name not in self._kept:
             folder = None if self.place == "memory" else Path(self.place) / name
-            self._kept[name] = FeatureCache(recipe, folder)
+            fast = torch.device(self.device).type != "cpu" and folder is not None
+            self._kept[name] = Resident(recipe, folder, self.device) if fast else FeatureCache(recipe, folder)
         cache = self._kept[name]
         missing = missing_entries(split, cache, size, symmetries)
         if missing:

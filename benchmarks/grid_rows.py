@@ -55,6 +55,11 @@ class Form:
         return f"{self.method}, {self.mode}{late}{said}"
 
     @property
+    def cacheable(self) -> bool:
+        """Whether what lies in front of its changes is frozen for most of the encoder."""
+        return self.mode == "late-inject" or (self.mode == "side" and self.method in ("s4eca", "decoder-only"))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The changed settings by name."""
         return {name: json.loads(value) for name, value in self.changes}
@@ -162,6 +167,7 @@ def _sized(form: Form, text: str) -> S4ECAConfig:
     return fit_to(config, count=count_trainable(ours, *specs(ours))[0])
 
 
+@cache
 def code(method: str) -> str:
     """Hash of the code that a row's numbers come from, without its comments and docstrings."""
     package = ROOT / "s4eca"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from grid_ahead import Ahead
 from grid_data import Sets
 
 from s4eca.errors import DataError
@@ -15,8 +16,8 @@ from s4eca.evaluation.records import Record
 from s4eca.evaluation.resampling import image_numbers as numbered
 from s4eca.evaluation.resampling import mean_interval
 from s4eca.evaluation.run import evaluate, image_groups
+from s4eca.evaluation.shuffled import derange
 from s4eca.model.model import S4ECAModel
-from s4eca.model.predictor import Predictor
 
 CHOSEN = ("mIoU", "oIoU", "P@0.5", "P@0.7")
 SHUFFLE_SEED = 0
@@ -39,7 +40,7 @@ def scored(
     Returns:
         Set -> scores (0..1) with those of each kind and size, and set -> IoU of its references in ten-thousandths.
     """
-    predictor = Predictor(model, device=device, precision=precision)
+    predictor = Ahead(model, device=device, precision=_evaluated(precision))
     scores: dict[str, Any] = {}
     kept: dict[str, list[int]] = {}
     began = time.monotonic()
@@ -47,6 +48,7 @@ def scored(
         check()
         split = sets.split(name, "val")
         records: dict[str, Record] = {}
+        predictor.prepare(split, [reference.expression for reference in split.references])
         report = evaluate(predictor, split, ("native",), progress=False, on_record=_keeping(records))
         scores[name] = {**_chosen(report["protocols"]["native"]), "count": len(split)}
         for part in ("per_kind", "per_size"):
@@ -60,7 +62,9 @@ def scored(
 def validated(model: S4ECAModel, sets: Sets, name: str, device: str, precision: str) -> float:
     """Native mIoU on one set's validation split: what a search for a rate goes by."""
     split = sets.split(name.partition("+")[0], "val")
-    report = evaluate(Predictor(model, device=device, precision=precision), split, ("native",), progress=False)
+    predictor = Ahead(model, device=device, precision=_evaluated(precision))
+    predictor.prepare(split, [reference.expression for reference in split.references])
+    report = evaluate(predictor, split, ("native",), progress=False)
     return float(report["protocols"]["native"]["mIoU"])
 
 
@@ -75,9 +79,17 @@ def _chosen(scores: dict[str, float]) -> dict[str, float]:
     return {name: round(scores[name], 5) for name in CHOSEN}
 
 
-def _shuffled(predictor: Predictor, split: Any) -> float | None:
+def _evaluated(precision: str) -> str:
+    """``tf32`` is float32 whose matrix products were told to be fast."""
+    return "fp32" if precision == "tf32" else precision
+
+
+def _shuffled(predictor: Ahead, split: Any) -> float | None:
     """Mean IoU with the expressions of other images; None where a split is too small to be shuffled."""
+    said = [reference.expression for reference in split.references]
     try:
+        order = derange(image_groups(split), said, SHUFFLE_SEED)
+        predictor.prepare(split, [said[giver] for giver in order])
         report = evaluate(predictor, split, ("native",), shuffle_seed=SHUFFLE_SEED, progress=False)
     except DataError:
         return None

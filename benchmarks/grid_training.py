@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from cost_measures import Peak
 from grid_data import Prefixes, Sets, batches, loader
+from grid_graph import Replayed, Sample, of_length
 from grid_rows import MIDDLE_RATE, Row
 from tqdm import tqdm
 
@@ -44,6 +45,9 @@ class Workshop:
         device: where the model is.
         workers: loader processes.
         end: `time.monotonic()` at which to stop.
+        at_once: number of processes that train beside one another.
+        graph: record an update as a CUDA graph and replay it.
+        keep: folder for the trained tensors of rows, and a regular expression that their names hold; None keeps none.
     """
 
     sets: Sets
@@ -52,6 +56,27 @@ class Workshop:
     device: str
     workers: int
     end: float
+    at_once: int = 1
+    graph: bool = False
+    keep: tuple[Path, str] | None = None
+
+    def encode(self, row: Row, part: int = 0, parts: int = 1) -> None:
+        """Encode a share of the images that a row is trained on, where its features are cached.
+
+        Args:
+            row: what they are for.
+            part: of `parts`, the share.
+            parts: number of shares.
+
+        Raises:
+            OutOfTimeError: the minutes are over.
+        """
+        split = self.sets.split(row.train, "train")
+        images = sorted({reference.image for reference in split.references})[part::parts]
+        mine = set(images)
+        share = replace(split, references=tuple(r for r in split.references if r.image in mine))
+        if share.references:
+            self.prefixes.of(fresh(row), share, drawn_symmetries(row), self.check)
 
     def check(self) -> None:
         """Stop here if the minutes are over.
@@ -61,6 +86,11 @@ class Workshop:
         """
         if time.monotonic() >= self.end:
             raise OutOfTimeError
+
+
+def drawn_symmetries(row: Row) -> tuple[Symmetry, ...]:
+    """Those under which images are encoded: a sample whose expression no drawn one keeps true falls back to none."""
+    return tuple(dict.fromkeys((Symmetry.IDENTITY, *(Symmetry[name] for name in row.recipe.symmetries))))
 
 
 def optimiser_settings(row: Row, rate: float, updates: int) -> OptimConfig:
@@ -79,7 +109,9 @@ def optimiser_settings(row: Row, rate: float, updates: int) -> OptimConfig:
 
 
 def autocast(row: Row, device: str) -> torch.autocast:
-    """Autocast to bf16 where the row's recipe says so."""
+    """Autocast to bf16 where the row's recipe says so; ``tf32`` rounds what matrix products read, and no more."""
+    if row.recipe.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=row.recipe.precision == "bf16")
 
 
@@ -103,8 +135,9 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
     total = row.updates(len(split))
     model = fresh(row).to(shop.device)
     symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
-    cache = shop.prefixes.of(model, split, tuple(dict.fromkeys((Symmetry.IDENTITY, *symmetries))), shop.check)
-    run = _Run(model, row, optimiser_settings(row, rate, total), total, shop.checkpoints / f"{mark}.pt")
+    cache = shop.prefixes.of(model, split, drawn_symmetries(row), shop.check)
+    path = shop.checkpoints / f"{mark}.pt"
+    run = _Run(model, row, optimiser_settings(row, rate, total), total, path, shop.graph)
     drawn = list(batches(len(split), row.recipe.batch, row.seed, run.done, total))
     peak = Peak(shop.device)
     peak.begin()
@@ -154,40 +187,71 @@ class _Run:
         optim: settings of the optimiser.
         total: number of updates.
         path: of the checkpoint, read if it is there.
+        graph: record an update and replay it.
     """
 
-    def __init__(self, model: S4ECAModel, row: Row, optim: OptimConfig, total: int, path: Path) -> None:
+    def __init__(
+        self, model: S4ECAModel, row: Row, optim: OptimConfig, total: int, path: Path, graph: bool = False
+    ) -> None:
         self.model, self.row, self.path, self.total = model.train(), row, path, total
         self.optimiser, self.schedule = build_optimiser(model, optim, total)
+        self.trained = list(trainable_parameters(model).values())
+        self.replayed = self._recordable() if graph else None
         self.average = MovingAverage(optim.average)
         self.done, self.seconds, self.peak = 0, 0.0, 0.0
         self.losses: list[float] = []
+        self._open: list[torch.Tensor] = []
+        self._since = time.monotonic()
         if path.exists():
             self._go_on(torch.load(path, map_location="cpu", weights_only=True))
 
     def update(self, batch: Any) -> None:
-        """One update; the loss is asked of the device, so that the clock sees the work done."""
-        began = time.monotonic()
-        encoded = batch.encoded
-        if encoded is None:
-            encoded = self.model.encode(self.model.normalise(batch.images))
-        logits = self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True)).logits
+        """One update; an accelerator may still be at it when this returns (see `_settle`)."""
+        said = self.model.tokenize(batch.expressions, cut=True)
+        if self.replayed is not None:
+            said = of_length(said, self.model.config.text_length)
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
-        loss = segmentation_loss(logits.float(), truth)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(list(trainable_parameters(self.model).values()), CLIP)
-        self.optimiser.step()
+        sample = Sample(batch.encoded, batch.images, said, truth)
+        loss = self._work(sample) if self.replayed is None else self.replayed(sample)
         self.schedule.step()
         self.done += 1
         module: Any = SimpleNamespace(model=self.model)
         at: Any = SimpleNamespace(global_step=self.done)
         self.average.on_train_batch_end(at, module)
-        self.losses.append(float(loss.detach()))
-        self.seconds += time.monotonic() - began
+        self._open.append(loss)
+
+    def _work(self, sample: Sample) -> torch.Tensor:
+        """Forward, backward and step; the rate is the schedule's."""
+        encoded = sample.encoded
+        if encoded is None:
+            assert sample.images is not None
+            encoded = self.model.encode(self.model.normalise(sample.images))
+        logits = self.model.decode(encoded, sample.said).logits
+        loss = segmentation_loss(logits.float(), sample.truth)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.trained, CLIP)
+        self.optimiser.step()
+        return loss.detach()
+
+    def _recordable(self) -> Replayed:
+        """The optimiser keeps its rate and its count on the device, where a recorded step finds them."""
+        for group in self.optimiser.param_groups:
+            group["capturable"] = True
+            group["lr"] = torch.tensor(float(group["lr"]), device=self.model.device)
+        return Replayed(self._work, self.optimiser.zero_grad)
+
+    def _settle(self) -> None:
+        """Read the losses since the last time: that waits for the device, so the clock sees the work done."""
+        if self._open:
+            self.losses += torch.stack(self._open).tolist()
+            self._open = []
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
 
     def keep(self) -> None:
         """Write the checkpoint, whole or not at all."""
+        self._settle()
         state = {
             "done": self.done,
             "seconds": self.seconds,
@@ -218,6 +282,7 @@ class _Run:
         quarter = max(1, self.total // 4)
         return {
             "updates": self.total,
+            "graph": self.replayed is not None and not self.replayed.refused,
             "train_seconds": round(self.seconds, 2),
             "peak_mib": round(self.peak, 1),
             "loss_first_quarter": sum(self.losses[:quarter]) / quarter,

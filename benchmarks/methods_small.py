@@ -149,9 +149,7 @@ def begin_from(model: S4ECAModel, start: dict[str, Any]) -> None:
 def data(args: argparse.Namespace, cached: bool) -> ReferringData:
     cache = "memory" if cached else "none"
     reader = {"exhaustive": True} if args.layout == "rrsisd" else {}
-    return ReferringData(
-        str(args.data), args.layout, batch_size=args.batch, cache=cache, seed=args.seed, reader=reader
-    )
+    return ReferringData(str(args.data), args.layout, batch_size=args.batch, cache=cache, seed=args.seed, reader=reader)
 
 
 def shared_start(args: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,16 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(pages / 2**30),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    """Some benchmarks run where not every package is installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

@@ -41,6 +41,9 @@ class S4ECASettings:
         kernels: (kernel size, dilation) of each dense scale.
         scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
             text_proxies: switches; off leaves the rest of the method intact.
+        candidate_order: whether the spatial selection sets the candidates of a proxy against one another (leftmost,
+            largest, nearest); off as in saved adapters.
+        residual_norm: whether the residual is normalised in front of its up projection; likewise.
     """
 
     width: int = 160
@@ -56,6 +59,8 @@ class S4ECASettings:
     coordinates: bool = True
     write_back: bool = True
     text_proxies: bool = True
+    candidate_order: bool = False
+    residual_norm: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each by name.
@@ -91,8 +96,8 @@ class S4ECAConfig:
         vision_sites: number of vision blocks with an adapter, spread evenly.
         taps: number of adapted maps that the decoder reads; of a hierarchical encoder it reads one a stage.
         width, proxies, text_sites, kernels, scale_selection, spatial_gate, language_read, dense, global_branch, carry,
-            coordinates, write_back, text_proxies: of the method `s4eca`, see `S4ECASettings`; None is its default
-            there, and all that another method may have.
+            coordinates, write_back, text_proxies, candidate_order, residual_norm: of the method `s4eca`, see
+            `S4ECASettings`; None is its default there, and all that another method may have.
         decoder_width, decoder_layers, decoder_ffn, decoder_heads: sizes of the mask decoder.
         decoder_pool: side of the patch neighbourhoods that the decoder's self-attention reads averaged; 1 reads all.
         decoder_detail: channels of the decoder's own look at the pixels; 0 leaves it out.
@@ -128,6 +133,8 @@ class S4ECAConfig:
     coordinates: bool | None = None
     write_back: bool | None = None
     text_proxies: bool | None = None
+    candidate_order: bool | None = None
+    residual_norm: bool | None = None
     decoder_width: int = 256
     decoder_layers: int = 2
     decoder_ffn: int = 1024

@@ -214,9 +214,7 @@ class DETRISStyle(Method):
         self.late_blocks = late(config) or vision.blocks - aligned[0]
         # In a hierarchical encoder the first block of a stage shrinks the grid before its MLP.
         self.shrinks = tuple(s // vision.strides[max(i - 1, 0)] for i, s in enumerate(vision.strides))
-        self.vision = nn.ModuleDict(
-            {str(i): DenseAligner(vision.widths[i], own.width, text.width) for i in aligned}
-        )
+        self.vision = nn.ModuleDict({str(i): DenseAligner(vision.widths[i], own.width, text.width) for i in aligned})
         text_sites = spread_over(SITES, changed(config, text))
         self.text = nn.ModuleDict({str(j): DenseTextAdapter(text.width, own.width_text) for j in text_sites})
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from s4eca.adapters.s4eca.candidate_order import RELATIONS
 from s4eca.config import S4ECAConfig, S4ECASettings, spread
 from s4eca.layers.trainable import trainable_modules
 from s4eca.records import TextSpec, VisionSpec
@@ -86,7 +87,7 @@ def count_model(model: S4ECAModel) -> tuple[int, int]:
 def formula_adapters(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> int:
     """The number of adapter parameters of method s4eca, all switches respected, in closed form (ours).
 
-    With every switch on, for S scales with q = sum of their squared kernel sizes::
+    With every switch on but `candidate_order`, for S scales with q = sum of their squared kernel sizes::
 
         n_text(d, r) = 2 d r + d + r + 4 r^2
         n_vis(d, r)  = 2 d r + d + (6 + q + 2 S) r + (S + 5) r^2 + S + 2
@@ -120,6 +121,7 @@ def _formula_site(own: S4ECASettings, width: int) -> int:
     affinity = own.spatial_gate or (own.language_read and proxies > 1)
     total += 2 * r * r if affinity else 0
     total += r * r if own.language_read else 0
+    total += RELATIONS * r + proxies if own.candidate_order and affinity else 0
     return total + (1 if own.spatial_gate else 0)
 
 

@@ -50,7 +50,7 @@ def load_vision(source: str) -> HFVision:
         model = Dinov2Model(Dinov2Config(hidden_size=_WIDTH, num_attention_heads=6, image_size=518, patch_size=14))
     # The mask token is used in pre-training alone and the graph does not carry it.
     weights["embeddings.mask_token"] = torch.zeros(1, _WIDTH)
-    model.load_state_dict(weights, strict=True, assign=True)
+    model.load_state_dict(_as_named_by(model, weights), strict=True, assign=True)
     return HFVision(model, source)
 
 
@@ -182,16 +182,31 @@ def read_dinov2_from_onnx(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+_NAMES = (
+    ("attention.attention.query", "attention.q_proj"),
+    ("attention.attention.key", "attention.k_proj"),
+    ("attention.attention.value", "attention.v_proj"),
+    ("attention.output.dense", "attention.o_proj"),
+)
+
+
 def _renamed(name: str) -> str:
-    """Parameter names as transformers 5 has them."""
-    for old, new in (
-        ("attention.attention.query", "attention.q_proj"),
-        ("attention.attention.key", "attention.k_proj"),
-        ("attention.attention.value", "attention.v_proj"),
-        ("attention.output.dense", "attention.o_proj"),
-    ):
+    """A parameter's name in the graph, as newer releases of transformers 5 call it."""
+    for old, new in _NAMES:
         name = name.replace(old, new)
     return name
+
+
+def _as_named_by(model: torch.nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of the installed transformers: its release 5.17 has those of the graph."""
+    if "encoder.layer.0.attention.q_proj.weight" in model.state_dict():
+        return weights
+    named: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        for old, new in _NAMES:
+            name = name.replace(new, old)
+        named[name] = tensor
+    return named
 
 
 def _verify(path: Path, expected: str) -> None:

@@ -31,7 +31,10 @@ class S4ECAAdapter(Method):
     SETTINGS_IN_CONFIG: ClassVar[bool] = True
     MODES: ClassVar[tuple[str, ...]] = MODES
     KNOBS: ClassVar[tuple[str, ...]] = ("width",)
-    UNDECAYED: ClassVar[tuple[str, ...]] = (r"^adapter\.queries$", r"^adapter\..*\.(place|up\.weight)$")
+    UNDECAYED: ClassVar[tuple[str, ...]] = (
+        r"^adapter\.queries$",
+        r"^adapter\..*\.(place|up\.weight|order\.ask\.weight)$",
+    )
     ORIGIN: ClassVar[str] = (
         "a reconstruction of S4ECA (arXiv 2606.30244), of which only the abstract is public; "
         "it is not the authors' model"
@@ -78,6 +81,8 @@ class S4ECAAdapter(Method):
             dense=own.dense,
             global_branch=own.global_branch,
             coordinates=own.coordinates,
+            candidate_order=own.candidate_order,
+            residual_norm=own.residual_norm,
         )
         self.vision = nn.ModuleDict({str(i): make_vision(vision.widths[i]) for i in self.sites})
 

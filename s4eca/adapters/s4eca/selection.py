@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from s4eca.adapters.s4eca.candidate_order import CandidateOrder
 from s4eca.layers.linear import linear, norm
 
 
@@ -47,29 +48,34 @@ class SpatialSelection(nn.Module):
         c_n  = softmax_k(e_n) Z W_c                            what language says here
         H_n  = m_n (G_n + c_n)
 
-    The sum over proxies inside the gate lets every proxy receive a gradient.
+    The sum over proxies inside the gate lets every proxy receive a gradient. With `order` the affinity also knows where
+    a patch stands among the candidates of each proxy (`s4eca.adapters.s4eca.candidate_order`).
 
     Args:
         r: adapter width.
         proxies: K; with one proxy and no gate the affinity would be constant, so its projections are left out.
         gate: whether m is learned; off means 1.
         read: whether c is added; off means 0.
+        order: whether candidates are set against one another.
     """
 
-    def __init__(self, r: int, proxies: int, *, gate: bool = True, read: bool = True) -> None:
+    def __init__(self, r: int, proxies: int, *, gate: bool = True, read: bool = True, order: bool = False) -> None:
         super().__init__()
         affinity = gate or (read and proxies > 1)
         self.patch = linear(r, r, bias=False) if affinity else None
         self.proxy = linear(r, r, bias=False) if affinity else None
         self.read = linear(r, r, bias=False) if read else None
         self.bias = nn.Parameter(torch.zeros(())) if gate else None
+        self.order = CandidateOrder(r, proxies) if order and affinity else None
 
-    def forward(self, g: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor | None]:
-        """G (B, N, r) and proxies (B, K, r) to H (B, N, r) and the gate (B, N), or None where it is off."""
+    def forward(self, g: Tensor, proxies: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """G (B, N, r) on a grid (h, w) and proxies (B, K, r) to H (B, N, r) and gate (B, N), None where it is off."""
         scores = None
         if self.patch is not None and self.proxy is not None:
             keys = self.proxy(norm(proxies))
             scores = (self.patch(norm(g)) @ keys.transpose(1, 2)).float() * g.shape[-1] ** -0.5
+            if self.order is not None:
+                scores = self.order(scores, proxies, grid)
         h = g
         if self.read is not None:
             said = self.read(proxies)

@@ -35,13 +35,15 @@ class VisualAdapter(Site):
         H     = spatial selection of Y + sum_s w_s F_s
         Delta = H W_u + b_u                              W_u = b_u = 0 at the start, so nothing changes at step 0
 
+    With `residual_norm` LN(H) takes the place of H in the last line: without it H grows from site to site.
+
     Args:
         width: channels of the hidden states at this block.
         r: adapter width.
         kernels: (kernel size, dilation) of the dense scales.
         proxies: K.
-        scale_selection, spatial_gate, language_read, dense, global_branch, coordinates: ablation switches; a part
-            that is off is not built.
+        scale_selection, spatial_gate, language_read, dense, global_branch, coordinates, candidate_order, residual_norm:
+            ablation switches; a part that is off is not built.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class VisualAdapter(Site):
         dense: bool = True,
         global_branch: bool = True,
         coordinates: bool = True,
+        candidate_order: bool = False,
+        residual_norm: bool = False,
     ) -> None:
         super().__init__()
         self.down = linear(width, r)
@@ -65,7 +69,8 @@ class VisualAdapter(Site):
         # A softmax over one scale is constant, so there is nothing to select.
         several = self.extractor.count > 1
         self.scale = ScaleSelection(r, self.extractor.count) if scale_selection and several else None
-        self.space = SpatialSelection(r, proxies, gate=spatial_gate, read=language_read)
+        self.space = SpatialSelection(r, proxies, gate=spatial_gate, read=language_read, order=candidate_order)
+        self.residual_norm = residual_norm
         self.up = linear(r, width, zero=True)
 
     def forward(self, patches: Tensor, grid: tuple[int, int], proxies: Tensor, carry: Tensor | None) -> Refined:
@@ -84,7 +89,5 @@ class VisualAdapter(Site):
         g = y
         for s, found in enumerate(maps):
             g = g + weights[:, s, None, None] * found
-        h, gate = self.space(g, proxies)
-        return Refined(self.up(h), h, weights, gate)
-
-
+        h, gate = self.space(g, proxies, grid)
+        return Refined(self.up(norm(h) if self.residual_norm else h), h, weights, gate)

@@ -19,7 +19,7 @@ STREAMS = {"reframe": 1, "haze": 2, "blur": 3, "recolour": 4}
 _STEMS = (
     "whit|gra?e?y|gre[iy]|black|red(?!uc)|rust|orang|yellow|green|cyan|turquois|blu|purpl|violet|brown"
     "|dark|light|bright|pal[ei]"
-    "|silver|beig|pink|tan(?!\w)|gold|cream|nav[yi]|oliv|maroon|magent|teal|crimson|scarlet|ivor|lila|khaki|sand|indigo|azur"
+    r"|silver|beig|pink|tan(?!\w)|gold|cream|nav[yi]|oliv|maroon|magent|teal|crimson|scarlet|ivor|lila|khaki|sand|indigo|azur"
     "|amber|bronz|copper|charcoal|tint|shad(?:e|y)"
 )
 _COLOUR = re.compile(rf"\b(?:{_STEMS})\w*|colou?r", re.I)

@@ -21,6 +21,8 @@ MODES = [{"mode": "inject"}, {"mode": "late-inject", "late_blocks": 5}]
 SWITCHES = [
     {},
     *({name: False} for name in S4ECA_SWITCHES),
+    {"candidate_order": True},
+    {"residual_norm": True, "candidate_order": True, "spatial_gate": False},
     {"text_proxies": False, "write_back": False},
     {"text_proxies": False, "spatial_gate": False},
     {"spatial_gate": False, "language_read": False},

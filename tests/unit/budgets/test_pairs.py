@@ -106,9 +106,10 @@ def test_modes_share_every_parameter(mode: dict) -> None:
     "off", [*(some for n in (1, 2) for some in itertools.combinations(S4ECA_SWITCHES, n)), S4ECA_SWITCHES]
 )
 def test_formula_equals_the_modules_under_every_switch(off: tuple[str, ...]) -> None:
-    config = S4ECAConfig(width=24, **dict.fromkeys(off, False))
     vision, text = meta.vision_spec("facebook/dinov2-small"), meta.text_spec(MINILM)
-    assert count_trainable(config, vision, text)[0] == formula_adapters(config, vision, text)
+    for more in ({}, {"candidate_order": True}):
+        config = S4ECAConfig(width=24, **{**dict.fromkeys(off, False), **more})
+        assert count_trainable(config, vision, text)[0] == formula_adapters(config, vision, text)
 
 
 @pytest.mark.parametrize("kernels", [((3, 1),), ((7, 1), (3, 2)), ((3, 1), (5, 1), (5, 3), (7, 3))])
