@@ -1,8 +1,8 @@
 """Several rasters that make one scene: a virtual raster over all of them, without a file.
 
 They must fit: one CRS, the same bands in the same order, pixels of one size on one grid. What does not is named;
-nothing is resampled in silence. A later one lies over earlier ones where it has data. Every band has a mask of its own, so that
-gaps between the rasters, and what each of them calls no data, stay without data.
+nothing is resampled in silence. A later one lies over earlier ones where it has data. Every band has a mask of its
+own, so that gaps between the rasters, and what each of them calls no data, stay without data.
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ class Scene:
         size = Ground(file.crs, file.transform).pixel_size(file.height, file.width)
         return SceneFacts(
             name=name, files=tuple(f for f in file.files if not f.startswith("<")), height=file.height,
-            width=file.width, count=file.count, dtype=str(self._dtype), bands=choice.used, alpha=choice.alpha, crs=file.crs, transform=file.transform,
+            width=file.width, count=file.count, dtype=str(self._dtype),
+            bands=choice.used, alpha=choice.alpha, crs=file.crs, transform=file.transform,
             area_or_point=file.tags().get("AREA_OR_POINT"), pixel_size=size, notes=(*notes, *remarks),
             names=SceneFacts.names if declared is None else declared.names, turned_over=over,
         )  # fmt: skip
