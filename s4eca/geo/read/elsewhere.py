@@ -9,6 +9,7 @@ or has another file, is asked again.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ SETTINGS = {
 def is_distant(text: str) -> bool:
     """Whether a name leads to another machine."""
     scheme, colon, _ = text.partition("://")
-    by_scheme = bool(colon) and any(part.lower() in SCHEMES for part in scheme.split("+"))
+    by_scheme = bool(colon) and any(part.lower() in SCHEMES for part in re.split(r"[+:]", scheme))
     return not text.startswith("<") and (by_scheme or any(drive in text for drive in DRIVES))
 
 

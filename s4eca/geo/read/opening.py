@@ -18,7 +18,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from s4eca.errors import RasterError
-from s4eca.geo.read.elsewhere import NO_NEIGHBOURS, distant_env, is_cog, is_distant, reads_distant
+from s4eca.geo.read.elsewhere import NO_NEIGHBOURS, SERVICES, distant_env, is_cog, is_distant, reads_distant
 from s4eca.records import RasterName
 
 CACHE_BYTES = 64 * 2**20
@@ -88,7 +88,7 @@ def _opened(name: RasterName, **options: Any) -> Any:
             if is_distant(name.text) and not name.opened:
                 with distant_env(**NO_NEIGHBOURS):
                     file = rasterio.open(name.for_gdal, **options)
-                    if is_cog(file) or options:
+                    if is_cog(file) or options or file.driver in SERVICES:
                         return file
                     file.close()
             with distant_env():

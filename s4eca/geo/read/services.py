@@ -93,25 +93,28 @@ def cut_service(name: RasterName, area: Area | None, gsd: float | None) -> Raste
     with contextlib.closing(open_raster(name)) as file:
         if file.driver not in SERVICES:
             return name
-        whole = PixelArea(area, name, file).extent
-        factors = {level: factor for level, factor in enumerate(file.overviews(1))}
-        transform = file.transform @ rasterio.Affine.translation(whole.col, whole.row)
-        size = Ground(file.crs, transform).pixel_size(whole.height, whole.width)
-        fitting = [
-            level for level, factor in factors.items()
-            if gsd is not None and size is not None and max(size) * factor <= gsd * SAME
-        ]  # fmt: skip
-        level = max(fitting, key=factors.__getitem__, default=None)
-    if level is None:
-        with contextlib.closing(open_raster(name)) as file:
-            return _around(name, file, area, None)
-    with contextlib.closing(open_small(name, level)) as file:
-        return _around(name, file, area, level)
+        level = _level(name, file, area, gsd)
+        if level is None:
+            return _around(name, file, file, area, None)
+        with contextlib.closing(open_small(name, level)) as small:
+            return _around(name, file, small, area, level)
 
 
-def _around(name: RasterName, file: Any, area: Area, level: int | None) -> RasterName:
-    """A virtual raster of the pixels of an open service that an area touches."""
-    box = PixelArea(area, name, file).extent
+def _level(name: RasterName, file: Any, area: Area, gsd: float | None) -> int | None:
+    """The zoom of an open service, as its overview, with the largest pixels that are not larger than wanted."""
+    whole = PixelArea(area, name, file).extent
+    place = file.transform @ rasterio.Affine.translation(whole.col, whole.row)
+    size = Ground(file.crs, place).pixel_size(whole.height, whole.width)
+    if gsd is None or size is None:
+        return None
+    factors = file.overviews(1)
+    fitting = [level for level, factor in enumerate(factors) if max(size) * factor <= gsd * SAME]
+    return max(fitting, key=factors.__getitem__, default=None)
+
+
+def _around(name: RasterName, file: Any, zoomed: Any, area: Area, level: int | None) -> RasterName:
+    """A virtual raster of the pixels of a service that an area touches, at one of its zooms."""
+    box = PixelArea(area, name, zoomed).extent
     piece = Piece(str(name.for_gdal), (box.col, box.row, box.width, box.height), (0, 0), level)
     bands = [
         band_xml(
@@ -120,5 +123,5 @@ def _around(name: RasterName, file: Any, area: Area, level: int | None) -> Raste
         )
         for band in range(1, file.count + 1)
     ]  # fmt: skip
-    place = file.transform @ rasterio.Affine.translation(box.col, box.row)
+    place = zoomed.transform @ rasterio.Affine.translation(box.col, box.row)
     return RasterName(name.text, dataset_xml(box.width, box.height, file.crs, place, bands))

@@ -154,7 +154,8 @@ def test_bounds_are_degrees(raster, rgb, predict):
 
 
 def test_a_scene_that_is_rotated_or_south_up(raster, rgb, vector, predict):
-    for number, place in enumerate((PLACE @ Affine.rotation(30), PLACE @ Affine.translation(0, 70) @ Affine.scale(1, -1))):
+    south_up = PLACE @ Affine.translation(0, 70) @ Affine.scale(1, -1)
+    for number, place in enumerate((PLACE @ Affine.rotation(30), south_up)):
         path = raster(rgb(), f"{number}.tif", transform=place)
         run = predict(path, aoi=vector(on_map(BLOB, place), name=f"{number}.gpkg"), overwrite=True)
         assert np.array_equal(run.mask[0] != 255, drawn(BLOB))

@@ -90,8 +90,8 @@ def test_descriptions_scale_and_point_are_kept(raster, rgb):
     paths = []
     for number in range(2):
         path = raster(
-            rgb(16, 16).astype(np.uint16), f"{number}.tif", transform=at(16 * number, 0), tags={"AREA_OR_POINT": "Point"},
-            descriptions=("blue", "green", "red"),
+            rgb(16, 16).astype(np.uint16), f"{number}.tif", transform=at(16 * number, 0),
+            tags={"AREA_OR_POINT": "Point"}, descriptions=("blue", "green", "red"),
         )  # fmt: skip
         with rasterio.open(path, "r+") as file:
             file.scales, file.offsets = (1e-4,) * 3, (-0.1,) * 3
@@ -189,7 +189,8 @@ def test_an_array_says_what_it_holds(rgb, predict):
     assert run.result.valid_pixels == 26 * 32 and run.tags["bands"] == "3,2,1"
     with pytest.raises(RasterError, match="has no CRS"):
         predict(RasterArray(picture, PLACE))
-    assert predict(RasterArray(picture, PLACE), allow_ungeoreferenced=True, overwrite=True).result.valid_pixels == 28 * 32
+    run = predict(RasterArray(picture, PLACE), allow_ungeoreferenced=True, overwrite=True)
+    assert run.result.valid_pixels == 28 * 32
     assert predict(RasterArray(picture[0], PLACE, UTM), overwrite=True).result.valid_pixels == 28 * 32
 
 
