@@ -44,6 +44,10 @@ example:
 
   One raster of classes with names and colours for QGIS, without what covers less than 20 m2, and a picture of it.
 
+  s4eca predict https://host/country.tif --adapter adapters/harbour --prompt "cars" --aoi town.gpkg --out cars.tif
+
+  Of a cloud-optimised GeoTIFF on a server, what lies in the polygons of town.gpkg is fetched, and no more.
+
   A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
   beside the mask until that is whole.
 
@@ -57,8 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "scene", metavar="SCENE.tif",
-        help="raster to search: GeoTIFF, PNG/JPEG without georeference, or another name that GDAL knows, as "
-        "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif",
+        help="raster to search: GeoTIFF, PNG/JPEG without georeference, another name that GDAL knows, as "
+        "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif, tiles, as "
+        "https://host/{z}/{x}/{y}.png, or a list of rasters that make one scene, a name a line in a .txt file",
     )  # fmt: skip
     add_asked(parser)
     add_adapter(parser)

@@ -35,7 +35,7 @@ def check_source(given: GivenSource) -> Source:
     if not isinstance(given, Sequence) or not given:
         raise ConfigError(
             f"The scene is {type(given).__name__} {given!r:.60}; name a raster, a list of rasters that make one scene, "
-            "or give an array as s4eca.geo.read.arrays.RasterArray(array, transform, crs)."
+            "or give an array as s4eca.RasterArray(array, transform, crs)."
         )
     return tuple(os.fspath(one) for one in given)
 

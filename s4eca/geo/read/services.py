@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -39,8 +38,10 @@ def is_service(name: RasterName) -> bool:
     """Whether a name looks like one of GDAL's services: ``WMTS:...``, or its XML as text or in a file."""
     if name.text.lstrip().startswith("<GDAL_W") or name.text.upper().startswith(tuple(f"{kind}:" for kind in SERVICES)):
         return True
-    with contextlib.suppress(OSError, ValueError):
-        return os.path.isfile(name.text) and "<GDAL_W" in Path(name.text).open(encoding="utf-8").read(1000)
+    if not os.path.isfile(name.text):
+        return False
+    with contextlib.suppress(OSError), open(name.text, "rb") as file:
+        return b"<GDAL_W" in file.read(1000)
     return False
 
 
