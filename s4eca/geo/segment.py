@@ -55,13 +55,12 @@ def segment_geotiff(
 
     Args:
         source: a raster by any name that GDAL knows, a list of such that make one scene, or an `s4eca.RasterArray`.
-        expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a
-            legend: one band of classes, by the larger probability; 0 where two are equal or all below `threshold`.
+        expressions: what to look for, a band of the mask each; a mapping, class -> phrase or several, is a legend.
         segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
-        polygons, scores: polygons (.gpkg, .geojson, .parquet) and a raster of probabilities (.tif) to write as well.
-        bands: one or three bands to show, counted from 1, or name -> band for the bands that the segmenter declares;
-            no other band hides pixels then. None: as the file says.
+        polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
+        scores: raster of probabilities (.tif) to write as well.
+        bands: one or three to show, counted from 1, or name -> band; no other hides pixels. None: as the file says.
         gsd: metres a pixel covers where the model works; None works on the file's own pixels.
         threshold: probability above which a pixel is marked; None takes the segmenter's.
         batch_size: windows given to the segmenter at once.
@@ -82,7 +81,8 @@ def segment_geotiff(
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
-        aoi, bounds: polygons of a file, or west, south, east, north in degrees, that are looked into; 255 outside.
+        aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
+        bounds: the same as west, south, east, north in degrees (WGS 84).
 
     Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 

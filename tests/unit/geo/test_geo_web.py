@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import rasterio
-from conftest import UTM
+from conftest import PLACE, UTM
 from rasterio.shutil import copy
 from web import serve
 
@@ -163,6 +165,39 @@ def test_a_server_that_fails_half_way(web, predict, tmp_path):
     with pytest.raises(RasterError, match=f"{web.url('big.tif')} cannot be read at rows .*got 0 bytes") as caught:
         predict(web.url("big.tif"), segmenter=Fails())
     assert "try again" in str(caught.value) and not (tmp_path / "out.tif").exists()
+
+
+def test_cells_that_were_finished_before_a_server_failed_are_kept(web, raster, rgb, predict, brightness):
+    path = raster(rgb(512, 512), "mid.tif", tiled=True, blockxsize=128, blockysize=128)
+    (web.folder / "mid.tif").write_bytes(path.read_bytes())
+    address = web.url("mid.tif")
+
+    class Fails(brightness):
+        def probabilities(self, windows, expressions):
+            if len(self.shapes) == 40:
+                web.behave(status={"mid.tif": 500})
+            return super().probabilities(windows, expressions)
+
+    wanted = predict(address, out="wanted.tif", cell=192)
+    with pytest.raises(RasterError, match=r"cells are finished and kept in .*the same command goes on from there"):
+        predict(address, segmenter=Fails(), overwrite=True, cell=192)
+    web.behave(status={})
+    run = predict(address, overwrite=True, cell=192)
+    assert 0 < run.result.cells_before < run.result.cells and np.array_equal(run.mask, wanted.mask)
+    assert np.array_equal(run.scores, wanted.scores, equal_nan=True)
+
+
+def test_a_file_in_an_archive_on_a_server(web, small, predict):
+    with zipfile.ZipFile(web.folder / "scenes.zip", "w") as archive:
+        archive.write(web.folder / "small.tif", "north/a.tif")
+    run = predict(f"/vsizip//vsicurl/{web.url('scenes.zip')}/north/a.tif")
+    assert run.result.valid_pixels == 256**2 and run.tags["source"] == "a.tif"
+
+
+def test_a_list_of_scenes_on_a_server(web, small, raster, rgb, predict):
+    other = raster(rgb(256, 256, seed=1), "other.tif", transform=PLACE @ rasterio.Affine.translation(256, 0))
+    run = predict([small, other])
+    assert run.mask.shape == (1, 256, 512) and run.result.valid_pixels == 2 * 256**2
 
 
 def test_a_server_that_comes_back_is_asked_again(web, small, predict):
