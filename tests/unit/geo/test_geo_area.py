@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import PLACE, UTM
+from places import LONLAT, PLACE, UTM, in_degrees, on_map
 from pyproj import Transformer
 from rasterio.features import rasterize
 
@@ -18,36 +18,6 @@ from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.source import Scene
 from s4eca.geo.segment import segment_geotiff
 from s4eca.records import Box, RasterName
-
-LONLAT = "EPSG:4326"
-
-
-def on_map(shape, place=PLACE):
-    """A shape in pixels to the map of the scene."""
-    return shapely.transform(shape, lambda p: np.array([place @ tuple(q) for q in p]))
-
-
-def in_degrees(shape, crs=UTM):
-    move = Transformer.from_crs(crs, LONLAT, always_xy=True)
-    return shapely.transform(shape, lambda p: np.stack(move.transform(*p.T), axis=1))
-
-
-@pytest.fixture
-def vector(tmp_path):
-    """Writes shapes to a vector file; returns its path."""
-
-    def write(*shapes, name="aoi.gpkg", crs=UTM, **options):
-        path = tmp_path / name
-        kinds = {one.geom_type for one in shapes if one is not None}
-        kind = kinds.pop() if len(kinds) == 1 else "Unknown"
-        geometry = np.array([None if s is None else shapely.to_wkb(s) for s in shapes], object)
-        pyogrio.raw.write(
-            path, geometry, [np.arange(len(shapes))], ["id"], crs=crs, geometry_type=kind, **options
-        )
-        return path
-
-    return write
-
 
 BLOB = shapely.Point(45, 35).buffer(21.3).difference(shapely.box(40, 30, 48, 36))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from conftest import PLACE, UTM
+from places import PLACE, UTM
 from virtual import plain
 
 from s4eca.errors import ConfigError, RasterError

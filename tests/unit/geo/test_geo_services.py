@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from test_geo_area import in_degrees, vector  # noqa: F401  a fixture
 from web import serve
 
 from s4eca.errors import RasterError
@@ -115,7 +114,7 @@ def test_transparent_and_empty_tiles_are_no_data(web, predict):
     assert full - clear.result.valid_pixels == full - empty.result.valid_pixels > 40_000
 
 
-def test_an_area_that_is_no_rectangle(web, predict, vector):  # noqa: F811
+def test_an_area_that_is_no_rectangle(web, predict, vector):
     import shapely
 
     shape = shapely.Point((BOUNDS[0] + BOUNDS[2]) / 2, (BOUNDS[1] + BOUNDS[3]) / 2).buffer(0.004)

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import rasterio
-from conftest import PLACE, UTM
+from places import PLACE, UTM
 from rasterio.shutil import copy
 from web import serve
 
@@ -168,21 +168,21 @@ def test_a_server_that_fails_half_way(web, predict, tmp_path):
 
 
 def test_cells_that_were_finished_before_a_server_failed_are_kept(web, raster, rgb, predict, brightness):
-    path = raster(rgb(512, 512), "mid.tif", tiled=True, blockxsize=128, blockysize=128)
+    path = raster(rgb(1400, 1400), "mid.tif", tiled=True, blockxsize=128, blockysize=128)
     (web.folder / "mid.tif").write_bytes(path.read_bytes())
     address = web.url("mid.tif")
 
     class Fails(brightness):
         def probabilities(self, windows, expressions):
-            if len(self.shapes) == 40:
+            if len(self.shapes) == 10:
                 web.behave(status={"mid.tif": 500})
             return super().probabilities(windows, expressions)
 
-    wanted = predict(address, out="wanted.tif", cell=192)
+    wanted = predict(address, segmenter=brightness(128), out="wanted.tif", cell=384)
     with pytest.raises(RasterError, match=r"cells are finished and kept in .*the same command goes on from there"):
-        predict(address, segmenter=Fails(), overwrite=True, cell=192)
+        predict(address, segmenter=Fails(128), overwrite=True, cell=384)
     web.behave(status={})
-    run = predict(address, overwrite=True, cell=192)
+    run = predict(address, segmenter=brightness(128), overwrite=True, cell=384)
     assert 0 < run.result.cells_before < run.result.cells and np.array_equal(run.mask, wanted.mask)
     assert np.array_equal(run.scores, wanted.scores, equal_nan=True)
 
