@@ -56,7 +56,7 @@ def calm(monkeypatch, web):
     web.take()
 
 
-def one_percent(folder):
+def one_percent():
     """Bounds in degrees of a square of 1 % of the big scene, which begins somewhere inside a tile."""
     from pyproj import Transformer
 
@@ -65,23 +65,23 @@ def one_percent(folder):
     return west, south, east, north
 
 
-def test_one_percent_of_a_scene_costs_three_percent_of_its_bytes(web, predict, tmp_path):
+def test_one_percent_of_a_scene_costs_three_percent_of_its_bytes(web, predict, brightness):
     address, size = web.url("big.tif"), (web.folder / "big.tif").stat().st_size
-    bounds = one_percent(tmp_path)
-    far = predict(address, bounds=bounds)
+    bounds = one_percent()
+    far = predict(address, bounds=bounds, segmenter=brightness(128))
     sent, asked = web.take()
     share = far.result.valid_pixels / SIDE**2
     assert 0.009 < share < 0.011 and sent <= 0.03 * size + HEADER, sent / size
     assert all(path == "/big.tif" for _, path, _ in asked), "nothing else is asked of the server"
-    near = predict(web.folder / "big.tif", bounds=bounds, overwrite=True, scale=None)
+    near = predict(web.folder / "big.tif", bounds=bounds, segmenter=brightness(128), overwrite=True)
     assert near.result.valid_pixels == far.result.valid_pixels
     assert np.array_equal(near.mask == 255, far.mask == 255)
     assert np.nanmax(np.abs(near.scores - far.scores)) < 0.1, "the stretch of an overview is nearly that of the pixels"
 
 
-def test_settings_of_the_user_hide_no_overview_and_the_bytes_stay(web, predict, monkeypatch, tmp_path):
+def test_settings_of_the_user_hide_no_overview_and_the_bytes_stay(web, predict, brightness, monkeypatch):
     monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "FALSE")
-    predict(web.url("big.tif"), bounds=one_percent(tmp_path))
+    predict(web.url("big.tif"), bounds=one_percent(), segmenter=brightness(128))
     sent, asked = web.take()
     assert sent <= 0.03 * (web.folder / "big.tif").stat().st_size + HEADER and {p for _, p, _ in asked} == {"/big.tif"}
 
@@ -106,7 +106,7 @@ def test_the_look_of_a_scene_is_the_same_whatever_part_is_asked_for(web):
     from s4eca.geo.read.scaling import find_scaling
 
     found = []
-    for bounds in (None, one_percent(None)):
+    for bounds in (None, one_percent()):
         with gdal_env(), Scene(web.url("big.tif"), area=read_area(None, bounds)) as scene:
             found.append(find_scaling(scene, None, Look(scene)))
     assert found[0] == found[1] and found[0].kind == "percentile"
