@@ -16,6 +16,7 @@ _HOMES = {
     "attach": "s4eca.model.model",
     "budget": "s4eca.budgets.report",
     "Predictor": "s4eca.model.predictor",
+    "RasterArray": "s4eca.geo.read.arrays",
     "Running": "s4eca.model.running",
     "open_dataset": "s4eca.data.open",
     "segment_geotiff": "s4eca.geo.segment",
@@ -23,6 +24,7 @@ _HOMES = {
 
 __all__ = [
     "Predictor",
+    "RasterArray",
     "Running",
     "S4ECAConfig",
     "S4ECAModel",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from s4eca.budgets.report import budget
     from s4eca.config import S4ECAConfig
     from s4eca.data.open import open_dataset
+    from s4eca.geo.read.arrays import RasterArray
     from s4eca.geo.segment import segment_geotiff
     from s4eca.model.model import S4ECAModel, attach
     from s4eca.model.predictor import Predictor

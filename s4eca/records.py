@@ -315,28 +315,34 @@ class RasterName:
     """What a raster is called.
 
     Attributes:
-        text: as the user gave it.
+        text: as the user gave it, or what it is called.
+        opened: what GDAL opens in its place, where it is neither a file nor a name of GDAL's; else empty.
+        digest: a hash of pixels that lie in memory; else empty.
     """
 
     text: str
+    opened: str = ""
+    digest: str = ""
 
     def __str__(self) -> str:
-        return self.text
+        """For messages: without the query of an address, which may be a key."""
+        return self.text.partition("?")[0] if "://" in self.text else self.text
 
     @property
     def short(self) -> str:
         """The last part, for remarks and for the records of outputs; never the query of an address."""
-        text = self.text.partition("?")[0] if "://" in self.text else self.text
-        return Path(text).name or self.text
+        return Path(str(self)).name or self.text
 
     @property
     def is_file(self) -> bool:
         """Whether something of that name lies in the file system."""
-        return os.path.exists(self.text)
+        return not self.opened and os.path.exists(self.text)
 
     @property
     def for_gdal(self) -> str | Path:
         """What to open: a path stays one whatever characters it holds, an archive is spelt as GDAL spells it."""
+        if self.opened:
+            return self.opened
         if self.is_file:  # of a relative path, what stands before a colon would be taken for a scheme
             return Path(os.path.abspath(self.text) if ":" in self.text else self.text)
         if self.text.startswith("zip://") and "!" in self.text:
@@ -364,6 +370,7 @@ class SceneFacts:
         notes: what a user should know about how the file was understood.
         names: what each of `bands` is to the model.
         turned_over: whether rows, and columns, are shown to the model in reverse, so that north is up.
+        area: a hash of the outline of what is looked at, in pixels; None for all of it.
     """
 
     name: RasterName
@@ -381,6 +388,7 @@ class SceneFacts:
     notes: tuple[str, ...]
     names: tuple[str, ...] = ("red", "green", "blue")
     turned_over: tuple[bool, bool] = (False, False)
+    area: str | None = None
 
     @property
     def gsd(self) -> float | None:

@@ -15,6 +15,7 @@ from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, 
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
+from s4eca.cli.source_options import add_area, bounds_of
 from s4eca.errors import ConfigError, ExpressionWarning
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ example:
 
   One raster of classes with names and colours for QGIS, without what covers less than 20 m2, and a picture of it.
 
+  s4eca predict https://host/country.tif --adapter adapters/harbour --prompt "cars" --aoi town.gpkg --out cars.tif
+
+  Of a cloud-optimised GeoTIFF on a server, what lies in the polygons of town.gpkg is fetched, and no more.
+
   A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
   beside the mask until that is whole.
 
@@ -56,8 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "scene", metavar="SCENE.tif",
-        help="raster to search: GeoTIFF, PNG/JPEG without georeference, or another name that GDAL knows, as "
-        "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif",
+        help="raster to search: GeoTIFF, PNG/JPEG without georeference, another name that GDAL knows, as "
+        "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif, tiles, as "
+        "https://host/{z}/{x}/{y}.png, or a list of rasters that make one scene, a name a line in a .txt file",
     )  # fmt: skip
     add_asked(parser)
     add_adapter(parser)
@@ -81,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nodata=-9999; 0,0,0 for what holds each of these values in its band",
     )  # fmt: skip
     add("--no-alpha", action="store_true", help="no band hides pixels, even if the raster calls it alpha")
+    add_area(where)
     add("--gsd", type=float, metavar="M", help="work at M metres a pixel; the output stays on the scene's grid")
     add("--scale", metavar="LOW,HIGH", help="stored values shown as black and white (default: 2nd and 98th percentile)")
     add("--window", type=int, metavar="PX", help="side of a window (default: the adapter's image size)")
@@ -164,6 +171,8 @@ def _request(args: argparse.Namespace) -> Request:
         presence_threshold=args.presence_threshold,
         cell=args.cell,
         on_error=args.on_error,
+        aoi=args.aoi,
+        bounds=bounds_of(args),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +128,7 @@ class Job:
         """The cells that are not finished, by a segmenter that answers what it answered for those that are."""
         missing = staging.missing
         if missing:
-            _require_room(staging, missing)
+            _require_room(staging, [cell for cell in missing if self.scene.touches(cell.box)])
             with noted(staging.note_hidden), self._writers(staging):
                 pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
@@ -195,7 +195,7 @@ class Job:
         return replace(result, skipped=tuple(skipped), notes=(*result.notes, *damage))
 
 
-def _require_room(staging: Staging, missing: tuple[Cell, ...]) -> None:
+def _require_room(staging: Staging, missing: Sequence[Cell]) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Raises:

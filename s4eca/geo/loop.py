@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from s4eca.errors import NotFiniteError, S4ECAError
 from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.cells import Cell
-from s4eca.geo.grids import Grid, RowBuffer, Strip
+from s4eca.geo.grids import CHUNK, Grid, RowBuffer, Strip
 from s4eca.geo.windows import Plan
 from s4eca.protocols import PresenceSegmenter
 
@@ -116,6 +116,9 @@ class Loop:
             cell: which.
             advance: told how many windows were passed.
         """
+        if not self._scene.touches(cell.box):
+            yield from self._untouched(cell, advance)
+            return
         plan, rows, cols = self._work.plan, cell.rows, cell.cols
         inside = slice(*(place + plan.left - cols.windows[0] for place in cols.needed))
         sums = StripAccumulator(len(self._work.expressions), plan, cell.under(plan.window))
@@ -139,6 +142,15 @@ class Loop:
         while due < len(rows.windows):
             yield from finish()
             due += 1
+
+    def _untouched(self, cell: Cell, advance: Callable[[int], object]) -> Iterator[Strip]:
+        """The rows of a cell outside the area that is looked at."""
+        self.answer = self.presence = None
+        box, count = cell.box, len(self._work.expressions)
+        for start in range(0, box.height, CHUNK):
+            rows = min(CHUNK, box.height - start)
+            yield np.zeros((count, rows, box.width), np.float32), np.zeros((rows, box.width), bool)
+        advance(cell.count)
 
     def _looked_at(
         self, cell: Cell, known: dict[int, NDArray[np.bool_]], advance: Callable[[int], object]

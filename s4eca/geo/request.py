@@ -14,8 +14,10 @@ from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.finish import Finish
 from s4eca.geo.legend import LegendClass, make_legend
 from s4eca.geo.prompts import check_prompts
+from s4eca.geo.read.area import Bounds, check_bounds, read_area
 from s4eca.geo.read.band_names import Declared, Given
 from s4eca.geo.read.forgiving import ForgivingScene
+from s4eca.geo.read.naming import GivenSource, Source, check_source, resolve
 from s4eca.geo.read.nodata import check_nodata
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import check_range
@@ -39,7 +41,8 @@ class Request:
     """One scene, the expressions to look for in it, and where the results go.
 
     Attributes:
-        source: a raster: a file, or another name that GDAL knows (see `s4eca.geo.read.opening`).
+        source: a raster: a file or another name that GDAL knows, several that make one, an array (see
+            `s4eca.geo.read.naming`).
         expressions: what to look for; one band of the mask each.
         out: mask to write, with a QGIS style (.qml) beside it; its ending is a row of `s4eca.registry.SINKS`.
         polygons: polygons to write as well; its ending is one of `s4eca.geo.write.layer.FORMATS`.
@@ -63,9 +66,11 @@ class Request:
         on_error: what is done about blocks of the scene that cannot be read: ``stop``, or ``nodata`` leaves them out.
         presence_threshold: probability that an expression's target is in a window below which the window marks nothing
             for it; None takes the segmenter's own.
+        aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
+        bounds: the same as west, south, east and north in degrees (WGS 84).
     """
 
-    source: str
+    source: Source
     expressions: tuple[str, ...]
     out: Path
     polygons: Path | None = None
@@ -87,10 +92,12 @@ class Request:
     cell: int | None = None
     on_error: str = "stop"
     presence_threshold: float | None = None
+    aoi: str | None = None
+    bounds: Bounds | None = None
 
 
 def make_request(
-    source: str | Path,
+    source: GivenSource,
     expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
     out: str | Path,
     *,
@@ -111,6 +118,8 @@ def make_request(
     cell: int | None = None,
     on_error: str = "stop",
     presence_threshold: float | None = None,
+    aoi: str | Path | None = None,
+    bounds: Sequence[float] | None = None,
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
@@ -129,13 +138,14 @@ def make_request(
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
     return Request(
-        source=os.fspath(source), expressions=prompts, out=Path(out),
+        source=check_source(source), expressions=prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
         bands=_bands(bands), gsd=_number(gsd), threshold=_number(threshold), batch_size=batch_size,
         overlap=float(overlap), window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
         finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error,
-        presence_threshold=_number(presence_threshold),
+        presence_threshold=_number(presence_threshold), aoi=None if aoi is None else os.fspath(aoi),
+        bounds=check_bounds(bounds),
     )  # fmt: skip
 
 
@@ -214,13 +224,15 @@ def open_scene(request: Request) -> Scene:
     Raises:
         RasterError: the scene or an output cannot be used.
     """
+    area = read_area(request.aoi, request.bounds)
     scene = (ForgivingScene if request.on_error == "nodata" else Scene)(
-        request.source,
+        resolve(request.source, area, request.gsd),
         bands=request.bands,
         allow_ungeoreferenced=request.allow_ungeoreferenced,
         declared=request.declared,
         nodata=request.nodata,
         alpha=request.alpha,
+        area=area,
     )
     try:
         check_names(request, scene.facts)

@@ -21,6 +21,7 @@ from s4eca.geo.loop import Clock, Work, tells_presence
 from s4eca.geo.memory import check_memory, choose_cells
 from s4eca.geo.read.band_names import Given
 from s4eca.geo.read.look import Look
+from s4eca.geo.read.naming import GivenSource
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.scaling import Scaling, declared_scaling, find_scaling, remarks
 from s4eca.geo.read.source import Scene
@@ -40,7 +41,7 @@ MEMORY = 4 * 2**30
 
 
 def segment_geotiff(
-    source: str | Path, expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
+    source: GivenSource, expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
     segmenter: Segmenter | S4ECAModel, out: str | Path, *,
     polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None, gsd: float | None = None,
     threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25, window: int | None = None,
@@ -48,20 +49,18 @@ def segment_geotiff(
     allow_ungeoreferenced: bool = False, adapter_hash: str | None = None, tags: Mapping[str, str] | None = None,
     max_memory: int = MEMORY, progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
     nodata: float | Sequence[float] | None = None, finish: Finish | None = None, cell: int | None = None,
-    presence_threshold: float | None = None,
+    presence_threshold: float | None = None, aoi: str | Path | None = None, bounds: Sequence[float] | None = None,
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
     Args:
-        source: a raster: GeoTIFF, a picture without georeference, or another name that GDAL knows.
-        expressions: what to look for; one band of the mask each. A mapping, class -> its phrase or several, is a
-            legend: one band of classes, by the larger probability; 0 where two are equal or all below `threshold`.
+        source: a raster by any name that GDAL knows, a list of such that make one scene, or an `s4eca.RasterArray`.
+        expressions: what to look for, a band of the mask each; a mapping, class -> phrase or several, is a legend.
         segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
         scores: raster of probabilities (.tif) to write as well.
-        bands: one or three bands to show, counted from 1, or name -> band for the bands that the segmenter declares;
-            no other band hides pixels then. None: as the file says.
+        bands: one or three to show, counted from 1, or name -> band; no other hides pixels. None: as the file says.
         gsd: metres a pixel covers where the model works; None works on the file's own pixels.
         threshold: probability above which a pixel is marked; None takes the segmenter's.
         batch_size: windows given to the segmenter at once.
@@ -82,6 +81,8 @@ def segment_geotiff(
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
+        aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
+        bounds: the same as west, south, east, north in degrees (WGS 84).
 
     Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 
@@ -92,7 +93,7 @@ def segment_geotiff(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
-        on_error=on_error, presence_threshold=presence_threshold,
+        on_error=on_error, presence_threshold=presence_threshold, aoi=aoi, bounds=bounds,
     )  # fmt: skip
     return run_request(
         request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
@@ -184,8 +185,16 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
         **({"nodata": ",".join(map(repr, request.nodata))} if request.nodata else {}),
         **({} if request.alpha else {"alpha": "not believed"}),
         **({} if request.presence_threshold is None else {"presence_threshold": repr(request.presence_threshold)}),
+        **_area(request),
         **_finished(request),
     }
+
+
+def _area(request: Request) -> dict[str, str]:
+    """What part of the scene was looked at."""
+    if request.bounds is not None:
+        return {"bounds": ",".join(map(repr, request.bounds))}
+    return {} if request.aoi is None else {"aoi": Path(request.aoi).name}
 
 
 def _finished(request: Request) -> dict[str, str]:

@@ -20,6 +20,7 @@ from compare_errors import COMPARE
 from data_errors import DATA
 from job_inputs import Place, cut
 from presence_errors import PRESENCE
+from source_errors import SOURCES
 
 Make = Callable[[Place], list[Any]]
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -534,7 +535,7 @@ if importlib.util.find_spec("pyarrow") is None:
         lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.parquet"), ["pyarrow", "s4eca[parquet]"]
     )  # fmt: skip
 
-PARTS = (FILES, FIELDS, ASKED, OUTPUTS, DATA, COMPARE, PRESENCE)
+PARTS = (FILES, FIELDS, ASKED, OUTPUTS, DATA, COMPARE, PRESENCE, SOURCES)
 TABLE = {name: row for part in PARTS for name, row in part.items()}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from job_inputs import Place
+from job_inputs import GRID, Place
 
 ODD = Path(__file__).parents[1] / "odd_inputs"
 
@@ -62,3 +62,13 @@ def test_what_is_refused(s4eca: Any, place: Place, odd: Path, scene: str) -> Non
     result = s4eca(*place.predict(scene))
     assert (result.code, result.out) == (2, "") and len(result.lines) == 1
     assert REFUSED[scene] in result.err and place.listing() == before
+
+
+def test_a_list_and_a_part_of_a_scene(s4eca: Any, place: Place, odd: Path) -> None:
+    place.scene(name="a.tif")
+    place.scene(name="b.tif", transform=GRID @ GRID.translation(40, 0))
+    (odd / "list.txt").write_text("a.tif\nb.tif\n")
+    result = s4eca(*place.predict("list.txt", "--json", "--bounds=14.9,45.0,15.1,45.2"))
+    assert result.code == 0 and json.loads(result.out)["valid_pixels"] == 3200, result.err
+    result = s4eca(*place.predict("list.txt", "--json", "--overwrite", "--bounds=14.9,45.0,15.00013,45.2"))
+    assert result.code == 0 and json.loads(result.out)["valid_pixels"] == 800, result.err  # 20 columns

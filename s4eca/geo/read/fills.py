@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[Any]
 
-CORNER = 16  # side of the squares looked at in the corners of a scene
+CORNERS = ((16, 16), (4, 64), (64, 4))  # rows and columns looked at in each corner of a scene: collars may be thin
 COLLAR = 0.03  # share of the pixels from which on a collar is named
 FAR = 0.01  # share from which on a value far from all others is one; below, it hardly moves the 2nd percentile
 MOST = 0.2  # share from which on 0 or the end of the type is one, however near the next value
@@ -64,16 +64,16 @@ class Fill:
 
 
 def corner_colours(scene: RasterSource) -> list[tuple[Any, ...]]:
-    """Stored values, one per channel, of the corners that are valid and of one colour throughout."""
-    height, width = scene.facts.height, scene.facts.width
-    side = min(CORNER, height, width)
+    """Stored values, one per channel, of corners, squares or strips, that are valid and of one colour throughout."""
     found: dict[tuple[Any, ...], None] = {}
-    for row in sorted({0, height - side}):
-        for col in sorted({0, width - side}):
-            values, valid = scene.stored(Box(row, col, side, side))
-            flat = values.reshape(len(values), -1)
-            if valid.all() and (flat == flat[:, :1]).all():
-                found[tuple(flat[:, 0])] = None
+    for shape in CORNERS:
+        rows, cols = min(shape[0], scene.facts.height), min(shape[1], scene.facts.width)
+        for row in sorted({0, scene.facts.height - rows}):
+            for col in sorted({0, scene.facts.width - cols}):
+                values, valid = scene.stored(Box(row, col, rows, cols))
+                flat = values.reshape(len(values), -1)
+                if valid.all() and (flat == flat[:, :1]).all():
+                    found[tuple(flat[:, 0])] = None
     return list(found)
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from s4eca.errors import RasterError
+from s4eca.geo.read.elsewhere import SERVICES
 from s4eca.geo.read.source import Scene
-from s4eca.records import Box
+from s4eca.records import Box, RasterName
 
-SERVICES = frozenset({"DAAS", "EEDAI", "NGW", "OGCAPI", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"})
 DEEPEST = 8  # virtual rasters that are made of virtual rasters
 
 
@@ -33,7 +33,7 @@ class ForgivingScene(Scene):
         RasterError: as `Scene`; or something that the scene is read from is no local file.
     """
 
-    def __init__(self, source: str | Path, **options: Any) -> None:
+    def __init__(self, source: str | Path | RasterName, **options: Any) -> None:
         super().__init__(source, **options)
         elsewhere = _elsewhere(self._file.driver, self.facts.files)
         if elsewhere is not None:

@@ -27,11 +27,11 @@ class Look:
     """What is known of the pixels of a scene before the work.
 
     Args:
-        scene: the open scene.
+        scene: the open scene; it is looked at whole, whatever part of it is asked for.
     """
 
     def __init__(self, scene: RasterSource) -> None:
-        self._scene = scene
+        self._scene = scene.glance()
 
     @cached_property
     def sample(self) -> NDArray[Any]:

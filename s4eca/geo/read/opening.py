@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from s4eca.errors import RasterError
+from s4eca.geo.read.elsewhere import NO_NEIGHBOURS, SERVICES, distant_env, is_cog, is_distant, reads_distant
 from s4eca.records import RasterName
 
 CACHE_BYTES = 64 * 2**20
@@ -44,12 +47,7 @@ def open_raster(name: RasterName) -> Any:
     """
     if os.path.isdir(name.text):
         raise RasterError(f"{name} is a folder; name one raster file.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(name.for_gdal)
-    except (RasterioError, OSError, ValueError, ImportError) as error:
-        raise _not_opened(name, error) from error
+    file = _opened(name)
     try:
         _check_bands(name, file)
         _check_sources(name, file)
@@ -58,6 +56,50 @@ def open_raster(name: RasterName) -> Any:
         file.close()
         raise
     return file
+
+
+def env_of(name: RasterName, file: Any) -> Callable[[], rasterio.Env] | None:
+    """How GDAL is set while an open raster is read, beside `gdal_env`; None for as it is."""
+    if name.digest:
+        return _memory_env
+    if is_distant(name.text) and is_cog(file):
+        return partial(distant_env, **NO_NEIGHBOURS)
+    return distant_env if is_distant(name.text) or reads_distant(file) else None
+
+
+def open_small(name: RasterName, level: int) -> Any:
+    """An overview of a raster on another machine as a raster of its own."""
+    return _opened(name, overview_level=level)
+
+
+def _opened(name: RasterName, **options: Any) -> Any:
+    """What GDAL opens by a name.
+
+    Far away, a file is opened alone first; only one that is not cloud-optimised may have masks or the like beside it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            if name.digest:
+                with _memory_env():
+                    return rasterio.open(name.for_gdal, **options)
+            if not is_distant(name.text) and not name.opened:
+                return rasterio.open(name.for_gdal, **options)
+            if is_distant(name.text) and not name.opened:
+                with distant_env(**NO_NEIGHBOURS):
+                    file = rasterio.open(name.for_gdal, **options)
+                    if is_cog(file) or options or file.driver in SERVICES:
+                        return file
+                    file.close()
+            with distant_env():
+                return rasterio.open(name.for_gdal, **options)
+    except (RasterioError, OSError, ValueError, ImportError) as error:
+        raise _not_opened(name, error) from error
+
+
+def _memory_env() -> rasterio.Env:
+    """GDAL allowed to read an array of this process."""
+    return rasterio.Env(GDAL_MEM_ENABLE_OPEN="YES")
 
 
 def number_type(name: RasterName, file: Any, bands: list[int]) -> np.dtype[Any]:
@@ -85,12 +127,19 @@ def not_read(name: RasterName, first: int, last: int, error: BaseException) -> R
     reason = reason_of(error)
     gone = "No such file" in reason or "does not exist" in reason
     advice = "put back what is missing" if gone else "fetch it again if it was damaged or cut short on its way"
+    if is_distant(name.text):
+        reason, advice = _without_keys(name, reason), "try again when its server answers, or fetch it first"
     return RasterError(f"{name} cannot be read at rows {first} to {last}: {reason}; {advice}.")
+
+
+def _without_keys(name: RasterName, reason: str) -> str:
+    """GDAL's words without the query of the address."""
+    return reason.replace(name.text, str(name))
 
 
 def _not_opened(name: RasterName, error: BaseException) -> RasterError:
     """Why nothing was opened."""
-    reason = reason_of(error)
+    reason = _without_keys(name, reason_of(error))
     if not name.is_file and (reason == f"{name}: No such file or directory" or not _special(name)):
         return RasterError(f"{name} does not exist; name a raster file, for instance a GeoTIFF.")
     if "not recognized as being in a supported" in reason:
@@ -102,7 +151,7 @@ def _not_opened(name: RasterName, error: BaseException) -> RasterError:
 
 def _special(name: RasterName) -> bool:
     """Whether a name looks like one of GDAL's own."""
-    return name.text.startswith("/vsi") or ":" in name.text
+    return bool(name.opened) or name.text.startswith("/vsi") or ":" in name.text
 
 
 def _check_bands(name: RasterName, file: Any) -> None:

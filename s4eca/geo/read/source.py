@@ -7,8 +7,11 @@ is believed is above 0, every value is finite, and it does not hold what the use
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +22,33 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from s4eca.geo.ground import Ground
+from s4eca.geo.read.area import Area, PixelArea
 from s4eca.geo.read.band_names import Declared, Given
 from s4eca.geo.read.choice import Bands, choose
+from s4eca.geo.read.elsewhere import small_level
 from s4eca.geo.read.nodata import nodata_values
-from s4eca.geo.read.opening import CACHE_BYTES, not_read, number_type, open_raster
+from s4eca.geo.read.opening import CACHE_BYTES, env_of, not_read, number_type, open_raster, open_small
 from s4eca.geo.read.placing import check_place, turned_over
 from s4eca.geo.read.units import Units
 from s4eca.geo.read.validity import Validity, with_own_masks
 from s4eca.records import Box, RasterName, SceneFacts
 
 LONGEST_CACHE = 2**30
+SMALLER = 16  # an overview so many times smaller has 0.4 % of the pixels
 
 
 class Scene:
     """An open raster; it keeps to `s4eca.protocols.RasterSource`. Use as a context manager.
 
     Args:
-        source: a file, or another name that GDAL knows.
+        source: a file, or another name that GDAL knows; see `s4eca.geo.read.naming` for what else may be named.
         bands: one band (shown as grey) or three, counted from 1, or bands by name; None takes what the file says.
         allow_ungeoreferenced: read a raster that lies nowhere on the ground.
         declared: the bands that an adapter takes; None means red, green and blue.
         nodata: a stored value that is no data in whichever band it stands, or a value for each used band, which are no
             data where they stand together.
         alpha: whether bands may be believed as alpha.
+        area: the part that is looked at, or None for all of it; pixels outside are not read and not valid.
 
     Raises:
         RasterError: missing, unreadable, of an unusable type, or without georeference.
@@ -49,19 +56,27 @@ class Scene:
 
     def __init__(
         self,
-        source: str | Path,
+        source: str | Path | RasterName,
         *,
         bands: Given = None,
         allow_ungeoreferenced: bool = False,
         declared: Declared | None = None,
         nodata: Sequence[float] = (),
         alpha: bool = True,
+        area: Area | None = None,
     ) -> None:
-        self._name = RasterName(os.fspath(source))
+        self._name = source if isinstance(source, RasterName) else RasterName(os.fspath(source))
         self._file = open_raster(self._name)
+        self._env = env_of(self._name, self._file)
+        self._small: Scene | None = None
         try:
-            self.facts = self._understand(bands, allow_ungeoreferenced, declared, alpha)
-            masked = with_own_masks(self._file, self._unique)
+            with self._set():
+                self.facts = self._understand(bands, allow_ungeoreferenced, declared, alpha)
+            self._area = None if area is None else PixelArea(area, self._name, self._file)
+            if self._area is not None:
+                self.facts = replace(self.facts, area=self._area.digest)
+            with self._set():
+                masked = with_own_masks(self._file, self._unique)
             values = nodata_values(self._name, nodata, self._order, self._dtype)
             self._validity = Validity(self._alpha, masked, values)
             self.skipped: set[Box] = set()
@@ -81,7 +96,37 @@ class Scene:
 
     def close(self) -> None:
         """Close the file."""
+        if self._small is not None:
+            self._small._file.close()
         self._file.close()
+
+    def _set(self) -> AbstractContextManager[Any]:
+        """GDAL as this file needs it: of one on another machine otherwise than of one that is here."""
+        return nullcontext() if self._env is None else self._env()
+
+    def glance(self) -> Scene:
+        """The whole scene for a first look, whatever is asked for of it; from far away, an overview of it."""
+        if self._small is not None:
+            return self._small
+        small = copy.copy(self)
+        small._area = None
+        level = None if self._env is None else self._level()
+        if level is not None:
+            small._file = file = open_small(self._name, level)
+            small.facts = replace(self.facts, height=file.height, width=file.width, transform=file.transform)
+            rows, cols = file.block_shapes[self._unique[0] - 1]
+            small.block = (int(rows), int(cols))
+            self._small = small
+        return small
+
+    def _level(self) -> int | None:
+        """The overview that all used bands have."""
+        factors = {tuple(self._file.overviews(band)) for band in (*self._unique, *self._alpha)}
+        return small_level(factors.pop(), SMALLER) if len(factors) == 1 else None
+
+    def touches(self, box: Box) -> bool:
+        """Whether a box holds anything of what is looked at."""
+        return self._area is None or self._area.touches(box)
 
     def _understand(
         self, given: Given, allow_ungeoreferenced: bool, declared: Declared | None, alpha: bool
@@ -101,8 +146,9 @@ class Scene:
         over, remarks = turned_over(name, file)
         size = Ground(file.crs, file.transform).pixel_size(file.height, file.width)
         return SceneFacts(
-            name=name, files=tuple(file.files), height=file.height, width=file.width, count=file.count,
-            dtype=str(self._dtype), bands=choice.used, alpha=choice.alpha, crs=file.crs, transform=file.transform,
+            name=name, files=tuple(f for f in file.files if not f.startswith("<")), height=file.height,
+            width=file.width, count=file.count, dtype=str(self._dtype),
+            bands=choice.used, alpha=choice.alpha, crs=file.crs, transform=file.transform,
             area_or_point=file.tags().get("AREA_OR_POINT"), pixel_size=size, notes=(*notes, *remarks),
             names=SceneFacts.names if declared is None else declared.names, turned_over=over,
         )  # fmt: skip
@@ -180,10 +226,30 @@ class Scene:
         height, width = self.facts.height, self.facts.width
         if min(box.row, box.col) < 0 or box.row + box.height > height or box.col + box.width > width:
             raise ValueError(f"{box} is not inside the scene of {height} x {width} pixels")
+        if self._area is not None:
+            return self._of_area(self._area, box)
+        return self._pixels(box)
+
+    def _of_area(self, area: PixelArea, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """As `stored`: of what lies in the area, no more than that is read; the rest are zeros that are not valid."""
+        values = np.zeros((len(self._unique), box.height, box.width), self._dtype)
+        valid = np.zeros((box.height, box.width), bool)
+        wanted = area.of(box)
+        if wanted is not None:
+            rows, cols = (np.flatnonzero(wanted.any(axis=axis)) for axis in (1, 0))
+            place = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+            part = Box(box.row + int(rows[0]), box.col + int(cols[0]), *wanted[place].shape)
+            values[:, *place], found = self._pixels(part)
+            valid[place] = found & wanted[place]
+        return values, valid
+
+    def _pixels(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values and validity by the file's own word."""
         window = Window(box.col, box.row, box.width, box.height)
         try:
-            values = self._bands(window)
-            return values, self._validity.of(self._file, values, window)
+            with self._set():
+                values = self._bands(window)
+                return values, self._validity.of(self._file, values, window)
         except RasterioError as error:
             raise not_read(self._name, box.row, box.row + box.height - 1, error) from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import rasterio
 
 from s4eca._version import __version__
 from s4eca.geo.request import Request
-from s4eca.records import Box, SceneFacts
+from s4eca.records import Box
 
 if TYPE_CHECKING:
     from s4eca.protocols import RasterSource, Segmenter
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 WHOLE = 4 * 2**20  # bytes of a file that is read to its end
 PIECES, PIECE = 256, 4096  # of a longer one, these many pieces of these many bytes
 SPOTS, SPOT = 3, 32  # of what is no file, these many squares along each axis of these many pixels
-ELSEWHERE = ("source", "out", "polygons", "scores", "overwrite", "allow_ungeoreferenced", "preview")
+SMALL = 512 * 512  # pixels of an overview that is read whole
+ELSEWHERE = ("source", "aoi", "bounds", "out", "polygons", "scores", "overwrite", "allow_ungeoreferenced", "preview")
 NAMED_APART = ("expressions", "legend", "finish")
 LIBRARIES = {"transformers": "transformers", "timm": "timm", "open_clip": "open_clip_torch", "peft": "peft"}
 PAM, OVERVIEWS = ".aux.xml", ".ovr"  # what looking at a scene with other programs leaves beside it
@@ -36,7 +37,7 @@ PAM, OVERVIEWS = ".aux.xml", ".ovr"  # what looking at a scene with other progra
 
 def of_request(request: Request) -> dict[str, Any]:
     """Every setting of a request that speaks of what is found and how it is finished, not of where it goes."""
-    settings = {**asdict(request), **asdict(request.finish)}
+    settings = {**asdict(replace(request, source="")), **asdict(request.finish)}
     return {
         "legend": [[one.name, list(one.phrases)] for one in request.legend] or None,
         "the prompts": list(request.expressions),
@@ -57,8 +58,11 @@ def of_scene(scene: RasterSource) -> dict[str, Any]:
         "the scene": facts.name.short,
         "the size of the scene": [facts.height, facts.width],
         "the place of the scene": [list(facts.transform)[:6], facts.crs.to_wkt() if facts.crs else None],
+        "the area": facts.area,
         "the bands shown": [list(facts.bands), list(facts.alpha), facts.dtype],
-        "the content of the scene": [_of_file(path, pieces) for path in files] or _of_pixels(scene, facts),
+        "the content of the scene": [_of_file(path, pieces) for path in files]
+        or facts.name.digest
+        or _of_pixels(scene.glance()),
         "what stands beside the scene": [said for path in beside if (said := _said_beside(path))],
     }
 
@@ -134,12 +138,13 @@ def _of_file(path: Path, pieces: int) -> list[Any]:
     return [facts.st_size, facts.st_mtime_ns, digest.hexdigest()]
 
 
-def _of_pixels(scene: RasterSource, facts: SceneFacts) -> str:
-    """A hash of squares that lie evenly over the scene."""
-    digest = hashlib.sha256()
-    height, width = min(SPOT, facts.height), min(SPOT, facts.width)
-    for row in np.linspace(0, facts.height - height, SPOTS).astype(int):
-        for col in np.linspace(0, facts.width - width, SPOTS).astype(int):
+def _of_pixels(scene: RasterSource) -> str:
+    """A hash of squares that lie evenly over the scene, or over its overview, where they show all of it or much."""
+    digest, facts = hashlib.sha256(), scene.facts
+    whole = facts.height * facts.width <= SMALL
+    height, width = (facts.height, facts.width) if whole else (min(SPOT, facts.height), min(SPOT, facts.width))
+    for row in np.unique(np.linspace(0, facts.height - height, SPOTS).astype(int)):
+        for col in np.unique(np.linspace(0, facts.width - width, SPOTS).astype(int)):
             for part in scene.stored(Box(int(row), int(col), height, width)):
                 digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()

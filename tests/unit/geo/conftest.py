@@ -7,15 +7,15 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
-from affine import Affine
+import shapely
+from places import PLACE, UTM
 from rasterio.enums import ColorInterp
 
 ODD = Path(__file__).parents[2] / "odd_inputs"
-UTM = "EPSG:32633"
 FILL = (123.675, 116.28, 103.53)
-PLACE = Affine(0.5, 0.0, 500000.0, 0.0, -0.5, 5000000.0)
 
 
 class Brightness:
@@ -94,6 +94,23 @@ def raster(tmp_path):
                     file.write_mask(mask)
                 if tags:
                     file.update_tags(**tags)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def vector(tmp_path):
+    """Writes shapes to a vector file; returns its path."""
+
+    def write(*shapes, name="aoi.gpkg", crs=UTM, **options):
+        path = tmp_path / name
+        kinds = {one.geom_type for one in shapes if one is not None}
+        kind = kinds.pop() if len(kinds) == 1 else "Unknown"
+        geometry = np.array([None if s is None else shapely.to_wkb(s) for s in shapes], object)
+        pyogrio.raw.write(
+            path, geometry, [np.arange(len(shapes))], ["id"], crs=crs, geometry_type=kind, **options
+        )
         return path
 
     return write

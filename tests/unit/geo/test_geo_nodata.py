@@ -126,12 +126,13 @@ COLLARS = {"black": (0, 0, 0), "white": (255, 255, 255), "magenta": (255, 0, 255
 
 
 @pytest.mark.parametrize("colour", COLLARS)
-@pytest.mark.parametrize("where", ["all round", "left", "rotated", "bottom right"])
+@pytest.mark.parametrize("where", ["all round", "left", "rotated", "bottom right", "thin all round", "thin below"])
 def test_a_collar_is_named_and_left_out_on_request(raster, rgb, predict, colour, where):
     y, x = np.mgrid[:120, :140]
     collar = {
         "all round": (np.abs(y - 60) > 40) | (np.abs(x - 70) > 50), "left": x < 30,
         "rotated": np.abs(y - 60) + np.abs(x - 70) > 75, "bottom right": (y > 90) & (x > 90),
+        "thin all round": (np.abs(y - 60) > 54) | (np.abs(x - 70) > 64), "thin below": y >= 115,
     }[where]  # fmt: skip
     picture = np.clip(rgb(120, 140), 1, 254)
     picture[:, collar] = np.array(COLLARS[colour], np.uint8)[:, None]

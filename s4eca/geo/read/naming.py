@@ -1,0 +1,76 @@
+"""What a scene may be named by: a name that GDAL knows, several that make one scene, tiles of a server, an array.
+
+A request keeps what was named, which can be sent to another process; here it becomes what GDAL opens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from s4eca.errors import ConfigError, RasterError
+from s4eca.geo.read.area import Area
+from s4eca.geo.read.arrays import RasterArray
+from s4eca.geo.read.mosaic import mosaic
+from s4eca.geo.read.services import cut_service, is_service, is_template, tiles
+from s4eca.records import RasterName
+
+LIST = ".txt"  # a file of names
+
+Source = str | tuple[str, ...] | RasterArray
+GivenSource = str | Path | Sequence[str | Path] | RasterArray
+
+
+def check_source(given: GivenSource) -> Source:
+    """What was named, in a form that can be kept and compared.
+
+    Raises:
+        ConfigError: it is nothing that can be opened.
+    """
+    if isinstance(given, RasterArray):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    if not isinstance(given, Sequence) or not given:
+        raise ConfigError(
+            f"The scene is {type(given).__name__} {given!r:.60}; name a raster, a list of rasters that make one scene, "
+            "or give an array as s4eca.RasterArray(array, transform, crs)."
+        )
+    return tuple(os.fspath(one) for one in given)
+
+
+def resolve(source: Source, area: Area | None, gsd: float | None) -> RasterName:
+    """What GDAL opens.
+
+    Args:
+        source: as `check_source` gives it.
+        area: the part that is looked at; of a service, which may cover the globe, no more is opened.
+        gsd: metres a pixel, by which the zoom of a service is chosen; None takes its finest.
+
+    Raises:
+        RasterError: a list is empty, rasters do not make one scene, or a service needs an area or a pixel size.
+    """
+    if isinstance(source, RasterArray):
+        return source.name()
+    if isinstance(source, tuple):
+        return mosaic(source)
+    if is_template(source):
+        return cut_service(tiles(source, area, gsd), area, gsd)
+    if source.lower().endswith(LIST) and os.path.isfile(source):
+        return mosaic(_listed(Path(source)))
+    name = RasterName(source)
+    return cut_service(name, area, gsd) if area is not None and is_service(name) else name
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """The names in a file, a line each; files are looked for beside it."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RasterError(f"{path} cannot be read as a list of rasters, a name a line: {error}.") from error
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise RasterError(f"{path} names no raster; write a name on each line.")
+    beside = [path.parent / name for name in names]
+    return tuple(str(at) if at.exists() else name for at, name in zip(beside, names, strict=True))
