@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from s4eca.errors import ClusterError, RasterError, S4ECAError
@@ -138,11 +139,15 @@ def run_many(
             outcome.failed[name] = str(error)
             say(f"{name} is not done: {error}")
 
-    if team is None:
-        for name, request in requests.items():
-            note(name, lambda name=name, request=request: run(name, request))  # type: ignore[misc]
-    else:
-        _at_once(requests, run, team, note)
+    try:
+        if team is None:
+            for name, request in requests.items():
+                note(name, partial(run, name, request))
+        else:
+            _at_once(requests, run, team, note)
+    except KeyboardInterrupt as stop:
+        done = f"{len(outcome.results)} of {len(requests)} scenes are done"
+        raise KeyboardInterrupt(f"{done}; the same command goes on with the others from what is finished.") from stop
     if not outcome.failed:
         for request in requests.values():
             forget(request.out)
@@ -170,5 +175,5 @@ def _at_once(
             while running:
                 collect(None)
         except BaseException:
-            team.stopped.set()  # the others end in order before this goes on
+            team.stop()  # the others end in order before this goes on
             raise

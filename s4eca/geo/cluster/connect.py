@@ -86,6 +86,7 @@ def _here(workers: int) -> Iterator[tuple[Any, str | None]]:
         LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
             dashboard_address="127.0.0.1:0" if drawn else None, silence_logs=logging.CRITICAL,
+            preload=["s4eca.geo.cluster.local_worker"],
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip

@@ -86,6 +86,8 @@ class Team:
         self._bar: Any = None
         self._most, self._looked, self._number = AHEAD, float("-inf"), 0
         self._loads: dict[int, int] = {}
+        self._loading: list[Any] = []
+        self._futures: set[Any] = set()
 
     def __enter__(self) -> Team:
         """Tell the workers of the model."""
@@ -99,6 +101,7 @@ class Team:
         if self._bar is not None:
             self._bar.close()
         try:
+            self.cancel(self._loading)
             if self.client.status == "running":
                 self.client.unregister_worker_plugin(self._name)
         except Exception as failed:  # whatever the cluster is at; the run is over, and so is what the plugin was for
@@ -119,9 +122,16 @@ class Team:
                     base, expressions=work.expressions, window=work.plan.window, batch_size=work.batch_size,
                     facts={name: value for name, value in base.facts.items() if name not in left_out},
                 )  # fmt: skip
-                told = self._wait(self._submit("greet", pickle.dumps(asked)), "Asking a worker what it is")
+                told = self._greet(pickle.dumps(asked))
                 self._demands[number] = replace(asked, facts={**base.facts, **told["facts"]}, by=told["worker"])
             return self._demands[number]
+
+    def _greet(self, demand: bytes) -> dict[str, Any]:
+        """What the first worker to answer is; meanwhile all others load the model, too."""
+        first = self._submit("greet", demand)
+        if not self._loading:
+            self._loading = [self._submit("greet", demand, workers=[one]) for one in self.client.nthreads()]
+        return self._wait(first, "Asking a worker what it is")
 
     def facts(self, work: Work) -> dict[str, Any]:
         """What versions and model are at the workers, for the fingerprint of a run."""
@@ -179,12 +189,22 @@ class Team:
         """A future of something about a cell."""
         return self._submit(what, demand, task, pickle.dumps(cell))
 
-    def _submit(self, what: str, *given: bytes) -> Any:
+    def _submit(self, what: str, *given: bytes, workers: list[str] | None = None) -> Any:
         with self._count:
             self._number += 1
             key = f"{self._name}-{what}-{self._number}"
         with _understood("Giving out a task"):
-            return self.client.submit(at_worker, what, *given, key=key, pure=False, retries=RETRIES)
+            future = self.client.submit(at_worker, what, *given, key=key, pure=False, retries=RETRIES, workers=workers)
+        with self._count:
+            self._futures.add(future)
+        return future
+
+    def stop(self) -> None:
+        """Have every thread that waits for a cell raise KeyboardInterrupt."""
+        self.stopped.set()
+        with self._count:
+            futures = [*self._futures]
+        self.cancel(futures)  # also what has come and is not fetched yet, from workers that may be gone
 
     def wait(self, arrived: queue.SimpleQueue[Any]) -> Any:
         """The next future that is done.
@@ -218,6 +238,8 @@ class Team:
 
     def cancel(self, futures: Sequence[Any]) -> None:
         """Let go of futures, whatever they are at."""
+        with self._count:
+            self._futures.difference_update(futures)
         if futures and self.client.status == "running":
             self.client.cancel(list(futures))
 
@@ -234,6 +256,8 @@ class Team:
         """
         with _understood(what):
             told: dict[str, Any] = future.result()
+        with self._count:
+            self._futures.discard(future)
         if "refused" in told:
             kind, sentence = told["refused"]
             known = {one.__name__: one for one in vars(s4eca.errors).values() if isinstance(one, type)}
