@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rasterio.errors import NotGeoreferencedWarning
+
 from s4eca.errors import ClusterError, RasterError, S4ECAError
 from s4eca.geo.cluster.gather import gathered
 from s4eca.geo.cluster.recipe import SavedAdapter
@@ -144,7 +146,9 @@ def run_many(
             for name, request in requests.items():
                 note(name, partial(run, name, request))
         else:
-            _at_once(requests, run, team, note)
+            with warnings.catch_warnings():  # here, for filters are one thing for all threads
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                _at_once(requests, run, team, note)
     except KeyboardInterrupt as stop:
         done = f"{len(outcome.results)} of {len(requests)} scenes are done"
         raise KeyboardInterrupt(f"{done}; the same command goes on with the others from what is finished.") from stop

@@ -131,3 +131,17 @@ def predict(tmp_path, brightness):
                         self.scores = file.read()
 
     return Run
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """A client of two workers in this process."""
+    import distributed
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
