@@ -149,9 +149,8 @@ class Team:
             scene: the open scene, which workers hold theirs against.
             layout: how rows of cells are kept.
         """
-        local = RasterName(request.source).is_file
-        name = os.path.abspath(request.source) if local else request.source
-        task = SceneTask(replace(request, source=name), work, scaling, layout, comparable(scene), local)
+        asked, local = named_for_all(request)
+        task = SceneTask(asked, work, scaling, layout, comparable(scene), local)
         return Crew(self, pickle.dumps(self.demand(work)), pickle.dumps(task))
 
     def hungry(self, running: int) -> bool:
@@ -264,6 +263,12 @@ class Team:
             raised = known.get(kind, S4ECAError)
             raise (raised if issubclass(raised, S4ECAError) else S4ECAError)(sentence)
         return told
+
+
+def named_for_all(request: Request) -> tuple[Request, bool]:
+    """A request whose scene has a name that holds in other working directories, and whether it is that of a file."""
+    local = RasterName(request.source).is_file
+    return (replace(request, source=os.path.abspath(request.source)) if local else request), local
 
 
 @contextmanager
