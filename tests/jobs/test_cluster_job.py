@@ -34,8 +34,8 @@ def test_a_scheduler_that_is_there(s4eca: Any, place: Place) -> None:
 
     scene = place.scene()
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None,
-        memory_limit=0,
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1", memory_limit=0,
+        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
     ) as cluster:  # fmt: skip
         result = s4eca(*place.predict(scene, "--dask", cluster.scheduler_address, "--quiet"))
         assert (result.code, result.err) == (0, ""), result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import warnings
@@ -85,7 +86,7 @@ def _here(workers: int) -> Iterator[tuple[Any, str | None]]:
     with (
         LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
-            dashboard_address="127.0.0.1:0" if drawn else None, silence_logs=logging.CRITICAL,
+            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": drawn}, silence_logs=logging.CRITICAL,
             preload=["s4eca.geo.cluster.local_worker"],
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -96,10 +97,13 @@ def _here(workers: int) -> Iterator[tuple[Any, str | None]]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, Dask keeps to itself what it does about workers that come and go; what matters is raised."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    importlib.import_module("distributed")  # which sets the levels of its loggers
+    found = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    before = [logger.level for logger in found]
+    for logger in found:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(found, before, strict=True):
+            logger.setLevel(level)

@@ -165,6 +165,30 @@ def test_a_cell_that_kills_workers_ends_the_run(run, processes, tmp_path, monkey
     assert not staged(tmp_path / "together").exists()
 
 
+def test_a_scheduler_that_goes_ends_the_run(run, tmp_path, monkeypatch, capfd):
+    import distributed
+
+    plain = Staging.keep_pieces
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1", memory_limit=0,
+        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, silence_logs=50,
+    ) as cluster:  # fmt: skip
+
+        def closing(self, cell, pieces, known):
+            plain(self, cell, pieces, known)
+            if len(self.records) == 3:
+                cluster.close()
+
+        monkeypatch.setattr(Staging, "keep_pieces", closing)
+        with (
+            connected(cluster.scheduler_address, None, lambda note: None) as client,
+            pytest.raises(ClusterError, match=r"scheduler.*3 of 9 cells are finished and kept in .*the same command"),
+        ):
+            run("cut", client)
+    assert "Traceback" not in capfd.readouterr().err
+    assert run("cut").cells_before == 3
+
+
 def test_few_cells_are_under_way_at_once(run, threads, monkeypatch):
     alive, most = set(), []
     submit, result = team.Team.submit, team.Team.result
