@@ -58,6 +58,10 @@ class RasterError(S4ECAError):
     """A raster cannot be read, is not georeferenced, or an output cannot be written."""
 
 
+class ClusterError(S4ECAError):
+    """The workers of a cluster cannot be reached, are not of one kind, or do not come through."""
+
+
 class ExpressionWarning(UserWarning):
     """Part of a referring expression is not read by the text encoder."""
 

@@ -63,6 +63,13 @@ def make_predictor(model: Any, args: argparse.Namespace) -> Predictor:
     return made
 
 
+def asked_only(model: Any) -> Predictor:
+    """The predictor of a model that others run: it tells settings, and how expressions are read."""
+    from s4eca.model.predictor import Predictor
+
+    return Predictor(model, device="cpu")
+
+
 @contextmanager
 def named(adapter: str) -> Iterator[None]:
     """Inside, results that are no numbers are said to be those of the adapter as the user named it.

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.adapter_options import add_adapter, add_running, asked_only, make_predictor, named
+from s4eca.cli.cluster_options import add_asset, add_cluster, connection, on_cluster, saved_adapter, scenes_of
+from s4eca.cli.cluster_options import of_scene as options_of
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
@@ -19,6 +21,7 @@ from s4eca.cli.source_options import add_area, bounds_of
 from s4eca.errors import ConfigError, ExpressionWarning
 
 if TYPE_CHECKING:
+    from s4eca.geo.cluster.gather import Answering
     from s4eca.geo.request import Request
     from s4eca.geo.result import SceneResult
     from s4eca.records import SceneFacts
@@ -48,6 +51,10 @@ example:
 
   Of a cloud-optimised GeoTIFF on a server, what lies in the polygons of town.gpkg is fetched, and no more.
 
+  s4eca predict scenes/ --adapter adapters/harbour --prompt "cars" --out "found/{name}.tif" --workers 4
+
+  Every raster of a folder, in four processes; docs/cluster.md has several machines.
+
   A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
   beside the mask until that is whole.
 
@@ -63,17 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scene", metavar="SCENE.tif",
         help="raster to search: GeoTIFF, PNG/JPEG without georeference, another name that GDAL knows, as "
         "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif, tiles, as "
-        "https://host/{z}/{x}/{y}.png, or a list of rasters that make one scene, a name a line in a .txt file",
+        "https://host/{z}/{x}/{y}.png, or a list of rasters that make one scene, a name a line in a .txt file; with "
+        "{name} in --out every raster of a folder, of a .txt with one a line, or of a STAC item collection (.json)",
     )  # fmt: skip
     add_asked(parser)
     add_adapter(parser)
-    add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
+    add(
+        "-o", "--out", required=True, metavar="MASK.tif",
+        help="mask to write; a .qml style is put beside it. {name} in it, and in all other outputs, stands for the "
+        "name of each of many scenes",
+    )  # fmt: skip
     add(
         "--polygons", metavar="OUT.gpkg",
         help="also write polygons: prompt, score, area_m2, source; .gpkg, .geojson (RFC 7946) or .parquet (GeoParquet)",
     )  # fmt: skip
     add("--scores", metavar="S.tif", help="also write the probabilities (float32, nodata NaN); .tif or .zarr")
     add_finish(parser)
+    add_asset(parser)
     where = parser.add_argument_group("what the model sees")
     add = where.add_argument
     add(
@@ -98,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = how.add_argument
     add_running(how, batch=4, what="windows at once")
     add_resuming(how)
+    add_cluster(how)
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--allow-ungeoreferenced", action="store_true", help="work in pixels when the scene has no CRS")
     add("--json", action="store_true", help="print the result as JSON on stdout, and nothing else there")
@@ -109,12 +123,15 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     logging.getLogger("pyogrio").setLevel(logging.CRITICAL)
     check_presence(args)
-    request = _request(args)
+    away, scenes = on_cluster(args), scenes_of(args)
+    requests = {"": _request(args)}
+    if scenes is not None:
+        requests = {name: _request(options_of(args, name, scene)) for name, scene in scenes.items()}
     from s4eca.geo.request import check, declare
 
-    plain = request if _as_colours(request) else replace(request, bands=None, nodata=())
-    facts = check(plain)
-    from s4eca.geo.segment import run_request
+    plain = {name: one if _as_colours(one) else replace(one, bands=None, nodata=()) for name, one in requests.items()}
+    facts = {name: check(one) for name, one in plain.items()}
+    from s4eca.geo.cluster.gather import gathered
     from s4eca.model.model import S4ECAModel
     from s4eca.saved import folder as adapter_folder
     from s4eca.saved.locate import locate
@@ -124,26 +141,54 @@ def run(args: argparse.Namespace) -> int:
     note = adapter_folder.read_config(folder)
     config = adapter_folder.read_settings(folder, note)
     check_presence(args, config.presence > 0)
-    request = declare(request, config.bands, config.band_ranges)
-    if request.declared is not None or plain is not request:
-        facts = check(request)
-    _compare_gsd(note["card"].get("gsd"), facts, request, say)
+    requests = {name: declare(one, config.bands, config.band_ranges) for name, one in requests.items()}
+    for name, request in requests.items():
+        if request.declared is not None or plain[name] is not request:
+            facts[name] = check(request)
+        _compare_gsd(note["card"].get("gsd"), facts[name], request, say)
     model = S4ECAModel.from_pretrained(folder)
-    predictor = make_predictor(model, args)
-    for remark in predictor.check(request.expressions):
+    predictor = asked_only(model) if away else make_predictor(model, args)
+    for remark in predictor.check(next(iter(requests.values())).expressions):
         say(remark)
-    with ended_in_order(), named(args.adapter), warnings.catch_warnings():
+    with (
+        ended_in_order(), named(args.adapter), warnings.catch_warnings(), connection(args, say) as client,
+        gathered(
+            client, saved_adapter(args) if away else predictor, adapter_folder.sha256(folder),
+            progress=not args.quiet, say=say, here=predictor,
+        ) as answering,
+    ):  # fmt: skip
         warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
-        result = run_request(
-            request,
-            predictor,
-            adapter_hash=adapter_folder.sha256(folder),
-            tags={"vision": model.config.vision, "text": model.config.text},
-            progress=not args.quiet,
-            say=say,
-        )
-    _report(result, as_json=args.json, quiet=args.quiet)
-    return PARTIAL if result.skipped else 0
+        tags = {"vision": model.config.vision, "text": model.config.text}
+        return _predict(args, requests, answering, tags, many=scenes is not None)
+
+
+def _predict(
+    args: argparse.Namespace, requests: dict[str, Request], answering: Answering, tags: dict[str, str], many: bool
+) -> int:
+    """Run the requests, report, and give the exit code."""
+    from s4eca.geo.many import run_many
+    from s4eca.geo.segment import run_request
+
+    def one(name: str, request: Request) -> SceneResult:
+        return run_request(
+            request, answering.segmenter, adapter_hash=answering.adapter, tags=tags, progress=not args.quiet,
+            say=_silent if args.quiet else _say, team=answering.team, stay=many,
+        )  # fmt: skip
+
+    if not many:
+        result = one("", requests[""])
+        _report(result, as_json=args.json, quiet=args.quiet)
+        return PARTIAL if result.skipped else 0
+    outcome = run_many(requests, one, answering.team, _silent if args.quiet else _say)
+    for name, result in outcome.results.items():
+        if not args.quiet:
+            print(f"{name}:", file=sys.stderr)
+        _report(result, as_json=False, quiet=args.quiet, paths=not args.json)
+    if args.json:
+        found = {name: result.to_dict() for name, result in outcome.results.items()}
+        print(json.dumps({"scenes": found, "failed": outcome.failed}, ensure_ascii=False))
+    outcome.require_all()
+    return PARTIAL if any(result.skipped for result in outcome.results.values()) else 0
 
 
 def _request(args: argparse.Namespace) -> Request:
@@ -217,7 +262,7 @@ def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say
         )
 
 
-def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:
+def _report(result: SceneResult, *, as_json: bool, quiet: bool, paths: bool = True) -> None:
     """Counts on stderr; paths or JSON on stdout."""
     if not quiet:
         for one in result.prompts:
@@ -232,7 +277,7 @@ def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return
     for path in (result.mask, result.polygons, result.scores, result.preview):
-        if path is not None:
+        if path is not None and paths:
             print(path)
 
 

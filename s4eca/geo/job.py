@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from s4eca.geo.write.writers import Writers, reads_probabilities
 from s4eca.records import Box, RasterName
 
 if TYPE_CHECKING:
+    from s4eca.geo.cluster.team import Crew, Done
     from s4eca.protocols import RasterSource, Segmenter
 
 NAMED = 20  # damaged blocks that are named one by one in the remarks
@@ -50,6 +52,8 @@ class Job:
         clock: counts the time.
         say: receives remarks.
         progress: whether a progress bar is drawn on stderr.
+        crew: workers that compute the cells; None computes them here.
+        stay: whether what tells that this scene is done stays beside the output, for a run over many that is cut off.
     """
 
     request: Request
@@ -63,6 +67,8 @@ class Job:
     clock: Clock
     say: Say
     progress: bool
+    crew: Crew | None = None
+    stay: bool = False
 
     def run(self, asked: Mapping[str, Any], summary: Callable[[Writers, int], SceneResult]) -> SceneResult:
         """Compute what is missing, write the outputs, and take the finished cells away.
@@ -75,8 +81,7 @@ class Job:
             S4ECAError: with the place of the finished cells, where there are any.
         """
         request = self.request
-        layout = CellLayout(len(request.expressions), None if reads_probabilities(request) else request.threshold)
-        staging = Staging(request.out, asked, self.division.cells, layout)
+        staging = Staging(request.out, asked, self.division.cells, layout_of(request))
         try:
             for note in staging.notes:
                 self.say(note)
@@ -87,7 +92,7 @@ class Job:
                 result = self._write(staging, summary)
                 notes = (*result.notes, *staging.notes)
                 result = replace(result, cells=len(staging.records), cells_before=before, notes=notes)
-            staging.clear(result.to_dict())
+            staging.clear(result.to_dict(), stay=self.stay)
         except S4ECAError as error:
             raise type(error)(" ".join(filter(None, (str(error), staging.leave())))) from error
         except KeyboardInterrupt as stop:
@@ -132,8 +137,11 @@ class Job:
             with noted(staging.note_hidden), self._writers(staging):
                 pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
-        self._require_same_answer(staging, loop)
+        self._require_same_answer(staging, (self.crew or loop).first_answer)
         if not missing:
+            return
+        if self.crew is not None:
+            self._take(staging, self.crew.compute(missing, len(self.division.cells) - len(missing)))
             return
         there = self.division.count - sum(cell.count for cell in missing)
         with tqdm(
@@ -145,15 +153,17 @@ class Job:
                 staging.keep(
                     cell,
                     loop.strips(cell, bar.update),
-                    lambda seen=seen: {  # type: ignore[misc]
-                        "encoded": loop.encoded - seen,
-                        "answer": loop.answer,
-                        "presence": None if loop.presence is None else [float(one) for one in loop.presence],
-                        "skipped": sorted([b.row, b.col, b.height, b.width] for b in self.scene.skipped),
-                    },
+                    partial(loop.known, self.scene, seen),
                 )
 
-    def _require_same_answer(self, staging: Staging, loop: Loop) -> None:
+    def _take(self, staging: Staging, computed: Iterator[tuple[Cell, Done]]) -> None:
+        """Cells that workers computed, as they come."""
+        with contextlib.closing(computed):  # type: ignore[type-var]
+            for cell, done in computed:
+                staging.keep_pieces(cell, done.pieces, partial(dict, done.known))
+                self.clock.add(done.seconds)
+
+    def _require_same_answer(self, staging: Staging, ask: Callable[[Cell], str | None]) -> None:
         """Ask once more what was answered before.
 
         Raises:
@@ -163,7 +173,7 @@ class Job:
         if not answered:
             return
         first = answered[0]
-        if loop.first_answer(self.division.cells[first["cell"]]) != first["answer"]:
+        if ask(self.division.cells[first["cell"]]) != first["answer"]:
             raise RasterError(
                 f"{staging.path} holds cells of another run: the segmenter gives other probabilities than the one that "
                 "made them (another model, machine or number of threads); give that one again, or remove the folder to "
@@ -193,6 +203,11 @@ class Job:
                 self.say(note)
             result = summary(writers, sum(record["encoded"] for record in staging.records))
         return replace(result, skipped=tuple(skipped), notes=(*result.notes, *damage))
+
+
+def layout_of(request: Request) -> CellLayout:
+    """How rows of cells are kept for a request with a threshold."""
+    return CellLayout(len(request.expressions), None if reads_probabilities(request) else request.threshold)
 
 
 def _require_room(staging: Staging, missing: Sequence[Cell]) -> None:

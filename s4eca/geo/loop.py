@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ class Clock:
             yield
         finally:
             self._spent[part] += time.perf_counter() - begun
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Count what was spent elsewhere, as its own clock tells it."""
+        for part in self._spent:
+            self._spent[part] += seconds[part]
 
     def seconds(self) -> dict[str, float]:
         """Per part, and ``total`` since the beginning."""
@@ -104,6 +109,20 @@ class Loop:
             break
         self.encoded = seen
         return self.answer
+
+    def known(self, scene: RasterSource, seen: int = 0) -> dict[str, Any]:
+        """What is remembered of the cell that was computed last.
+
+        Args:
+            scene: the scene, which tells the blocks that were left out of it.
+            seen: what `encoded` was before.
+        """
+        return {
+            "encoded": self.encoded - seen,
+            "answer": self.answer,
+            "presence": None if self.presence is None else [float(one) for one in self.presence],
+            "skipped": sorted([b.row, b.col, b.height, b.width] for b in scene.skipped),
+        }
 
     def strips(self, cell: Cell, advance: Callable[[int], object]) -> Iterator[Strip]:
         """Finished rows of a cell from the top: (K, n, w) probabilities and (n, w) validity.

@@ -218,14 +218,14 @@ def check(request: Request) -> SceneFacts:
         return scene.facts
 
 
-def open_scene(request: Request) -> Scene:
-    """The open scene of a request, after every check of scene and outputs.
+def open_source(request: Request) -> Scene:
+    """The open scene of a request, whatever its outputs are.
 
     Raises:
-        RasterError: the scene or an output cannot be used.
+        RasterError: the scene cannot be used.
     """
     area = read_area(request.aoi, request.bounds)
-    scene = (ForgivingScene if request.on_error == "nodata" else Scene)(
+    return (ForgivingScene if request.on_error == "nodata" else Scene)(
         resolve(request.source, area, request.gsd),
         bands=request.bands,
         allow_ungeoreferenced=request.allow_ungeoreferenced,
@@ -234,6 +234,15 @@ def open_scene(request: Request) -> Scene:
         alpha=request.alpha,
         area=area,
     )
+
+
+def open_scene(request: Request) -> Scene:
+    """The open scene of a request, after every check of scene and outputs.
+
+    Raises:
+        RasterError: the scene or an output cannot be used.
+    """
+    scene = open_source(request)
     try:
         check_names(request, scene.facts)
         if request.polygons is not None:

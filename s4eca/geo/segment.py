@@ -14,9 +14,11 @@ import numpy as np
 
 from s4eca._version import __version__
 from s4eca.errors import ConfigError
+from s4eca.geo.cluster.gather import gathered
+from s4eca.geo.cluster.recipe import SavedAdapter
 from s4eca.geo.finish import Finish
 from s4eca.geo.grids import make_grid
-from s4eca.geo.job import Job, Say
+from s4eca.geo.job import Job, Say, layout_of
 from s4eca.geo.loop import Clock, Work, tells_presence
 from s4eca.geo.memory import check_memory, choose_cells
 from s4eca.geo.read.band_names import Given
@@ -33,6 +35,7 @@ from s4eca.geo.write.writers import reads_probabilities
 from s4eca.records import SceneFacts
 
 if TYPE_CHECKING:
+    from s4eca.geo.cluster.team import Team
     from s4eca.geo.result import SceneResult
     from s4eca.model.model import S4ECAModel
     from s4eca.protocols import Segmenter
@@ -42,7 +45,7 @@ MEMORY = 4 * 2**30
 
 def segment_geotiff(
     source: GivenSource, expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
-    segmenter: Segmenter | S4ECAModel, out: str | Path, *,
+    segmenter: Segmenter | S4ECAModel | SavedAdapter, out: str | Path, *,
     polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None, gsd: float | None = None,
     threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25, window: int | None = None,
     scale: Sequence[float] | None = None, fill: Sequence[float] | None = None, overwrite: bool = False,
@@ -50,13 +53,15 @@ def segment_geotiff(
     max_memory: int = MEMORY, progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
     nodata: float | Sequence[float] | None = None, finish: Finish | None = None, cell: int | None = None,
     presence_threshold: float | None = None, aoi: str | Path | None = None, bounds: Sequence[float] | None = None,
+    client: Any = None,
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
     Args:
         source: a raster by any name that GDAL knows, a list of such that make one scene, or an `s4eca.RasterArray`.
-        expressions: what to look for, a band of the mask each; a mapping, class -> phrase or several, is a legend.
-        segmenter: gives probabilities for windows, for instance `s4eca.Predictor`; a bare model is wrapped in one.
+        expressions: what to look for, a band of the mask each; a mapping, class -> its phrase or several, is a legend:
+            one band of classes, by the larger probability; 0 where two are equal or all below `threshold`.
+        segmenter: gives probabilities for windows (a `s4eca.Predictor`, a bare model), or a `SavedAdapter` to load.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
         scores: raster of probabilities (.tif) to write as well.
@@ -83,6 +88,7 @@ def segment_geotiff(
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
         aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
         bounds: the same as west, south, east, north in degrees (WGS 84).
+        client: a `distributed.Client`, whose workers compute the cells (docs/cluster.md).
 
     Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 
@@ -95,10 +101,9 @@ def segment_geotiff(
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
         on_error=on_error, presence_threshold=presence_threshold, aoi=aoi, bounds=bounds,
     )  # fmt: skip
-    return run_request(
-        request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
-        progress=progress, say=say,
-    )  # fmt: skip
+    with gathered(client, given_segmenter(segmenter), adapter_hash, progress=progress, say=say or _warn) as answering:
+        more: dict[str, Any] = {"fill": fill, "tags": tags, "max_memory": max_memory, "progress": progress, "say": say}
+        return run_request(request, answering.segmenter, adapter_hash=answering.adapter, team=answering.team, **more)
 
 
 def run_request(
@@ -111,17 +116,27 @@ def run_request(
     max_memory: int = MEMORY,
     progress: bool = True,
     say: Say | None = None,
+    team: Team | None = None,
+    stay: bool = False,
 ) -> SceneResult:
-    """As `segment_geotiff`, for a request that was made before (and perhaps checked)."""
-    clock = Clock()
-    segmenter = _as_segmenter(segmenter)
-    if request.threshold is None:
-        request = replace(request, threshold=float(segmenter.threshold))
-    request = _with_presence(request, segmenter)
-    if request.window is None:
-        request = replace(request, window=int(segmenter.image_size))
-    if request.declared is None:
-        request = declare(request, segmenter.bands, segmenter.band_ranges)
+    """As `segment_geotiff`, for a request that was made before (and perhaps checked).
+
+    Args:
+        request: what is asked.
+        segmenter: as there; with a team it is asked for its settings alone.
+        fill: as there.
+        adapter_hash: as there.
+        tags: as there.
+        max_memory: as there.
+        progress: as there.
+        say: as there.
+        team: workers that compute the cells.
+        stay: see `s4eca.geo.job.Job`.
+    """
+    clock, segmenter = Clock(), _as_segmenter(segmenter)
+    request = _completed(request, segmenter)
+    if team is not None:
+        _warn_of_words(segmenter, request)
     colour = _fill(segmenter.fill if fill is None else fill, len(segmenter.bands) or 3)
     say, said = say or _warn, []
     with gdal_env(), open_scene(request) as scene, gdal_env(scene.cache_bytes()):
@@ -141,10 +156,11 @@ def run_request(
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
         work = Work(request.expressions, plan, colour, request.batch_size, request.presence_threshold)
         picture = partial(scene_picture, scene, scaling)
-        job = Job(request, work, segmenter, scene, grid, division, record, picture, clock, say, progress)
+        crew = None if team is None else team.crew(request, work, scaling, scene, layout_of(request))
+        job = Job(request, work, segmenter, scene, grid, division, record, picture, clock, say, progress, crew, stay)
         worked_at = scene.facts.gsd if request.gsd is None else request.gsd
         return job.run(
-            _asked(job, scaling, adapter_hash, tags),
+            {**_asked(job, scaling, adapter_hash, tags), **({} if team is None else team.facts(work))},
             lambda writers, encoded: writers.summary(
                 plan.count, encoded, worked_at, scaling.to_json(), clock.seconds(), (*said, *writers.notes)
             ),
@@ -220,12 +236,40 @@ def _fill(given: Sequence[float], channels: int) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+def given_segmenter(segmenter: Segmenter | S4ECAModel | SavedAdapter) -> Segmenter | SavedAdapter:
+    """What answers; a bare model by its predictor."""
+    return segmenter if isinstance(segmenter, SavedAdapter) else _as_segmenter(segmenter)
+
+
 def _as_segmenter(given: Segmenter | S4ECAModel) -> Segmenter:
     """The segmenter itself, or the predictor of a bare model."""
     from s4eca.model.model import S4ECAModel
     from s4eca.model.predictor import Predictor
 
     return Predictor(given) if isinstance(given, S4ECAModel) else given
+
+
+def _warn_of_words(segmenter: Segmenter, request: Request) -> None:
+    """Warn here of what workers would warn of where nobody reads it."""
+    from s4eca.model.expressions import warn_of
+    from s4eca.model.predictor import Predictor
+
+    if isinstance(segmenter, Predictor):
+        warn_of(segmenter.check(request.expressions))
+
+
+def _completed(request: Request, segmenter: Segmenter) -> Request:
+    """The request with what it leaves to the segmenter.
+
+    Raises:
+        ConfigError: it has what the segmenter cannot do.
+    """
+    if request.threshold is None:
+        request = replace(request, threshold=float(segmenter.threshold))
+    request = _with_presence(request, segmenter)
+    if request.window is None:
+        request = replace(request, window=int(segmenter.image_size))
+    return request if request.declared is not None else declare(request, segmenter.bands, segmenter.band_ranges)
 
 
 def _with_presence(request: Request, segmenter: Segmenter) -> Request:

@@ -28,6 +28,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "shapely": ("geo/",),
     "pyogrio": ("geo/",),
     "pyproj": ("geo/",),
+    "dask": ("geo/cluster/",),
+    "distributed": ("geo/cluster/",),
     "huggingface_hub": ("saved/hub.py", "encoders/meta.py"),
 }
 ADAPTER_LIBRARIES = {"torch", "einops"}

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cluster_errors import CLUSTER
 from compare_errors import COMPARE
 from data_errors import DATA
 from job_inputs import Place, cut
@@ -535,7 +536,7 @@ if importlib.util.find_spec("pyarrow") is None:
         lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.parquet"), ["pyarrow", "s4eca[parquet]"]
     )  # fmt: skip
 
-PARTS = (FILES, FIELDS, ASKED, OUTPUTS, DATA, COMPARE, PRESENCE, SOURCES)
+PARTS = (FILES, FIELDS, ASKED, OUTPUTS, DATA, COMPARE, PRESENCE, SOURCES, CLUSTER)
 TABLE = {name: row for part in PARTS for name, row in part.items()}
 
 

@@ -46,7 +46,7 @@ def open_raster(name: RasterName) -> Any:
         RasterError: there is none, or it holds no bands, or what it is made of is missing.
     """
     if os.path.isdir(name.text):
-        raise RasterError(f"{name} is a folder; name one raster file.")
+        raise RasterError(f"{name} is a folder; name one raster file, or write {{name}} into --out for all in it.")
     file = _opened(name)
     try:
         _check_bands(name, file)

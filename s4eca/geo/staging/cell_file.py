@@ -17,6 +17,21 @@ from s4eca.geo.grids import Strip
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Some rows of a cell on their way into its file.
+
+    Attributes:
+        content: their bytes.
+        largest: (K,) largest probability at valid pixels, -inf where there are none.
+        rows: how many they are.
+    """
+
+    content: Any
+    largest: NDArray[np.float32]
+    rows: int
+
+
+@dataclass(frozen=True)
 class CellLayout:
     """How the rows of cells are kept.
 
@@ -32,6 +47,10 @@ class CellLayout:
         """Bytes of one row."""
         bits = -(-width // 8)
         return bits + self.count * (4 * width if self.threshold is None else bits)
+
+    def piece(self, strip: Strip) -> Piece:
+        """Some rows as bytes, with what is known of them."""
+        return Piece(self.encode(strip), largest(strip), len(strip[1]))
 
     def encode(self, strip: Strip) -> bytes:
         """Some rows as bytes."""

@@ -23,14 +23,14 @@ from s4eca.errors import RasterError
 from s4eca.files import HIDDEN, aside, discard, discard_all, identity, names_to_disk, noted, sha256_of, to_disk
 from s4eca.geo.cells import Cell, Part
 from s4eca.geo.grids import Strip
-from s4eca.geo.staging.cell_file import CellLayout, largest
+from s4eca.geo.staging.cell_file import CellLayout, Piece
+from s4eca.geo.staging.differing import apart
 from s4eca.geo.staging.journal import Journal, read_journal
 from s4eca.geo.staging.lock import Lock
 from s4eca.geo.write.outputs import cannot_write
 
 Record = dict[str, Any]
 SUFFIX, JOURNAL, LOCK, UNFINISHED = ".s4eca", "journal.jsonl", "lock", "unfinished"
-LONGEST, LEAD = 80, 20  # characters of a value in a message, and of those before what differs
 
 
 def staging_path(out: Path) -> Path:
@@ -45,6 +45,19 @@ def named_before(out: Path) -> frozenset[tuple[int, int]]:
         return _named(read_journal(staging_path(out) / JOURNAL))
     except OSError:  # a name that no file can have, a folder that may not be read: refused with what is to be written
         return frozenset()
+
+
+def forget(out: Path) -> None:
+    """Take away what `Staging.clear` let stay of an output that is done; nothing where another process is at it."""
+    folder = staging_path(out)
+    if not (folder / JOURNAL).exists():
+        return
+    with contextlib.suppress(OSError):
+        lock = Lock(folder / LOCK)
+        discard(folder / JOURNAL)
+        discard(folder / LOCK)
+        lock.release()
+        folder.rmdir()
 
 
 def _named(lines: Iterable[Record]) -> frozenset[tuple[int, int]]:
@@ -96,12 +109,13 @@ class Staging:
         discard_all([Path(line["hidden"]) for line in self._journal.lines if "hidden" in line])
         self._discard_waiting()
         found = {line["cell"]: line for line in self._journal.lines if "cell" in line}
+        ends = [line["done"] for line in self._journal.lines if "done" in line]
+        self.result = ends[-1] if ends else None
         if found:
             self._require_same(self._journal.lines[0]["asked"], asked, len(found))
             self._records = {number: line for number, line in found.items() if self._is_whole(line)}
-            kept, lost = len(self._records), len(found) - len(self._records)
-            self.notes += [f"{self.path.name} holds {kept} of {len(self._cells)} cells; the work goes on from there."]
-            self.notes += [f"{lost} cells in {self.path.name} are damaged and computed again."] if lost else []
+            if self.result is None:
+                self._say_what_is_here(len(found) - len(self._records))
         else:
             self._journal.clear()
             try:
@@ -111,14 +125,19 @@ class Staging:
                 raise
         if not self._lock.sure:
             self.notes.append(f"The file system of {self.path} has no locks; let no other process make {self.out}.")
-        ends = [line["done"] for line in self._journal.lines if "done" in line]
-        self.result = ends[-1] if ends else None
+
+    def _say_what_is_here(self, lost: int) -> None:
+        """Note the cells that are whole, and how many are not."""
+        kept, name = len(self._records), self.path.name
+        self.notes.append(f"{name} holds {kept} of {len(self._cells)} cells; the work goes on from there.")
+        if lost:
+            self.notes.append(f"{lost} cells in {name} are damaged and computed again.")
 
     def _require_same(self, before: Record, now: Record, count: int) -> None:
         """Refuse cells that are made from something else, by the first thing that differs."""
         for name in dict.fromkeys((*now, *before)):
             if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
-                then, today = _apart(before.get(name), now.get(name))
+                then, today = apart(before.get(name), now.get(name))
                 raise RasterError(
                     f"{self.path} holds {count} finished cells of another run ({name}: {then} then, {today} now); "
                     "give that command again to go on, or remove the folder to begin anew."
@@ -160,19 +179,22 @@ class Staging:
         Raises:
             RasterError: the disk is full or fails.
         """
+        self.keep_pieces(cell, map(self.layout.piece, strips), known)
+
+    def keep_pieces(self, cell: Cell, pieces: Iterable[Piece], known: Callable[[], Record]) -> None:
+        """As `keep`, of rows that are bytes already, as another process sends them."""
         digest, best, rows = hashlib.sha256(), np.full(self.layout.count, -np.inf, np.float32), 0
         with contextlib.ExitStack() as open_files:
             with self._refused():
                 file = open_files.enter_context((self.path / UNFINISHED).open("wb", buffering=0))
-            for strip in strips:
-                content = self.layout.encode(strip)
+            for piece in pieces:
                 with self._refused():
-                    if content.count(0) == len(content):
-                        file.truncate(file.seek(len(content), os.SEEK_CUR))  # takes no room
-                    elif file.write(content) != len(content):
+                    if piece.content.count(0) == len(piece.content):
+                        file.truncate(file.seek(len(piece.content), os.SEEK_CUR))  # takes no room
+                    elif file.write(piece.content) != len(piece.content):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                digest.update(content)
-                best, rows = np.maximum(best, largest(strip)), rows + len(strip[1])
+                digest.update(piece.content)
+                best, rows = np.maximum(best, piece.largest), rows + piece.rows
             with self._refused():
                 os.fsync(file.fileno())
         if rows != cell.box.height:
@@ -228,13 +250,23 @@ class Staging:
                     os.rename(os.path.realpath(path), hidden)  # half of it never stands under its name
                     discard(hidden)
 
-    def clear(self, result: Record) -> None:
-        """The outputs have their names: remember what the run gives back, and take the folder away."""
+    def clear(self, result: Record, *, stay: bool = False) -> None:
+        """The outputs have their names: remember what the run gives back, and take the folder away.
+
+        Args:
+            result: what it gives back.
+            stay: keep the journal, which tells the same command that this is done; `forget` takes it away.
+        """
         if json.dumps(self.result) != json.dumps(result):
             with self._refused():
                 self._journal.add({"done": result})
         self._clearing = True
-        self._remove()
+        if stay:
+            self._remove_cells()
+            self._journal.close()
+            self._lock.release()
+        else:
+            self._remove()
 
     def _discard_waiting(self) -> None:
         """Take away what waited here on its way into an output, where the system knows no files without a name."""
@@ -259,15 +291,19 @@ class Staging:
 
     def _remove(self) -> None:
         """Take away what is ours, the journal last but the lock, so that a kill on the way leaves what can be read."""
-        for file in [*self.path.glob("*.cell"), self.path / UNFINISHED]:
-            discard(file)
-        self._discard_waiting()
+        self._remove_cells()
         self._journal.close()
         discard(self.path / JOURNAL)
         discard(self.path / LOCK)
         self._lock.release()
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+    def _remove_cells(self) -> None:
+        """Take away all that the outputs are made from."""
+        for file in [*self.path.glob("*.cell"), self.path / UNFINISHED]:
+            discard(file)
+        self._discard_waiting()
 
     @contextlib.contextmanager
     def _refused(self) -> Iterator[None]:
@@ -276,20 +312,3 @@ class Staging:
             yield
         except OSError as error:
             raise cannot_write(self.path, error) from error
-
-
-def _apart(before: Any, now: Any) -> tuple[str, str]:
-    """Two values for people; long ones from a little before the first character that differs."""
-    texts = [_text(before), _text(now)]
-    same = len(os.path.commonprefix(texts))
-    start = max(0, same - LEAD) if max(map(len, texts)) > LONGEST else 0
-    cut = [("..." if start else "") + text[start:] for text in texts]
-    one, other = (text if len(text) <= LONGEST else text[: LONGEST - 3] + "..." for text in cut)
-    return one, other
-
-
-def _text(value: Any) -> str:
-    """A value on one line."""
-    if value is None:
-        return "not there"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

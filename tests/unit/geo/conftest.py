@@ -148,3 +148,18 @@ def predict(tmp_path, brightness):
                         self.scores = file.read()
 
     return Run
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """A client of two workers in this process."""
+    import distributed
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -12,8 +12,8 @@ from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.legend import LONGEST_NAME, make_legend
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.segment import segment_geotiff
+from s4eca.geo.staging.differing import apart
 from s4eca.geo.staging.fingerprint import of_model
-from s4eca.geo.staging.folder import _apart
 
 
 @pytest.fixture
@@ -136,11 +136,11 @@ def test_looking_at_the_scene_with_other_programs_changes_nothing(cut_off, brigh
 
 def test_a_refusal_shows_what_differs():
     one = {"first": "x" * 200, "last": 1}
-    then, now = _apart(one, {**one, "last": 2})
+    then, now = apart(one, {**one, "last": 2})
     assert then.startswith("...") and then.endswith('"last": 1}') and now.endswith('"last": 2}')
     assert max(len(then), len(now)) < 40
-    assert _apart(0.5, None) == ("0.5", "not there") and _apart("a", "b") == ("a", "b")
-    assert all(len(text) <= 80 for text in _apart("y" * 500, "z" * 500))
+    assert apart(0.5, None) == ("0.5", "not there") and apart("a", "b") == ("a", "b")
+    assert all(len(text) <= 80 for text in apart("y" * 500, "z" * 500))
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1bb", "a\0b", "\udcff", "\uffff", "x" * (LONGEST_NAME + 1)])

@@ -1,0 +1,1 @@
+"""Cells of a scene on the workers of a Dask cluster."""
