@@ -189,35 +189,27 @@ class AdapterMethod(Protocol):
     @classmethod
     def refusal(cls, feature: str, config: S4ECAConfig) -> str | None:
         """Why this configuration cannot run with a feature, as the end of a sentence. By default from `REFUSED`."""
-        ...
 
     def encode(self, vision: VisionEncoder, pixels: Tensor) -> Encoded:
         """Normalised pixels (B, 3, H, W) to the part of the vision encoding that no expression can change."""
-        ...
 
     def __call__(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
         """B encoded images and B tokenised expressions to what the decoder reads."""
-        ...
 
     def rewrite(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Change the encoders themselves, in place, where `REWRITES`. By default nothing."""
-        ...
 
     def activate(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Let what `rewrite` put into the encoders speak and learn again. By default nothing."""
-        ...
 
     def deactivate(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Let the encoders speak as if it were not there. By default nothing."""
-        ...
 
     def withdraw(self, vision: VisionEncoder, text: TextEncoder) -> None:
         """Take it out of the encoders for good. By default nothing."""
-        ...
 
     def extra_files(self, vision: VisionEncoder, text: TextEncoder, dtype: torch.dtype) -> dict[str, bytes]:
         """Path inside the adapter folder -> contents, of what is saved beside the tensors. By default nothing."""
-        ...
 
     def decays(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether weight decay shrinks a tensor. By default matrices that `UNDECAYED` does not name.
@@ -226,7 +218,6 @@ class AdapterMethod(Protocol):
             name: of a trainable tensor, ``adapter.…`` or ``encoder_updates.…``.
             parameter: the tensor.
         """
-        ...
 
 
 @runtime_checkable
@@ -250,15 +241,12 @@ class DataLayout(Protocol):
 
     def recognises(self, root: Path) -> bool:
         """Whether a folder (or file) that exists looks like it, by the names of files alone."""
-        ...
 
     def splits(self, root: Path, **options: Any) -> Iterable[str]:
         """Names of the splits that are there; raises `DataError` for a folder that is damaged or of another layout."""
-        ...
 
     def open(self, root: Path, split: str, **options: Any) -> Any:
         """One split, as a `s4eca.data.sample.ReferringDataset`; raises `DataError` for whatever cannot be read."""
-        ...
 
 
 @runtime_checkable
@@ -268,42 +256,34 @@ class Segmenter(Protocol):
     @property
     def image_size(self) -> int:
         """S, side of the square input in pixels."""
-        ...
 
     @property
     def threshold(self) -> float:
         """Probability above which a pixel is foreground."""
-        ...
 
     @property
     def bands(self) -> tuple[str, ...]:
         """Names of the input bands in their order; empty for RGB in 0..255."""
-        ...
 
     @property
     def band_ranges(self) -> tuple[tuple[float, float], ...]:
         """Declared range of each band, in its own units; empty for RGB."""
-        ...
 
     @property
     def fill(self) -> tuple[float, ...]:
         """Per channel, in the units of the input, what to show where an image has no data."""
-        ...
 
     def encode(self, images: NDArray[np.float32]) -> Encoded:
         """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
-        ...
 
     def decode(self, encoded: Encoded, expressions: Sequence[str]) -> Prediction:
         """One encoded image and K expressions to a prediction with float32 logits (K, h', w') on the square."""
-        ...
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
         """Windows and K expressions to probabilities (B, K, h, w) in 0..1 on the windows' own grid.
 
         Windows are (B, h, w, 3) RGB in 0..255, or (B, h, w, n) in the units of the segmenter's bands.
         """
-        ...
 
 
 @runtime_checkable
@@ -324,12 +304,26 @@ class PresenceSegmenter(Protocol):
         """As `probabilities`, and (B, K) that what is said is in a window; None without a no-target head."""
 
 
+@runtime_checkable
+class AskedSegmenter(Protocol):
+    """What a segmenter has besides if it reads expressions once for many windows (`s4eca.Predictor` does)."""
+
+    def ask(self, expressions: Sequence[str]) -> Question:
+        """The expressions, read."""
+
+
+class Question(Protocol):
+    """Expressions as a segmenter read them."""
+
+    def answer(self, windows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `PresenceSegmenter.probabilities_and_presence`."""
+
+
 class Teacher(Protocol):
     """A model whose masks another one may learn from (`s4eca.S4ECAModel` is one)."""
 
     def __call__(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
         """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, h', w')."""
-        ...
 
 
 class RasterSource(Protocol):

@@ -17,12 +17,12 @@ from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.cells import Cell
 from s4eca.geo.grids import Grid, RowBuffer, Strip
 from s4eca.geo.windows import Plan
-from s4eca.protocols import PresenceSegmenter
+from s4eca.protocols import AskedSegmenter, PresenceSegmenter
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-    from s4eca.protocols import RasterSource, Segmenter
+    from s4eca.protocols import Question, RasterSource, Segmenter
 
 
 def tells_presence(segmenter: Segmenter) -> TypeGuard[PresenceSegmenter]:
@@ -93,6 +93,7 @@ class Loop:
         self._work, self._segmenter, self._scene, self._grid, self._clock = work, segmenter, scene, grid, clock
         self._reverse = tuple(axis for axis, over in zip((-2, -1), scene.facts.turned_over, strict=True) if over)
         self._fill = np.asarray(work.fill, np.float32)
+        self._question: Question | None = None  # the expressions, read once for all cells
         self.encoded = 0
         self.answer: str | None = None
         self.presence: NDArray[np.float32] | None = None
@@ -215,7 +216,10 @@ class Loop:
         prompts = self._work.expressions
         try:
             presence = None
-            if tells_presence(self._segmenter):
+            if isinstance(self._segmenter, AskedSegmenter):
+                self._question = self._question or self._segmenter.ask(prompts)
+                given, presence = self._question.answer(windows)
+            elif tells_presence(self._segmenter):
                 given, presence = self._segmenter.probabilities_and_presence(windows, prompts)
             else:
                 given = self._segmenter.probabilities(windows, prompts)
