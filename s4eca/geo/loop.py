@@ -150,26 +150,27 @@ class Loop:
         """
         self.answer = self.presence = None
         plan, size = self._work.plan, self._work.batch(cell)
-        buffer = RowBuffer(self._grid, plan, cell.under(plan.window))
+        rows = cell.rows.windows
         waiting: list[tuple[int, int, NDArray[np.float32]]] = []
-        for row in cell.rows.windows:
-            with self._clock.on("read"):
-                buffer.move(row)
-            known[row] = buffer.valid.copy()
-            for col in cell.cols.windows:
-                values, valid = buffer.window(col)
-                if not valid.any():
-                    advance(1)
-                    continue
-                self.encoded += cell.owns(row, col)
-                waiting.append((row, col, self._shown(values, valid)))
-                if len(waiting) == size:
-                    yield from self._batch(waiting, size)
-                    advance(len(waiting))
-                    waiting = []
-        if waiting:
-            yield from self._batch(waiting, size)
-            advance(len(waiting))
+        with RowBuffer(self._grid, plan, cell.under(plan.window)) as buffer:
+            for row, then in zip(rows, (*rows[1:], None), strict=True):
+                with self._clock.on("read"):
+                    buffer.move(row, then)
+                known[row] = buffer.valid.copy()
+                for col in cell.cols.windows:
+                    values, valid = buffer.window(col)
+                    if not valid.any():
+                        advance(1)
+                        continue
+                    self.encoded += cell.owns(row, col)
+                    waiting.append((row, col, self._shown(values, valid)))
+                    if len(waiting) == size:
+                        yield from self._batch(waiting, size)
+                        advance(len(waiting))
+                        waiting = []
+            if waiting:
+                yield from self._batch(waiting, size)
+                advance(len(waiting))
 
     def _shown(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(P, P, C) as the segmenter takes it, north up, with the fill where pixels are not valid."""
