@@ -4,7 +4,8 @@
     python benchmarks/geotiff_throughput.py --only memory --sides 2000,30000
 
 Everything is a ratio within one run: a round measures the bare encoder and the whole run on the same windows one after
-the other, and ratios are taken inside a round; each is given as its median with the smallest and the largest.
+the other, and ratios are taken inside a round; each is given as its median with the smallest and the largest, by wall
+time and by CPU time, which others on the machine disturb less (on a GPU wall time alone says something).
 
 - speed: windows of the scene through the bare encoder (`encode`: the blocks alone, in the same batches), and the scene
   through `segment_geotiff` with one phrase and with several. `pixels_per_second` is bare / whole, `further_phrase` what
@@ -29,6 +30,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +116,22 @@ def predictor_of(vision: str, precision: str) -> Any:
     return Predictor(model, device="auto", precision=precision)
 
 
-def bare_seconds(predictor: Any, batches: Sequence[NDArray[np.float32]]) -> float:
-    """The frozen encoder alone on batches of windows."""
+def timed(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+    """Wall and CPU seconds of some work, and what it gives."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = work()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}, done
+
+
+def encode_all(predictor: Any, batches: Sequence[NDArray[np.float32]]) -> None:
+    """Batches of windows through the frozen encoder alone."""
     import torch
 
     cuda = predictor.model.device.type == "cuda"
-    begun = time.perf_counter()
     for batch in batches:
         predictor.encode(batch)
         if cuda:
             torch.cuda.synchronize()
-    return time.perf_counter() - begun
 
 
 def speed(visions: Sequence[str], side: int, rounds: int, precision: str, batch: int, place: Path) -> dict[str, Any]:
@@ -139,25 +146,37 @@ def speed(visions: Sequence[str], side: int, rounds: int, precision: str, batch:
     found["precision"] = precision
     for vision in visions:
         predictor = predictor_of(vision, precision)
-        bare_seconds(predictor, batches[:1])
-        run_scene(scene, PHRASES[:2], predictor, place, batch_size=size)
+        works = {
+            "bare": partial(encode_all, predictor, batches),
+            "one": partial(run_scene, scene, PHRASES[:1], predictor, place, batch_size=size),
+            "all": partial(run_scene, scene, PHRASES, predictor, place, batch_size=size),
+        }
+        encode_all(predictor, batches[:1])
+        works["all"]()
         rows = []
         for _ in range(rounds):
-            bare = bare_seconds(predictor, batches)
-            one = run_scene(scene, PHRASES[:1], predictor, place, batch_size=size).seconds
-            all_ = run_scene(scene, PHRASES, predictor, place, batch_size=size).seconds
-            rows.append((bare, one, all_))
-            print(vision, round(bare, 2), {k: round(v, 2) for k, v in one.items()}, all_["total"], file=sys.stderr)
+            taken = {name: timed(work) for name, work in works.items()}
+            rows.append({name: seconds for name, (seconds, _) in taken.items()})
+            parts = taken["one"][1].seconds
+            rows[-1]["parts"] = {"outside": 1 - parts["model"] / parts["total"]}
+            print(vision, json.dumps(rows[-1]), file=sys.stderr)
         found[vision] = {
-            "bare_s_per_megapixel": round(statistics.median(r[0] for r in rows) * 1e6 / side**2, 4),
-            "pixels_per_second": spread([bare / one["total"] for bare, one, _ in rows]),
-            "further_phrase": spread([
-                (all_["total"] - one["total"]) / (len(PHRASES) - 1) / one["total"] for _, one, all_ in rows
-            ]),
-            "outside_model": spread([1 - one["model"] / one["total"] for _, one, _ in rows]),
-        }  # fmt: skip
-        del predictor
+            "bare_s_per_megapixel": round(statistics.median(row["bare"]["wall"] for row in rows) * 1e6 / side**2, 4),
+            "outside_model": spread([row["parts"]["outside"] for row in rows]),
+            **{clock: ratios(rows, clock) for clock in ("wall", "cpu")},
+        }
+        del predictor, works
     return found
+
+
+def ratios(rows: Sequence[dict[str, dict[str, float]]], clock: str) -> dict[str, Any]:
+    """Of the whole run to the bare encoder, and of a further phrase to the run with one."""
+    return {
+        "pixels_per_second": spread([row["bare"][clock] / row["one"][clock] for row in rows]),
+        "further_phrase": spread([
+            (row["all"][clock] - row["one"][clock]) / (len(PHRASES) - 1) / row["one"][clock] for row in rows
+        ]),
+    }  # fmt: skip
 
 
 def files(side: int, rounds: int, place: Path, speeds: dict[str, Any]) -> dict[str, Any]:

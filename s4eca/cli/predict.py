@@ -7,11 +7,11 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.dry_run_options import add_dry_run, report
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
@@ -89,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_presence_threshold(where)
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
+    add_dry_run(how)
     add_running(how, batch=4, what="windows at once")
     add_resuming(how)
     add("--overwrite", action="store_true", help="replace existing outputs")
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
     plain = request if _as_colours(request) else replace(request, bands=None, nodata=())
     facts = check(plain)
+    from s4eca.geo.explain import explain_request
     from s4eca.geo.segment import run_request
     from s4eca.model.model import S4ECAModel
     from s4eca.saved import folder as adapter_folder
@@ -120,13 +122,17 @@ def run(args: argparse.Namespace) -> int:
     request = declare(request, config.bands, config.band_ranges)
     if request.declared is not None or plain is not request:
         facts = check(request)
-    _compare_gsd(note["card"].get("gsd"), facts, request, say)
+    remarks = _compare_gsd(note["card"].get("gsd"), facts, request)
     model = S4ECAModel.from_pretrained(folder)
     predictor = make_predictor(model, args)
-    for remark in predictor.check(request.expressions):
+    remarks += predictor.check(request.expressions)
+    for remark in remarks:
         say(remark)
     with ended_in_order(), named(args.adapter), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
+        warnings.simplefilter("ignore", ExpressionWarning)  # said above
+        if args.dry_run:
+            report(explain_request(request, predictor, say=say), remarks, as_json=args.json)
+            return 0
         result = run_request(
             request,
             predictor,
@@ -195,17 +201,15 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[floa
         raise ConfigError(f"{option} is {text!r}; it must be numbers between commas, for instance {example}.") from None
 
 
-def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say: Callable[[str], None]) -> None:
-    """Warn where the model would see pixels of quite another size than it was trained on."""
+def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request) -> list[str]:
+    """A warning where the model would see pixels of quite another size than it was trained on."""
     here = facts.gsd if request.gsd is None else request.gsd
-    if trained is None or here is None:
-        return
-    ratio = here / trained
-    if ratio > 2.0 or ratio < 0.5:
-        say(
-            f"The model would work at {here:.3g} m a pixel, but the adapter was trained at {trained:.3g} m; "
-            f"expect misses, or pass --gsd {trained:.3g}."
-        )
+    if trained is None or here is None or 0.5 <= here / trained <= 2.0:
+        return []
+    return [
+        f"The model would work at {here:.3g} m a pixel, but the adapter was trained at {trained:.3g} m; "
+        f"expect misses, or pass --gsd {trained:.3g}."
+    ]
 
 
 def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:

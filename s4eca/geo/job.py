@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +128,7 @@ class Job:
         """The cells that are not finished, by a segmenter that answers what it answered for those that are."""
         missing = staging.missing
         if missing:
-            _require_room(staging, missing)
+            require_room(staging.path, staging.out.name, missing, staging.layout)
             with noted(staging.note_hidden), self._writers(staging):
                 pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
@@ -195,20 +195,31 @@ class Job:
         return replace(result, skipped=tuple(skipped), notes=(*result.notes, *damage))
 
 
-def _require_room(staging: Staging, missing: tuple[Cell, ...]) -> None:
+def require_room(folder: Path, out: str, missing: Iterable[Cell], layout: CellLayout) -> tuple[int, int | None]:
     """Refuse to begin what the disk cannot hold.
 
+    Args:
+        folder: where cells are kept, or will be.
+        out: name of the output that they are kept for.
+        missing: the cells that are to be computed.
+        layout: how they are kept.
+
+    Returns:
+        Bytes that they will take, and those that are free; None where the disk does not say.
+
     Raises:
-        RasterError: there is less room than the cells that are missing will take.
+        RasterError: there is less room than they will take.
     """
-    needed = sum(cell.box.height * staging.layout.row_bytes(cell.box.width) for cell in missing)
+    needed = sum(cell.box.height * layout.row_bytes(cell.box.width) for cell in missing)
     with contextlib.suppress(OSError):
-        free = shutil.disk_usage(staging.path).free
+        free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
         if free < needed:
             raise RasterError(
-                f"{staging.path} needs {size(needed)} for cells until {staging.out.name} is whole, and the disk has "
-                f"{size(free)}; make room, name another folder, or search a part of the scene at a time."
+                f"{folder} needs {size(needed)} for cells until {out} is whole, and the disk has {size(free)}; make "
+                "room, name another folder, or search a part of the scene at a time."
             )
+        return needed, free
+    return needed, None
 
 
 def _damage(name: RasterName, blocks: list[Box]) -> list[str]:
