@@ -97,14 +97,16 @@ def run_scene(scene: Path, phrases: Sequence[str], segmenter: Any, place: Path, 
 
 
 def predictor_of(vision: str, precision: str) -> Any:
-    """An untrained adapter over a vision encoder, which has random weights where none are packaged."""
+    """A saved adapter; or an untrained one over a vision encoder, which has random weights where none are packaged."""
     import torch
 
     from s4eca.config import S4ECAConfig
     from s4eca.encoders import meta
-    from s4eca.model.model import attach
+    from s4eca.model.model import S4ECAModel, attach
     from s4eca.model.predictor import Predictor
 
+    if Path(vision).is_dir():
+        return Predictor(S4ECAModel.from_pretrained(vision), device="auto", precision=precision)
     torch.manual_seed(0)
     encoder: Any = vision
     if not vision.startswith("packaged:"):
@@ -205,18 +207,21 @@ def precision_of(adapter: str, scene: Path, phrases: Sequence[str], rounds: int,
 
     model = S4ECAModel.from_pretrained(adapter)
     ways = {name: Predictor(model, precision=name) for name in ("fp32", "auto")}
-    ratios, masks = [], {}
+    ratios: dict[str, list[float]] = {"wall": [], "cpu": []}
+    masks: dict[str, Any] = {}
     for _ in range(rounds):
         taken = {}
         for name, predictor in ways.items():
-            taken[name] = run_scene(scene, phrases, predictor, place).seconds["total"]
+            taken[name] = timed(partial(run_scene, scene, phrases, predictor, place))[0]
             with rasterio.open(place / "mask.tif") as file:
                 masks[name] = file.read()
-        ratios.append(taken["fp32"] / taken["auto"])
+        for clock, found in ratios.items():
+            found.append(taken["fp32"][clock] / taken["auto"][clock])
     looked = masks["fp32"] != 255
-    found = {"takes": fitting_precision(model.device).sentence, "fp32_over_auto": spread(ratios)}
+    times = {clock: spread(values) for clock, values in ratios.items()}
     changed = float((masks["fp32"] != masks["auto"])[looked].mean())
-    return {**found, "decided_otherwise": round(changed, 6), "marked": round(float((masks["fp32"] == 1).mean()), 4)}
+    told = {"scene": scene.name, "takes": fitting_precision(model.device).sentence, "fp32_over_auto": times}
+    return {**told, "decided_otherwise": round(changed, 6), "marked": round(float((masks["fp32"] == 1).mean()), 4)}
 
 
 def memory_child(scene: Path, phrases: int, place: Path) -> None:
@@ -253,8 +258,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas (default: %(default)s)")
     parser.add_argument(
-        "--vision", default="packaged:dinov2-s,facebook/dinov2-with-registers-base", help="encoders (%(default)s)"
-    )
+        "--vision", default="benchmarks/adapters/dubai-ref,packaged:dinov2-s,facebook/dinov2-with-registers-base",
+        help="adapter folders, or encoders under an untrained adapter of the default size (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--side", type=int, default=1120, help="of the scene for speed, in pixels")
     parser.add_argument("--files-side", type=int, default=4000, help="of the scenes for files")
     parser.add_argument("--rounds", type=int, default=3)

@@ -16,6 +16,7 @@ from s4eca.decoder.loss import upsample
 from s4eca.encoders.toy import toy_pair
 from s4eca.model.model import attach
 from s4eca.model.predictor import Predictor
+from s4eca.model.running import Running
 from s4eca.records import Fused
 from s4eca.registry import METHODS as METHOD_TABLE
 
@@ -139,3 +140,11 @@ def test_nothing_is_kept_where_gradients_are():
     assert encoded.kept is None and batch.kept is None
     model.decode(encoded, batch).logits.square().sum().backward()
     assert all(isinstance(m, nn.Module) and m.down.weight.grad is not None for m in model.adapter.vision.values())
+
+
+@pytest.mark.parametrize("running", [Running(compile=True, backend="eager"), Running(encoder_dtype="bf16")], ids=str)
+def test_however_it_runs(running):
+    asked = predictor()
+    asked = Predictor(asked.model, running=running)
+    found = asked.ask(SAID).answer(windows())[0]
+    np.testing.assert_allclose(found, plainly(asked, windows())[0], atol=1e-5 if running.compile else 2e-2)
