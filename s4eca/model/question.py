@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,26 @@ from s4eca.model.images import check_windows
 from s4eca.records import TextBatch
 
 if TYPE_CHECKING:
-    from s4eca.model.predictor import Predictor
+    from s4eca.records import Encoded, Prediction
+
+
+class Answerer(Protocol):
+    """What a question asks of a predictor (`s4eca.Predictor` is one)."""
+
+    model: Any
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the input bands in their order; empty for RGB in 0..255."""
+
+    def stretched(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Images (B, H, W, C) at the size of the input."""
+
+    def encode(self, images: NDArray[np.float32]) -> Encoded:
+        """Square images to what no expression can change."""
+
+    def decode_batch(self, encoded: Encoded, batch: TextBatch, expressions: Sequence[str]) -> Prediction:
+        """Encoded images and as many tokenised expressions to logits."""
 
 
 class Question:
@@ -29,7 +48,7 @@ class Question:
         expressions: K texts, checked.
     """
 
-    def __init__(self, predictor: Predictor, expressions: Sequence[str]) -> None:
+    def __init__(self, predictor: Answerer, expressions: Sequence[str]) -> None:
         self._predictor, self._expressions = predictor, list(expressions)
         model = predictor.model
         self._adapter = model.active
