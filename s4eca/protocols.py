@@ -308,15 +308,8 @@ class PresenceSegmenter(Protocol):
 class AskedSegmenter(Protocol):
     """What a segmenter has besides if it reads expressions once for many windows (`s4eca.Predictor` does)."""
 
-    def ask(self, expressions: Sequence[str]) -> Question:
-        """The expressions, read."""
-
-
-class Question(Protocol):
-    """Expressions as a segmenter read them."""
-
-    def answer(self, windows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """As `PresenceSegmenter.probabilities_and_presence`."""
+    def ask(self, expressions: Sequence[str]) -> Sequence[str]:
+        """The same expressions, to be given to `probabilities` again and again."""
 
 
 class Teacher(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from s4eca.protocols import AskedSegmenter, PresenceSegmenter
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-    from s4eca.protocols import Question, RasterSource, Segmenter
+    from s4eca.protocols import RasterSource, Segmenter
 
 
 def tells_presence(segmenter: Segmenter) -> TypeGuard[PresenceSegmenter]:
@@ -93,7 +93,7 @@ class Loop:
         self._work, self._segmenter, self._scene, self._grid, self._clock = work, segmenter, scene, grid, clock
         self._reverse = tuple(axis for axis, over in zip((-2, -1), scene.facts.turned_over, strict=True) if over)
         self._fill = np.asarray(work.fill, np.float32)
-        self._question: Question | None = None  # the expressions, read once for all cells
+        self._asked: Sequence[str] | None = None  # the expressions, read once for all cells
         self.encoded = 0
         self.answer: str | None = None
         self.presence: NDArray[np.float32] | None = None
@@ -217,13 +217,13 @@ class Loop:
         prompts = self._work.expressions
         try:
             presence = None
-            if isinstance(self._segmenter, AskedSegmenter):
-                self._question = self._question or self._segmenter.ask(prompts)
-                given, presence = self._question.answer(windows)
-            elif tells_presence(self._segmenter):
-                given, presence = self._segmenter.probabilities_and_presence(windows, prompts)
+            if self._asked is None:
+                one = self._segmenter
+                self._asked = one.ask(prompts) if isinstance(one, AskedSegmenter) else prompts
+            if tells_presence(self._segmenter):
+                given, presence = self._segmenter.probabilities_and_presence(windows, self._asked)
             else:
-                given = self._segmenter.probabilities(windows, prompts)
+                given = self._segmenter.probabilities(windows, self._asked)
             found = np.asarray(given, np.float32)
             if not np.isfinite(found).all():
                 require_finite(np.moveaxis(found, 1, 0), prompts)

@@ -166,10 +166,12 @@ class Predictor:
         self, windows: NDArray[Any], expressions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """As `probabilities`, and (B, K) float32 that what is said is in a window; None without a no-target head."""
-        return self.ask(expressions).answer(windows)
+        if not (isinstance(expressions, Question) and expressions.is_for(self)):
+            expressions = self.ask(expressions)
+        return expressions.answer(windows)
 
     def ask(self, expressions: Sequence[str]) -> Question:
-        """Expressions for any number of windows, read once; its `answer` gives `probabilities_and_presence`.
+        """Expressions to give to `probabilities` again and again, read once.
 
         Raises:
             ExpressionError: as for `segment`, and for a bare text.

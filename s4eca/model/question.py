@@ -36,8 +36,8 @@ class Answerer(Protocol):
         """Encoded images and as many tokenised expressions to logits."""
 
 
-class Question:
-    """What is asked of windows by a predictor's active adapter, with the weights that it has now.
+class Question(tuple[str, ...]):
+    """Expressions that a predictor's active adapter reads once, with the weights that it has now; else a plain tuple.
 
     The text encoder reads each expression once, when the first window comes; of the windows, what no expression can
     change is computed once for all of them (see `s4eca.layers.kept`). In inject mode that is nothing: residuals enter
@@ -48,12 +48,22 @@ class Question:
         expressions: K texts, checked.
     """
 
+    def __new__(cls, predictor: Answerer, expressions: Sequence[str]) -> Question:
+        """The expressions as they are."""
+        del predictor
+        return super().__new__(cls, expressions)
+
     def __init__(self, predictor: Answerer, expressions: Sequence[str]) -> None:
-        self._predictor, self._expressions = predictor, list(expressions)
+        del expressions
+        self._predictor = predictor
         model = predictor.model
         self._adapter = model.active
-        self._read = [model.tokenize([one], cut=True) for one in self._expressions]
-        self._kept: list[dict[Any, Any]] = [{} for _ in self._expressions]
+        self._read = [model.tokenize([one], cut=True) for one in self]
+        self._kept: list[dict[Any, Any]] = [{} for _ in self]
+
+    def is_for(self, predictor: Answerer) -> bool:
+        """Whether it was made by a predictor."""
+        return self._predictor is predictor
 
     def answer(self, windows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Windows to probabilities (B, K, h, w) on their own grid, none emptied, and presence (B, K) or None.
@@ -72,7 +82,7 @@ class Question:
             encoded = predictor.encode(predictor.stretched(windows))
             encoded.kept = {}
             found, told = [], []
-            for number, expression in enumerate(self._expressions):
+            for number, expression in enumerate(self):
                 said = predictor.decode_batch(encoded, self._batch(number, len(windows)), [expression] * len(windows))
                 found.append(upsample(said.logits, size).sigmoid()[:, 0])
                 told += [] if said.presence is None else [said.presence]

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from sizes import SMALL
 from torch import nn
@@ -14,6 +15,7 @@ from s4eca.adapters.decoder_only import DecoderOnly
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import upsample
 from s4eca.encoders.toy import toy_pair
+from s4eca.geo.segment import segment_geotiff
 from s4eca.model.model import attach
 from s4eca.model.predictor import Predictor
 from s4eca.model.running import Running
@@ -131,6 +133,35 @@ def test_it_stays_a_question_to_its_own_adapter():
         bare = question.answer(windows())[0]
         np.testing.assert_allclose(bare, plainly(asked, windows())[0], atol=2e-6)
     assert np.array_equal(question.answer(windows())[0], wanted)
+
+
+def test_a_predictor_of_ones_own_is_asked_in_its_own_way(raster_of_noise, tmp_path):
+    class Inverse(Predictor):
+        def probabilities(self, windows, expressions):
+            return 1 - super().probabilities(windows, expressions)
+
+    plain, counts = predictor(), Counter()
+    counted(plain.model.text.block_module(0), counts, "sentence")
+    found = []
+    for kind in (Predictor, Inverse):
+        options = {"scores": tmp_path / "s.tif", "overwrite": True, "progress": False, "say": lambda note: None}
+        segment_geotiff(raster_of_noise, SAID[:2], kind(plain.model), tmp_path / "m.tif", **options)
+        with rasterio.open(tmp_path / "s.tif") as file:
+            found.append(file.read())
+    np.testing.assert_allclose(found[0], 1 - found[1], atol=1e-5)
+    assert counts == {"sentence": 4}  # once a scene
+
+
+@pytest.fixture
+def raster_of_noise(tmp_path):
+    path = tmp_path / "scene.tif"
+    picture = np.random.default_rng(0).integers(1, 255, (3, 70, 60), dtype=np.uint8)
+    place = rasterio.Affine(0.5, 0, 5e5, 0, -0.5, 5e6)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=70, width=60, count=3, dtype="uint8", crs="EPSG:32633", transform=place
+    ) as file:
+        file.write(picture)
+    return path
 
 
 def test_nothing_is_kept_where_gradients_are():
