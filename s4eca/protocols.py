@@ -304,6 +304,14 @@ class PresenceSegmenter(Protocol):
         """As `probabilities`, and (B, K) that what is said is in a window; None without a no-target head."""
 
 
+@runtime_checkable
+class AskedSegmenter(Protocol):
+    """What a segmenter has besides if it reads expressions once for many windows (`s4eca.Predictor` does)."""
+
+    def ask(self, expressions: Sequence[str]) -> Sequence[str]:
+        """The same expressions, to be given to `probabilities` again and again."""
+
+
 class Teacher(Protocol):
     """A model whose masks another one may learn from (`s4eca.S4ECAModel` is one)."""
 

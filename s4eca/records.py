@@ -107,10 +107,14 @@ class Tokens:
 
 @dataclass
 class TextBatch:
-    """Token ids (B, L) and a boolean mask (B, L), True where a token counts (begin and end tokens do)."""
+    """Token ids (B, L) and a boolean mask (B, L), True where a token counts (begin and end tokens do).
+
+    Where all rows are one sentence, `kept` may hold what was read from it (`s4eca.layers.kept`).
+    """
 
     ids: Tensor
     mask: Tensor
+    kept: dict[Any, Any] | None = None
 
     def to(self, device: Any) -> TextBatch:
         """The same batch on another device."""
@@ -186,6 +190,7 @@ class Encoded:
         detail: (B, 3, 8h, 8w) the image itself, normalised, for a decoder that draws fine edges; None when unused.
         grids: the (h, w) of each site; empty where all are `grid`.
         origin: what it depends on beside the image, the sites and the pair (`S4ECAModel.origin`); None where not known.
+        kept: what was made of it alone, for further expressions (`s4eca.layers.kept`); None keeps nothing.
     """
 
     grid: tuple[int, int]
@@ -194,6 +199,7 @@ class Encoded:
     detail: Tensor | None = None
     grids: dict[int, tuple[int, int]] = field(default_factory=dict)
     origin: dict[str, Any] | None = None
+    kept: dict[Any, Any] | None = None
 
     def grid_at(self, site: int) -> tuple[int, int]:
         """The patch grid (h, w) at a site."""

@@ -15,6 +15,7 @@ from s4eca.adapters.base import NOTHING_KEPT, Method
 from s4eca.adapters.sites import late, tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, resume_vision, walk_text
 from s4eca.config import S4ECAConfig
+from s4eca.layers.kept import once, read_once
 from s4eca.protocols import TextEncoder, VisionEncoder
 from s4eca.records import Encoded, Fused, TextBatch, TextSpec, Tokens, VisionSpec, Words
 
@@ -54,11 +55,16 @@ class DecoderOnly(Method):
 
     def forward(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
         """Levels and words, each from its own encoder."""
+        levels, grids = once(encoded.kept, self, partial(self._levels, vision, encoded))
+        words, _ = read_once(self, batch, lambda one: (self.words(text, one), None))
+        return Fused(list(levels), list(grids), words)
+
+    def _levels(self, vision: VisionEncoder, encoded: Encoded) -> tuple[list[Tensor], list[tuple[int, int]]]:
+        """What the decoder reads of the images."""
         if self.late_blocks:
             look = partial(self.look, vision)
-            late_levels, late_grids = resume_vision(vision, encoded, look, self.taps, self.late_blocks)
-            return Fused(late_levels, late_grids, self.words(text, batch))
+            return resume_vision(vision, encoded, look, self.taps, self.late_blocks)
         levels = [encoded.sites[i] for i in self.taps]
         grids = [encoded.grid_at(i) for i in self.taps]
         levels[-1] = vision.finish(Tokens(levels[-1], grids[-1], 0)).values
-        return Fused(levels, grids, self.words(text, batch))
+        return levels, grids

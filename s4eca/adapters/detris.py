@@ -23,6 +23,7 @@ from s4eca.adapters.sites import BASELINE_MODES, changed, late, spread_over, tap
 from s4eca.adapters.walk import encode_prefix, resume_vision, walk_text
 from s4eca.config import S4ECAConfig
 from s4eca.layers.attention import Attention
+from s4eca.layers.kept import read_once
 from s4eca.protocols import TextEncoder, VisionEncoder
 from s4eca.records import Encoded, Fused, TextBatch, TextSpec, TextTokens, Tokens, VisionSpec
 from s4eca.registry import method_settings
@@ -224,15 +225,15 @@ class DETRISStyle(Method):
 
     def forward(self, vision: VisionEncoder, text: TextEncoder, encoded: Encoded, batch: TextBatch) -> Fused:
         """Text first and completely; then vision, whose aligners read the final words."""
-        mask = batch.mask if self.mask_padding else None
 
         def read(index: int, tokens: TextTokens) -> TextTokens:
             if str(index) not in self.text:
                 return text.block(index, tokens)
-            adapter = self.text[str(index)]
+            adapter, mask = self.text[str(index)], tokens.batch.mask if self.mask_padding else None
             return text.block_beside_mlp(index, tokens, lambda x: adapter(x, mask))
 
-        words = walk_text(text, batch, step=read)
+        words, _ = read_once(self, batch, lambda one: (walk_text(text, one, step=read), None))
+        mask = batch.mask if self.mask_padding else None
 
         def look(index: int, tokens: Tokens) -> Tokens:
             if str(index) not in self.vision:

@@ -72,8 +72,8 @@ class Stream:
         self.grids: list[tuple[int, int]] = []
         self.reports: list[Refined] = []
 
-    def visit(self, index: int, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Refine the patches at a site; returns the patches plus everything accumulated so far."""
+    def visit(self, index: int, patches: Tensor, grid: tuple[int, int]) -> None:
+        """Refine the patches at a site."""
         if self.grid not in (None, grid):
             self._next_stage(grid)
         self.grid = grid
@@ -81,6 +81,10 @@ class Stream:
         self.reports.append(refined)
         self.carry = refined.carry
         self.residual = refined.residual if self.residual is None else self.residual + refined.residual
+
+    def adapted(self, patches: Tensor) -> Tensor:
+        """The patches of the site that was visited, plus everything accumulated so far."""
+        assert self.residual is not None, "a site is visited first"
         return patches + self.residual
 
     def _next_stage(self, grid: tuple[int, int]) -> None:
@@ -89,11 +93,10 @@ class Stream:
         if self.carry is not None and self.grid is not None:
             self.carry = regrid(self.carry, self.grid, grid)
 
-    def tap(self, index: int, adapted: Tensor, grid: tuple[int, int]) -> None:
-        """Keep an adapted map if the decoder reads this site."""
-        if index in self.taps:
-            self.levels.append(adapted)
-            self.grids.append(grid)
+    def tap(self, adapted: Tensor, grid: tuple[int, int]) -> None:
+        """Keep an adapted map for the decoder."""
+        self.levels.append(adapted)
+        self.grids.append(grid)
 
 
 def walk_vision(
@@ -117,14 +120,18 @@ def walk_vision(
     stream = Stream(refine, taps)
     for index, patches in encoded.sites.items():
         grid = encoded.grid_at(index)
-        stream.tap(index, stream.visit(index, patches, grid), grid)
+        stream.visit(index, patches, grid)
+        if index in stream.taps:
+            stream.tap(stream.adapted(patches), grid)
     tokens = encoded.resume
     for index in range(vision.spec.blocks - late_blocks, vision.spec.blocks):
         assert tokens is not None
         tokens = vision.block(index, tokens)
         if index in sites:
-            adapted = stream.visit(index, tokens.patches, tokens.grid)
-            stream.tap(index, adapted, tokens.grid)
+            stream.visit(index, tokens.patches, tokens.grid)
+            adapted = stream.adapted(tokens.patches)
+            if index in stream.taps:
+                stream.tap(adapted, tokens.grid)
             # From here on the hidden states themselves carry the residual, so the side stream starts anew.
             stream.residual = None
             tokens = tokens.with_values(torch.cat([tokens.values[:, : tokens.prefix], adapted], dim=1))

@@ -7,13 +7,13 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_adapter, add_running, asked_only, make_predictor, named
 from s4eca.cli.cluster_options import add_asset, add_cluster, connection, on_cluster, saved_adapter, scenes_of
 from s4eca.cli.cluster_options import of_scene as options_of
+from s4eca.cli.dry_run_options import add_dry_run, report
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from s4eca.geo.cluster.gather import Answering
     from s4eca.geo.request import Request
     from s4eca.geo.result import SceneResult
+    from s4eca.model.predictor import Predictor
     from s4eca.records import SceneFacts
 
 DESCRIPTION = """\
@@ -109,6 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_presence_threshold(where)
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
+    add_dry_run(how)
     add_running(how, batch=4, what="windows at once")
     add_resuming(how)
     add_cluster(how)
@@ -142,24 +144,40 @@ def run(args: argparse.Namespace) -> int:
     config = adapter_folder.read_settings(folder, note)
     check_presence(args, config.presence > 0)
     requests = {name: declare(one, config.bands, config.band_ranges) for name, one in requests.items()}
+    remarks: dict[str, list[str]] = {}
     for name, request in requests.items():
         if request.declared is not None or plain[name] is not request:
             facts[name] = check(request)
-        _compare_gsd(note["card"].get("gsd"), facts[name], request, say)
+        remarks[name] = _compare_gsd(note["card"].get("gsd"), facts[name], request)
     model = S4ECAModel.from_pretrained(folder)
-    predictor = asked_only(model) if away else make_predictor(model, args)
-    for remark in predictor.check(next(iter(requests.values())).expressions):
+    predictor = asked_only(model) if away and not args.dry_run else make_predictor(model, args)
+    words = predictor.check(next(iter(requests.values())).expressions)
+    for remark in (*(one for some in remarks.values() for one in some), *words):
         say(remark)
-    with (
-        ended_in_order(), named(args.adapter), warnings.catch_warnings(), connection(args, say) as client,
-        gathered(
-            client, saved_adapter(args) if away else predictor, adapter_folder.sha256(folder),
-            progress=not args.quiet, say=say, here=predictor,
-        ) as answering,
-    ):  # fmt: skip
+    with ended_in_order(), named(args.adapter), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
-        tags = {"vision": model.config.vision, "text": model.config.text}
-        return _predict(args, requests, answering, tags, many=scenes is not None)
+        if args.dry_run:
+            return _explain(args, requests, predictor, {name: [*some, *words] for name, some in remarks.items()})
+        given = saved_adapter(args) if away else predictor
+        more: dict[str, Any] = {"progress": not args.quiet, "say": say, "here": predictor}
+        with (
+            connection(args, say) as client,
+            gathered(client, given, adapter_folder.sha256(folder), **more) as answering,
+        ):
+            tags = {"vision": model.config.vision, "text": model.config.text}
+            return _predict(args, requests, answering, tags, many=scenes is not None)
+
+
+def _explain(
+    args: argparse.Namespace, requests: dict[str, Request], predictor: Predictor, remarks: dict[str, list[str]]
+) -> int:
+    """Say what the runs would be, by windows that are timed here."""
+    from s4eca.geo.explain import explain_request
+
+    say = _silent if args.quiet else _say
+    for name, request in requests.items():
+        report(explain_request(request, predictor, say=say), remarks[name], as_json=args.json)
+    return 0
 
 
 def _predict(
@@ -249,17 +267,15 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[floa
         raise ConfigError(f"{option} is {text!r}; it must be numbers between commas, for instance {example}.") from None
 
 
-def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request, say: Callable[[str], None]) -> None:
-    """Warn where the model would see pixels of quite another size than it was trained on."""
+def _compare_gsd(trained: float | None, facts: SceneFacts, request: Request) -> list[str]:
+    """A warning where the model would see pixels of quite another size than it was trained on."""
     here = facts.gsd if request.gsd is None else request.gsd
-    if trained is None or here is None:
-        return
-    ratio = here / trained
-    if ratio > 2.0 or ratio < 0.5:
-        say(
-            f"The model would work at {here:.3g} m a pixel, but the adapter was trained at {trained:.3g} m; "
-            f"expect misses, or pass --gsd {trained:.3g}."
-        )
+    if trained is None or here is None or 0.5 <= here / trained <= 2.0:
+        return []
+    return [
+        f"The model would work at {here:.3g} m a pixel, but the adapter was trained at {trained:.3g} m; "
+        f"expect misses, or pass --gsd {trained:.3g}."
+    ]
 
 
 def _report(result: SceneResult, *, as_json: bool, quiet: bool, paths: bool = True) -> None:

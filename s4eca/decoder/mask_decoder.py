@@ -6,6 +6,8 @@ The kernel made from the sentence follows the idea of CRIS (Wang et al., CVPR 20
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from s4eca.config import S4ECAConfig
 from s4eca.decoder.presence import PresenceHead
 from s4eca.layers.attention import Attention
 from s4eca.layers.coordinates import coordinates
+from s4eca.layers.kept import once
 from s4eca.layers.resize import regrid
 from s4eca.records import Fused, TextSpec
 
@@ -109,10 +112,12 @@ class MaskDecoder(nn.Module):
         # Last, so that everything else starts alike with and without it.
         self.presence = PresenceHead(d, config.presence) if config.presence else None
 
-    def forward(self, fused: Fused, detail: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, fused: Fused, detail: Tensor | None = None, kept: dict[Any, Any] | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Fused levels and words, pixels (B, 3, 8h, 8w) where the detail branch is on, to logits (B, 1, 4h, 4w).
 
-        With a no-target head its logit (B,) comes second.
+        With a no-target head its logit (B,) comes second. `kept` is that of the encoding (`Encoded.kept`).
         """
         grid = finest(fused.grids)
         memory, mask, sentence = self._language(fused)
@@ -125,7 +130,7 @@ class MaskDecoder(nn.Module):
             image = self.up2(self.up1(image))
         else:
             assert detail is not None, "the detail branch needs the pixels"
-            image = self.up2(self.up1(image), self.detail(detail))
+            image = self.up2(self.up1(image), once(kept, self.detail, partial(self.detail, detail)))
             image = image + F.gelu(self.detail.mix(image))
         logits = self._draw(image, sentence)
         return logits if self.presence is None else (logits, self.presence(x, sentence, logits))

@@ -6,12 +6,14 @@ Both kinds are read piece by piece, and both take the finished rows of a cell ba
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4eca.geo.cells import Cell, Part
+from s4eca.geo.read.ahead import ReadAhead
 from s4eca.geo.read.resample import across, down, span
 from s4eca.geo.read.scaling import Scaling
 from s4eca.geo.windows import Plan
@@ -105,6 +107,7 @@ class ResampledGrid:
         self.scene, self._scaling = scene, scaling
         self.height, self.width = height, width
         self.channels = scene.channels
+        self.lock = Lock()  # the file is read for the model and for the way back
         self.dtype: Any = np.float32
         self.file = (scene.facts.height, scene.facts.width)
 
@@ -137,7 +140,8 @@ class ResampledGrid:
         step = max(1, CHUNK_BYTES // (8 * (self.channels + 1) * max(right - left, cols[1] - cols[0])))
         parts = []
         for row in range(first, last, step):
-            values, valid = self.scene.read(Box(row, left, min(step, last - row), right - left))
+            with self.lock:
+                values, valid = self.scene.read(Box(row, left, min(step, last - row), right - left))
             parts.append(across(values, valid, self.file[1], self.width, cols))
         means, some = down(np.concatenate(parts, axis=1), rows, self.file[0], self.height)
         return self._scaling.apply(means), some
@@ -171,7 +175,9 @@ class _Resampled:
             part = self._kept[:, first - self._kept_from : last - self._kept_from]
             parts = across(part, np.isfinite(part[0]), grid.width, grid.file[1], cols)
             out, _ = down(parts, (self._next, stop), grid.height, grid.file[0])
-            yield out, grid.scene.read(Box(self._next, box.col, stop - self._next, box.width))[1]
+            with grid.lock:
+                own = grid.scene.read(Box(self._next, box.col, stop - self._next, box.width))[1]
+            yield out, own
             self._next = stop
         if self._next < self._cell.rows.stop:
             needed = self._made_from(self._next, self._next + 1)[0]
@@ -193,8 +199,13 @@ def make_grid(scene: RasterSource, scaling: Scaling, gsd: float | None) -> Grid:
     return ResampledGrid(scene, scaling, height, width)
 
 
+Piece = tuple[int, NDArray[Any], NDArray[np.bool_]]  # first padded row, values and validity
+
+
 class RowBuffer:
     """The rows under the current row of windows of a cell: every row of the grid is read once.
+
+    Use as a context manager: rows may be read ahead by a thread, which is waited for.
 
     Args:
         grid: where rows come from.
@@ -210,23 +221,52 @@ class RowBuffer:
         self._top: int | None = None
         left = max(cols[0], plan.left)
         self._read = (left, min(cols[1], plan.left + plan.width) - left)
+        self._ahead: ReadAhead[list[Piece]] = ReadAhead(lambda rows: list(self._pieces(rows)))
 
-    def move(self, row: int) -> None:
-        """Go down to the padded row `row`; rows already here stay, the others are read."""
+    def __enter__(self) -> RowBuffer:
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait until nothing is read any more."""
+        self._ahead.__exit__(*error)
+
+    def move(self, row: int, then: int | None = None) -> None:
+        """Go down to the padded row `row`; rows already here stay, the others are read.
+
+        Args:
+            row: where to.
+            then: where it goes next, so that the rows which that needs are read while those here are worked on.
+        """
         plan = self._plan
         new = plan.window if self._top is None else row - self._top
         keep = max(plan.window - new, 0)
+        missing = self._missing(row, keep)
+        pieces = self._ahead.take(missing)
         if keep > 0:
             self._values[:, :keep] = self._values[:, new:]
             self.valid[:keep] = self.valid[new:]
         self._top = row
-        first, last = max(row + keep, plan.top), min(row + plan.window, plan.top + plan.height)
         left, width = self._read
-        for start in range(first, last, CHUNK):
-            stop = min(start + CHUNK, last)
-            place = (slice(start - row, stop - row), slice(left - self._first, left - self._first + width))
-            box = Box(start - plan.top, left - plan.left, stop - start, width)
-            self._values[:, *place], self.valid[place] = self._grid.read(box)
+        cols = slice(left - self._first, left - self._first + width)
+        for start, values, valid in self._pieces(missing) if pieces is None else pieces:
+            rows = slice(start - row, start - row + len(valid))
+            self._values[:, rows, cols], self.valid[rows, cols] = values, valid
+        del pieces
+        if then is not None:
+            self._ahead.start(self._missing(then, max(row + plan.window - then, 0)))
+
+    def _missing(self, row: int, keep: int) -> tuple[int, int]:
+        """The padded rows of the scene, first and behind the last, under windows at `row` that keep the first rows."""
+        plan = self._plan
+        return max(row + keep, plan.top), min(row + plan.window, plan.top + plan.height)
+
+    def _pieces(self, rows: tuple[int, int]) -> Iterator[Piece]:
+        """Padded rows, a few at a time."""
+        plan, (left, width) = self._plan, self._read
+        for start in range(*rows, CHUNK):
+            box = Box(start - plan.top, left - plan.left, min(CHUNK, rows[1] - start), width)
+            yield start, *self._grid.read(box)
 
     def window(self, col: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(channels, P, P) values and (P, P) validity of the window at padded column `col`; padding is invalid."""

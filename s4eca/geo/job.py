@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -133,7 +133,8 @@ class Job:
         """The cells that are not finished, by a segmenter that answers what it answered for those that are."""
         missing = staging.missing
         if missing:
-            _require_room(staging, [cell for cell in missing if self.scene.touches(cell.box)])
+            touched = [cell for cell in missing if self.scene.touches(cell.box)]
+            require_room(staging.path, staging.out.name, touched, staging.layout)
             with noted(staging.note_hidden), self._writers(staging):
                 pass  # outputs that cannot be begun are refused before the work
         loop = Loop(self.work, self.segmenter, self.scene, self.grid, self.clock)
@@ -210,20 +211,31 @@ def layout_of(request: Request) -> CellLayout:
     return CellLayout(len(request.expressions), None if reads_probabilities(request) else request.threshold)
 
 
-def _require_room(staging: Staging, missing: Sequence[Cell]) -> None:
+def require_room(folder: Path, out: str, missing: Iterable[Cell], layout: CellLayout) -> tuple[int, int | None]:
     """Refuse to begin what the disk cannot hold.
 
+    Args:
+        folder: where cells are kept, or will be.
+        out: name of the output that they are kept for.
+        missing: the cells that are to be computed.
+        layout: how they are kept.
+
+    Returns:
+        Bytes that they will take, and those that are free; None where the disk does not say.
+
     Raises:
-        RasterError: there is less room than the cells that are missing will take.
+        RasterError: there is less room than they will take.
     """
-    needed = sum(cell.box.height * staging.layout.row_bytes(cell.box.width) for cell in missing)
+    needed = sum(cell.box.height * layout.row_bytes(cell.box.width) for cell in missing)
     with contextlib.suppress(OSError):
-        free = shutil.disk_usage(staging.path).free
+        free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
         if free < needed:
             raise RasterError(
-                f"{staging.path} needs {size(needed)} for cells until {staging.out.name} is whole, and the disk has "
-                f"{size(free)}; make room, name another folder, or search a part of the scene at a time."
+                f"{folder} needs {size(needed)} for cells until {out} is whole, and the disk has {size(free)}; make "
+                "room, name another folder, or search a part of the scene at a time."
             )
+        return needed, free
+    return needed, None
 
 
 def _damage(name: RasterName, blocks: list[Box]) -> list[str]:

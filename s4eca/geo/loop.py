@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from s4eca.geo.blend import StripAccumulator
 from s4eca.geo.cells import Cell
 from s4eca.geo.grids import CHUNK, Grid, RowBuffer, Strip
 from s4eca.geo.windows import Plan
-from s4eca.protocols import PresenceSegmenter
+from s4eca.protocols import AskedSegmenter, PresenceSegmenter
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -98,6 +98,7 @@ class Loop:
         self._work, self._segmenter, self._scene, self._grid, self._clock = work, segmenter, scene, grid, clock
         self._reverse = tuple(axis for axis, over in zip((-2, -1), scene.facts.turned_over, strict=True) if over)
         self._fill = np.asarray(work.fill, np.float32)
+        self._asked: Sequence[str] | None = None  # the expressions, read once for all cells
         self.encoded = 0
         self.answer: str | None = None
         self.presence: NDArray[np.float32] | None = None
@@ -180,26 +181,27 @@ class Loop:
         """
         self.answer = self.presence = None
         plan, size = self._work.plan, self._work.batch(cell)
-        buffer = RowBuffer(self._grid, plan, cell.under(plan.window))
+        rows = cell.rows.windows
         waiting: list[tuple[int, int, NDArray[np.float32]]] = []
-        for row in cell.rows.windows:
-            with self._clock.on("read"):
-                buffer.move(row)
-            known[row] = buffer.valid.copy()
-            for col in cell.cols.windows:
-                values, valid = buffer.window(col)
-                if not valid.any():
-                    advance(1)
-                    continue
-                self.encoded += cell.owns(row, col)
-                waiting.append((row, col, self._shown(values, valid)))
-                if len(waiting) == size:
-                    yield from self._batch(waiting, size)
-                    advance(len(waiting))
-                    waiting = []
-        if waiting:
-            yield from self._batch(waiting, size)
-            advance(len(waiting))
+        with RowBuffer(self._grid, plan, cell.under(plan.window)) as buffer:
+            for row, then in zip(rows, (*rows[1:], None), strict=True):
+                with self._clock.on("read"):
+                    buffer.move(row, then)
+                known[row] = buffer.valid.copy()
+                for col in cell.cols.windows:
+                    values, valid = buffer.window(col)
+                    if not valid.any():
+                        advance(1)
+                        continue
+                    self.encoded += cell.owns(row, col)
+                    waiting.append((row, col, self._shown(values, valid)))
+                    if len(waiting) == size:
+                        yield from self._batch(waiting, size)
+                        advance(len(waiting))
+                        waiting = []
+            if waiting:
+                yield from self._batch(waiting, size)
+                advance(len(waiting))
 
     def _shown(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(P, P, C) as the segmenter takes it, north up, with the fill where pixels are not valid."""
@@ -246,10 +248,13 @@ class Loop:
         prompts = self._work.expressions
         try:
             presence = None
+            if self._asked is None:
+                one = self._segmenter
+                self._asked = one.ask(prompts) if isinstance(one, AskedSegmenter) else prompts
             if tells_presence(self._segmenter):
-                given, presence = self._segmenter.probabilities_and_presence(windows, prompts)
+                given, presence = self._segmenter.probabilities_and_presence(windows, self._asked)
             else:
-                given = self._segmenter.probabilities(windows, prompts)
+                given = self._segmenter.probabilities(windows, self._asked)
             found = np.asarray(given, np.float32)
             if not np.isfinite(found).all():
                 require_finite(np.moveaxis(found, 1, 0), prompts)

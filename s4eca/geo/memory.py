@@ -110,9 +110,14 @@ def _computing(request: Request, scene: RasterSource, grid: Grid, plan: Plan, di
         "its sums": area * 4 * (count + 1),
         "finished rows": rows * wide * 4 * count * (3 if resampled else 2),
     }
+    # A thread reads the next row of windows while all the rest goes on.
+    below = any(len(part.windows) > 1 for part in division.rows)
+    kept["rows read ahead"] = rows * wide * (channels * shown + 1) * below
+    kept["reading"] = (
+        strip * read_wide * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0))
+        + _resampling(channels, wide * max(1.0, scene.facts.height / grid.height)) * resampled
+    )
     passing = {
-        "reading": strip * read_wide * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0))
-        + _resampling(channels, wide * max(1.0, scene.facts.height / grid.height)) * resampled,
         "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
         "keeping": strip * file_wide * 4 * count * STAGED
         + _resampling(count, max(wide, file_wide)) * resampled,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ import numpy as np
 
 from s4eca._version import __version__
 from s4eca.errors import ConfigError
+from s4eca.geo.cells import Division
 from s4eca.geo.cluster.gather import gathered
 from s4eca.geo.cluster.recipe import SavedAdapter
 from s4eca.geo.finish import Finish
-from s4eca.geo.grids import make_grid
+from s4eca.geo.grids import Grid, make_grid
 from s4eca.geo.job import Job, Say, layout_of
 from s4eca.geo.loop import Clock, Work, tells_presence
 from s4eca.geo.memory import check_memory, choose_cells
@@ -133,10 +135,76 @@ def run_request(
         team: workers that compute the cells.
         stay: see `s4eca.geo.job.Job`.
     """
-    clock, segmenter = Clock(), _as_segmenter(segmenter)
+    clock, say = Clock(), say or _warn
+    with prepared(request, segmenter, fill, max_memory, clock, say) as ready:
+        request, scene, scaling, work = ready.request, ready.scene, ready.scaling, ready.work
+        if team is not None:
+            _warn_of_words(ready.segmenter, request)
+        record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
+        picture = partial(scene_picture, scene, scaling)
+        crew = None if team is None else team.crew(request, work, scaling, scene, layout_of(request))
+        job = Job(
+            request, work, ready.segmenter, scene, ready.grid, ready.division, record, picture, clock, say, progress,
+            crew, stay,
+        )  # fmt: skip
+        worked_at = scene.facts.gsd if request.gsd is None else request.gsd
+        return job.run(
+            {**_asked(job, scaling, adapter_hash, tags), **({} if team is None else team.facts(work))},
+            lambda writers, encoded: writers.summary(
+                work.plan.count, encoded, worked_at, scaling.to_json(), clock.seconds(), (*ready.said, *writers.notes)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request after everything that is decided before the first window.
+
+    Attributes:
+        request: with threshold and window.
+        segmenter: gives probabilities.
+        scene: the open scene.
+        scaling: how its values are shown.
+        grid: pixels for the model.
+        division: the cells.
+        work: what cells are computed from.
+        said: remarks about the scene.
+    """
+
+    request: Request
+    segmenter: Segmenter
+    scene: Scene
+    scaling: Scaling
+    grid: Grid
+    division: Division
+    work: Work
+    said: tuple[str, ...]
+
+
+@contextmanager
+def prepared(
+    request: Request,
+    segmenter: Segmenter | S4ECAModel,
+    fill: Sequence[float] | None,
+    max_memory: int,
+    clock: Clock,
+    say: Say | None,
+) -> Iterator[Prepared]:
+    """Inside, the scene is open and everything is decided; nothing is written.
+
+    Args:
+        request: what is asked.
+        segmenter: gives probabilities, or a bare model.
+        fill: value per channel shown where pixels are not valid; None takes the segmenter's.
+        max_memory: bytes that the work may take, beside the model.
+        clock: counts the time of reading.
+        say: receives remarks about the scene; None issues them as warnings.
+
+    Raises:
+        S4ECAError: what is refused before the model is used.
+    """
+    segmenter = _as_segmenter(segmenter)
     request = _completed(request, segmenter)
-    if team is not None:
-        _warn_of_words(segmenter, request)
     colour = _fill(segmenter.fill if fill is None else fill, len(segmenter.bands) or 3)
     say, said = say or _warn, []
     with gdal_env(), open_scene(request) as scene, gdal_env(scene.cache_bytes()):
@@ -153,18 +221,8 @@ def run_request(
         plan = Plan(grid.height, grid.width, request.window, request.overlap, scene.facts.turned_over)
         division = choose_cells(request, scene, grid, plan, max_memory)
         check_memory(request, scene, grid, plan, division, max_memory)
-        record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
         work = Work(request.expressions, plan, colour, request.batch_size, request.presence_threshold)
-        picture = partial(scene_picture, scene, scaling)
-        crew = None if team is None else team.crew(request, work, scaling, scene, layout_of(request))
-        job = Job(request, work, segmenter, scene, grid, division, record, picture, clock, say, progress, crew, stay)
-        worked_at = scene.facts.gsd if request.gsd is None else request.gsd
-        return job.run(
-            {**_asked(job, scaling, adapter_hash, tags), **({} if team is None else team.facts(work))},
-            lambda writers, encoded: writers.summary(
-                plan.count, encoded, worked_at, scaling.to_json(), clock.seconds(), (*said, *writers.notes)
-            ),
-        )
+        yield Prepared(request, segmenter, scene, scaling, grid, division, work, tuple(said))
 
 
 def _asked(job: Job, scaling: Scaling, adapter_hash: str | None, tags: Mapping[str, str] | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch.nn.functional as F
@@ -104,7 +105,7 @@ def _of_sites(encoded: Encoded, model: Holder) -> Encoded:
             f"{_list(reads)}; encode the image again with that adapter active."
         )
     sites = {site: encoded.sites[site] for site in reads}
-    return Encoded(encoded.grid, sites, encoded.resume, encoded.detail, encoded.grids, encoded.origin)
+    return dataclasses.replace(encoded, sites=sites)
 
 
 def _list(items: Any) -> str:

@@ -13,12 +13,13 @@ from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
 from s4eca.model.expressions import check_list, check_reading, unread, warn_of
 from s4eca.model.finite import require_finite
-from s4eca.model.images import as_image, check_windows
+from s4eca.model.images import as_image
 from s4eca.model.masks import Masks
 from s4eca.model.model import S4ECAModel
 from s4eca.model.precision import Fitting, fitting_precision
+from s4eca.model.question import Question
 from s4eca.model.running import Running
-from s4eca.records import Encoded, Prediction
+from s4eca.records import Encoded, Prediction, TextBatch
 
 AUTO = "auto"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -115,7 +116,7 @@ class Predictor:
             DataError: another shape, type or range (0..1 among them), or a file that cannot be read.
         """
         array = as_image(image, self.bands)
-        self._image = self.encode(self._square(array[None])), array.copy()  # the caller may change theirs
+        self._image = self.encode(self.stretched(array[None])), array.copy()  # the caller may change theirs
         return self
 
     def segment(self, expressions: Sequence[str] | str, adapter: str | None = None) -> Masks:
@@ -165,16 +166,19 @@ class Predictor:
         self, windows: NDArray[Any], expressions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """As `probabilities`, and (B, K) float32 that what is said is in a window; None without a no-target head."""
+        if not (isinstance(expressions, Question) and expressions.is_for(self)):
+            expressions = self.ask(expressions)
+        return expressions.answer(windows)
+
+    def ask(self, expressions: Sequence[str]) -> Question:
+        """Expressions to give to `probabilities` again and again, read once.
+
+        Raises:
+            ExpressionError: as for `segment`, and for a bare text.
+        """
         said = check_list(expressions)
-        check_windows(windows, self.bands)
         warn_of(self.check(said))
-        encoded = self.encode(self._square(windows))
-        size = (int(windows.shape[1]), int(windows.shape[2]))
-        with torch.inference_mode():
-            columns = [self._decode(encoded, [one] * len(windows)) for one in said]
-            found = torch.stack([upsample(c.logits, size).sigmoid()[:, 0] for c in columns], dim=1)
-            told = [c.presence for c in columns if c.presence is not None]
-        return found.cpu().numpy(), torch.stack(told, dim=1).cpu().numpy() if told else None
+        return Question(self, said)
 
     def encode(self, images: NDArray[np.float32]) -> Encoded:
         """Square images (B, S, S, 3) RGB in 0..255, or (B, S, S, n) bands, to what no expression can change."""
@@ -221,8 +225,16 @@ class Predictor:
         return Prediction(torch.cat([part.logits[:, 0] for part in parts]), extras)
 
     def _decode(self, encoded: Encoded, expressions: list[str]) -> Prediction:
+        return self.decode_batch(encoded, self.model.tokenize(expressions, cut=True), expressions)
+
+    def decode_batch(self, encoded: Encoded, batch: TextBatch, expressions: Sequence[str]) -> Prediction:
+        """B encoded images and B tokenised expressions to a prediction with float32 logits (B, 1, h', w').
+
+        Raises:
+            NotFiniteError: the model gives NaN or infinity.
+        """
         with self._autocast():
-            found = self.model.decode(encoded, self.model.tokenize(expressions, cut=True)).map(torch.Tensor.float)
+            found = self.model.decode(encoded, batch).map(torch.Tensor.float)
         for values in (found.logits, *found.extras.values()):
             require_finite(values, expressions, self.model, self.precision)
         return found
@@ -231,7 +243,7 @@ class Predictor:
         kind = self.model.device.type
         return torch.autocast(kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
-    def _square(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def stretched(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Stretch (B, H, W, C) to the input size, bilinear with antialiasing, as in training."""
         from s4eca.data.preprocess import stretch, stretch_bands
 

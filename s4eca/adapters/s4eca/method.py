@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from s4eca.adapters.s4eca.visual_adapter import Refined, VisualAdapter
 from s4eca.adapters.sites import tapped, vision_sites
 from s4eca.adapters.walk import encode_prefix, walk_text, walk_vision
 from s4eca.config import MODES, S4ECAConfig, S4ECASettings, spread
+from s4eca.layers.kept import once, read_once
 from s4eca.protocols import TextEncoder, VisionEncoder
 from s4eca.records import Encoded, Fused, TextBatch, TextSpec, VisionSpec, Words
 
@@ -116,10 +117,16 @@ class S4ECAAdapter(Method):
             encoded: the frozen prefix for B images.
             batch: B tokenised expressions.
         """
-        words, proxies = self.read_text(text, batch)
+        words, proxies = read_once(self, batch, partial(self.read_text, text))
+        assert proxies is not None
 
         def refine(index: int, patches: Tensor, grid: tuple[int, int], carry: Tensor | None) -> Refined:
-            refined: Refined = self.vision[str(index)](patches, grid, proxies, carry if self.carry else None)
+            site: Any = self.vision[str(index)]
+            carry, looked = carry if self.carry else None, None
+            if encoded.kept is not None and index in encoded.sites:
+                look = partial(site.look, patches, grid, carried=carry is not None)
+                looked = once(encoded.kept, site, look)
+            refined: Refined = site(patches, grid, proxies, carry, looked)
             return refined
 
         stream = walk_vision(vision, encoded, refine, self.sites, self.taps, self.late_blocks)

@@ -25,6 +25,13 @@ class Refined(NamedTuple):
     gate: Tensor | None
 
 
+class Looked(NamedTuple):
+    """What a site makes of the patches alone: Y (B, N, r) before the carry; where none comes, the maps of GELU(Y)."""
+
+    y: Tensor
+    maps: list[Tensor] | None
+
+
 class VisualAdapter(Site):
     """One vision site (ours; the order extractor, scale selection, spatial selection is the paper's).
 
@@ -73,15 +80,30 @@ class VisualAdapter(Site):
         self.residual_norm = residual_norm
         self.up = linear(r, width, zero=True)
 
-    def forward(self, patches: Tensor, grid: tuple[int, int], proxies: Tensor, carry: Tensor | None) -> Refined:
-        """Patches (B, N, d) on grid (h, w), proxies (B, K, r), carry (B, N, r) or None."""
+    def look(self, patches: Tensor, grid: tuple[int, int], *, carried: bool) -> Looked:
+        """What no expression can change: patches (B, N, d) on grid (h, w); `carried` tells whether a carry comes."""
         y = self.down(norm(patches))
         if self.place is not None:
             y = y + coordinates(grid, y) @ self.place
-        if carry is not None:
-            y = y + carry
+        if carried:
+            return Looked(y, None)
         y = F.gelu(y)
-        maps = self.extractor(y, grid)
+        return Looked(y, self.extractor(y, grid))
+
+    def forward(
+        self,
+        patches: Tensor,
+        grid: tuple[int, int],
+        proxies: Tensor,
+        carry: Tensor | None,
+        looked: Looked | None = None,
+    ) -> Refined:
+        """Patches (B, N, d) on grid (h, w), proxies (B, K, r), carry (B, N, r) or None; `looked` where it is known."""
+        y, maps = self.look(patches, grid, carried=carry is not None) if looked is None else looked
+        if carry is not None:
+            y = F.gelu(y + carry)
+        if maps is None:
+            maps = self.extractor(y, grid)
         if self.scale is not None:
             weights = self.scale(maps, proxies)
         else:

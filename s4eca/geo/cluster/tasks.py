@@ -207,8 +207,8 @@ def _loop(task: SceneTask, content: bytes, segmenter: Segmenter) -> Iterator[tup
                 if found[part] != wanted:
                     there, here = apart(found[part], wanted)
                     raise RasterError(
-                        f"{scene.facts.name} is another file there than where the run was begun ({part}: {there} there, {here} "
-                        "here); give every machine the same one."
+                        f"{scene.facts.name} is another file there than where the run was begun ({part}: {there} "
+                        f"there, {here} here); give every machine the same one."
                     )
             _HERE.met.add(number)
         clock = Clock()
