@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
+from s4eca.cli.scope_options import add_scope, resolved
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
 from s4eca.errors import ConfigError, ExpressionWarning
 
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "GPKG:scenes.gpkg:north, /vsizip/scenes.zip/a.tif or https://host/a.tif",
     )  # fmt: skip
     add_asked(parser)
+    add_scope(parser)
     add_adapter(parser)
     add("-o", "--out", required=True, metavar="MASK.tif", help="mask to write; a .qml style is put beside it")
     add(
@@ -164,6 +166,7 @@ def _request(args: argparse.Namespace) -> Request:
         presence_threshold=args.presence_threshold,
         cell=args.cell,
         on_error=args.on_error,
+        scope=args.scope,
     )
 
 
@@ -218,7 +221,8 @@ def _report(result: SceneResult, *, as_json: bool, quiet: bool) -> None:
             verdict = "" if one.pixels else "nothing found: "
             asked_for = one.prompt if one.name is None else one.name
             there = "" if one.presence is None else f", presence {one.presence:.3f}"
-            print(f"{asked_for}: {verdict}{one.pixels:,} pixels{ground}{objects}, {best}{there}", file=sys.stderr)
+            found = f"{resolved(one)}{verdict}{one.pixels:,} pixels{ground}{objects}, {best}{there}"
+            print(f"{asked_for}: {found}", file=sys.stderr)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return

@@ -24,6 +24,7 @@ from s4eca.geo.staging.folder import named_before
 from s4eca.geo.write.layer import FORMATS, check_format
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
+from s4eca.language.sentence import Sentence, prompt_key, read_sentence
 from s4eca.records import SceneFacts
 from s4eca.registry import SINKS
 
@@ -31,6 +32,7 @@ SMALLEST_WINDOW = 8
 COG_ENDINGS = (".tif", ".tiff")
 CUBE = ".zarr"  # of probabilities alone
 ON_ERROR = ("stop", "nodata")
+SCOPES = ("window", "scene")
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
 
@@ -63,6 +65,8 @@ class Request:
         on_error: what is done about blocks of the scene that cannot be read: ``stop``, or ``nodata`` leaves them out.
         presence_threshold: probability that an expression's target is in a window below which the window marks nothing
             for it; None takes the segmenter's own.
+        sentences: what is asked of the scene as a whole, one band of the mask each; the expressions are then what the
+            model is asked for them in every window. Empty where every expression is asked of every window.
     """
 
     source: str
@@ -87,6 +91,12 @@ class Request:
     cell: int | None = None
     on_error: str = "stop"
     presence_threshold: float | None = None
+    sentences: tuple[Sentence, ...] = ()
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What was asked, as it was given: sentences, or expressions."""
+        return tuple(one.text for one in self.sentences) or self.expressions
 
 
 def make_request(
@@ -111,17 +121,20 @@ def make_request(
     cell: int | None = None,
     on_error: str = "stop",
     presence_threshold: float | None = None,
+    scope: str = "window",
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
-    Expressions that come as a mapping are a legend: class -> its phrase, or several.
+    Expressions that come as a mapping are a legend: class -> its phrase, or several. With the scope ``scene`` they are
+    sentences about the whole scene.
 
     Raises:
         ConfigError: a setting is out of range.
-        ExpressionError: a prompt cannot be meant.
+        ExpressionError: a prompt cannot be meant, or cannot be resolved on the scene.
     """
     legend = make_legend(expressions) if isinstance(expressions, Mapping) else ()
     prompts = check_prompts([p for one in legend for p in one.phrases] if legend else expressions)  # type: ignore[arg-type]
+    sentences = _sentences(prompts, scope, legend=bool(legend))
     batch_size, window, cell = _whole("batch_size", batch_size) or 0, _whole("window", window), _whole("cell", cell)
     _check_numbers(threshold, presence_threshold, gsd, batch_size, window, overlap, cell)
     if finish is not None and finish.simplify is not None and polygons is None:
@@ -129,14 +142,41 @@ def make_request(
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
     return Request(
-        source=os.fspath(source), expressions=prompts, out=Path(out),
+        source=os.fspath(source), expressions=asked_of_windows(sentences) or prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
         bands=_bands(bands), gsd=_number(gsd), threshold=_number(threshold), batch_size=batch_size,
         overlap=float(overlap), window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
         finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error,
-        presence_threshold=_number(presence_threshold),
+        presence_threshold=_number(presence_threshold), sentences=sentences,
     )  # fmt: skip
+
+
+def _sentences(prompts: Sequence[str], scope: str, *, legend: bool) -> tuple[Sentence, ...]:
+    """The prompts as sentences about the scene; none where each is asked of every window."""
+    if scope not in SCOPES:
+        raise ConfigError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}.")
+    if scope == "window":
+        return ()
+    if legend:
+        raise ConfigError(
+            "--scope is 'scene', but a legend gives every pixel its class by probability; give prompts, or take "
+            "--scope window."
+        )
+    return tuple(read_sentence(prompt) for prompt in prompts)
+
+
+def asked_of_windows(sentences: Sequence[Sentence]) -> tuple[str, ...]:
+    """What the model is asked for some sentences, each prompt once.
+
+    Raises:
+        ExpressionError: they are more than one run takes.
+    """
+    prompts: dict[str, str] = {}
+    for one in sentences:
+        for prompt in one.prompts:
+            prompts.setdefault(prompt_key(prompt), prompt)
+    return check_prompts(list(prompts.values())) if sentences else ()
 
 
 def _check_numbers(

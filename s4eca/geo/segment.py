@@ -29,6 +29,7 @@ from s4eca.geo.staging.fingerprint import of_model, of_request, of_scene, of_ver
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.preview import scene_picture
 from s4eca.geo.write.writers import reads_probabilities
+from s4eca.language.sentence import scene_words
 from s4eca.records import SceneFacts
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def segment_geotiff(
     allow_ungeoreferenced: bool = False, adapter_hash: str | None = None, tags: Mapping[str, str] | None = None,
     max_memory: int = MEMORY, progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
     nodata: float | Sequence[float] | None = None, finish: Finish | None = None, cell: int | None = None,
-    presence_threshold: float | None = None,
+    presence_threshold: float | None = None, scope: str = "window",
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
@@ -82,6 +83,8 @@ def segment_geotiff(
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
+        scope: ``window`` asks every expression of every window; ``scene`` asks windows for class and attributes, and
+            resolves position, order, size and relation on the objects of the whole scene (see docs/sentences.md).
 
     Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 
@@ -92,7 +95,7 @@ def segment_geotiff(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
-        on_error=on_error, presence_threshold=presence_threshold,
+        on_error=on_error, presence_threshold=presence_threshold, scope=scope,
     )  # fmt: skip
     return run_request(
         request, segmenter, fill=fill, adapter_hash=adapter_hash, tags=tags, max_memory=max_memory,
@@ -135,6 +138,9 @@ def run_request(
             say(note)
         grid = make_grid(scene, scaling, request.gsd)
         plan = Plan(grid.height, grid.width, request.window, request.overlap, scene.facts.turned_over)
+        for note in said_of_scope(request, plan):
+            say(note)
+            said.append(note)
         division = choose_cells(request, scene, grid, plan, max_memory)
         check_memory(request, scene, grid, plan, division, max_memory)
         record = {**_record(request, scene, scaling, adapter_hash), **(tags or {})}
@@ -171,7 +177,8 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
     """What the outputs say about how they were made."""
     return {
         "version": __version__,
-        "prompts": json.dumps(request.expressions, ensure_ascii=False),
+        "prompts": json.dumps(request.titles, ensure_ascii=False),
+        **({"scope": "scene"} if request.sentences else {}),
         "adapter_sha256": adapter_hash or "unknown",
         "threshold": repr(request.threshold),
         "window": str(request.window),
@@ -196,6 +203,18 @@ def _finished(request: Request) -> dict[str, str]:
         for name, value in (("min_area", finish.min_area), ("fill_holes", finish.fill_holes))
         if value is not None
     }
+
+
+def said_of_scope(request: Request, plan: Plan) -> list[str]:
+    """What to say of expressions about the whole scene that are asked of windows, each of which sees a part of it."""
+    if request.sentences or plan.count == 1:
+        return []
+    return [
+        f"{expression!r} is asked of each of {plan.count} windows by itself; with --scope scene it is resolved on the "
+        "whole scene."
+        for expression in request.expressions
+        if scene_words(expression)
+    ]
 
 
 def _spelt(facts: SceneFacts) -> str:
