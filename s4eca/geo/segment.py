@@ -83,8 +83,7 @@ def segment_geotiff(
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
-        scope: ``window`` asks every expression of every window; ``scene`` asks windows for class and attributes, and
-            resolves position, order, size and relation on the objects of the whole scene (see docs/sentences.md).
+        scope: ``window`` asks windows all of it; ``scene`` resolves place, order, size, relation on the whole scene.
 
     Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 

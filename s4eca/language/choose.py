@@ -156,7 +156,7 @@ class _Chooser:
     def placed(self, shares: NDArray[np.float64], place: Direction) -> NDArray[np.bool_]:
         """Which centres lie in a half, a quarter, or the middle."""
         off, signs = shares - 0.5, np.array(place)
-        fits: NDArray[Any] = np.abs(off) <= CENTRAL if place == MIDDLE else (off * signs > 0) | (signs == 0)
+        fits: Any = np.abs(off) <= CENTRAL if place == MIDDLE else (off * signs > 0) | (signs == 0)
         found: NDArray[np.bool_] = fits.all(axis=1)
         return found
 

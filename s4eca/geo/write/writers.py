@@ -15,8 +15,8 @@ from s4eca.data.palette import COLOURS
 from s4eca.geo.legend import NODATA, Marks
 from s4eca.geo.request import Request
 from s4eca.geo.result import SceneResult
-from s4eca.geo.scope.chosen import Chosen
 from s4eca.geo.write.areas import PixelAreas
+from s4eca.geo.write.chosen import Chosen
 from s4eca.geo.write.clean import Cleaner
 from s4eca.geo.write.cog import CogSink
 from s4eca.geo.write.layer import PolygonSink
@@ -42,6 +42,31 @@ def reads_probabilities(request: Request) -> bool:
 def _marked(things: Sequence[Thing]) -> list[tuple[int, int]]:
     """The (band, value) that may be marked."""
     return [(band, value) for band, value, _ in things]
+
+
+def _band_tags(
+    request: Request, things: Sequence[Thing], presence: Presence | None, *, resolved: bool
+) -> Iterator[dict[str, str]]:
+    """What stands in the tags of the bands of a raster: what the model was asked, and the sentence `resolved` by it."""
+    for number, (_, _, owned) in enumerate(things):
+        there = most(presence, owned)
+        asked = request.expressions[owned[0]]
+        sentence = {"prompt": request.sentences[number].text, "asked": asked} if resolved else {}
+        yield {"prompt": asked, **sentence, **({} if there is None else {"presence": f"{there:.6f}"})}
+
+
+def _simplifier(request: Request, facts: SceneFacts, notes: list[str]) -> Simplifier | None:
+    """What simplifies outlines, in metres or, where these are not known, in pixels, which is noted."""
+    tolerance, scale = request.finish.simplify, facts.pixel_size
+    if tolerance is None:
+        return None
+    if scale is None:
+        notes.append(_in_pixels(facts, "--simplify", "in pixels"))
+    return Simplifier(tolerance, scale or (1.0, 1.0))
+
+
+def _in_pixels(facts: SceneFacts, option: str, what: str) -> str:
+    return f"{facts.name} has no size in metres, so {option} is {what}."
 
 
 class Writers:
@@ -78,7 +103,7 @@ class Writers:
         self.notes: list[str] = []
         try:
             self._open(record, picture)
-            self._simplifier = self._make_simplifier()
+            self._simplifier = None if self._polygons is None else _simplifier(request, facts, self.notes)
             self._cleaner = self._make_cleaner(areas)
             self._chosen = self._make_chosen()
         except BaseException:
@@ -126,7 +151,9 @@ class Writers:
             classes = {str(one.value): {"name": one.name, "prompts": one.phrases} for one in legend}
             own: tuple[Mapping[str, str], ...] = ({"classes": json.dumps(classes, ensure_ascii=False)},)
         else:
-            own = tuple(self._band_tags(asked=dtype == "uint8"))
+            resolved = bool(self._request.sentences) and dtype == "uint8"
+            things = self._things if resolved else self._marks.things
+            own = tuple(_band_tags(self._request, things, self._presence, resolved=resolved))
         layout = RasterLayout(
             height=facts.height, width=facts.width, crs=facts.crs, transform=facts.transform, dtype=dtype,
             nodata=nodata, descriptions=bands, tags=record, band_tags=own,
@@ -137,25 +164,6 @@ class Writers:
         self._sinks.append(sink)
         return sink
 
-    def _band_tags(self, *, asked: bool) -> Iterator[dict[str, str]]:
-        """What stands in the tags of a band: of what was asked, or of what the model was asked for it."""
-        request = self._request
-        owners = [owned[0] for _, _, owned in self._things] if asked else range(len(request.expressions))
-        for title, owner in zip(request.titles if asked else request.expressions, owners, strict=True):
-            there = most(self._presence, [owner])
-            resolved = {"resolved_among": request.expressions[owner]} if asked and request.sentences else {}
-            yield {"prompt": title, **resolved, **({} if there is None else {"presence": f"{there:.6f}"})}
-
-    def _make_simplifier(self) -> Simplifier | None:
-        """What simplifies outlines, in metres or, where these are not known, in pixels."""
-        tolerance = self._request.finish.simplify
-        if tolerance is None or self._polygons is None:
-            return None
-        scale = self._facts.pixel_size
-        if scale is None:
-            self._note_pixels("--simplify", "in pixels")
-        return Simplifier(tolerance, scale or (1.0, 1.0))
-
     def _make_cleaner(self, areas: PixelAreas) -> Cleaner | None:
         """What fills holes and takes small objects out."""
         finish = self._request.finish
@@ -164,7 +172,7 @@ class Writers:
         if not areas.in_metres:
             for option, value in (("--min-area", finish.min_area), ("--fill-holes", finish.fill_holes)):
                 if value is not None:
-                    self._note_pixels(option, "a number of pixels")
+                    self.notes.append(_in_pixels(self._facts, option, "a number of pixels"))
         return Cleaner(
             self._room, areas, _marked(self._marks.things), self._facts.height, finish.min_area, finish.fill_holes,
             sure=self._polygons is not None,
@@ -178,9 +186,6 @@ class Writers:
         return Chosen(
             self._facts, request.sentences, request.expressions, self._room, sure=self._polygons is not None
         )
-
-    def _note_pixels(self, option: str, what: str) -> None:
-        self.notes.append(f"{self._facts.name} has no size in metres, so {option} is {what}.")
 
     def saw(self, largest: Sequence[float | None]) -> None:
         """The largest probability of each expression in a part of the scene; None where no pixel is valid."""

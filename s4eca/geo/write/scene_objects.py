@@ -12,8 +12,8 @@ import shapely
 from numpy.typing import NDArray
 
 from s4eca.errors import RasterError
-from s4eca.geo.scope.frame import Frame
 from s4eca.geo.write.polygons import Found
+from s4eca.geo.write.scene_frame import Frame
 from s4eca.geo.write.spool import Spool
 from s4eca.language.choose import Group, Ids, Marks, Measured
 from s4eca.records import SceneFacts

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
-from s4eca.geo.scope.objects import Objects
 from s4eca.geo.write.polygons import Tracer
+from s4eca.geo.write.scene_objects import Objects
 from s4eca.geo.write.spool import Marked, Strips
 from s4eca.language.choose import Choice, choose
 from s4eca.language.sentence import Sentence, prompt_key
