@@ -32,6 +32,7 @@ NEAR_PIXELS = 3.0  # or so many pixels, whichever is most
 ALIKE = 1.25  # factor between areas that are similar
 APART = 125.0  # degrees between the ways to two things, of what is between them, at least
 ALL_ROUND = 150.0  # degrees of the widest gap between things that surround another, at most
+NOISE = 1e-6  # what arithmetic adds to shares and pixels, so that a scene stored another way means the same
 WITHIN = 0.5  # share of a thing that lies in another, of what is in or on it
 
 Ids = NDArray[np.int64]
@@ -156,7 +157,7 @@ class _Chooser:
     def placed(self, shares: NDArray[np.float64], place: Direction) -> NDArray[np.bool_]:
         """Which centres lie in a half, a quarter, or the middle."""
         off, signs = shares - 0.5, np.array(place)
-        fits: Any = np.abs(off) <= CENTRAL if place == MIDDLE else (off * signs > 0) | (signs == 0)
+        fits: Any = np.abs(off) <= CENTRAL + NOISE if place == MIDDLE else (off * signs > NOISE) | (signs == 0)
         found: NDArray[np.bool_] = fits.all(axis=1)
         return found
 
@@ -207,9 +208,15 @@ class _Chooser:
         far = (group.shares[ids] * across * signs).sum(axis=1)  # pixels
         order = np.argsort(-far, kind="stable")
         tie = max(PIXELS_TIE, SIDE_TIE * float(np.abs(across * signs).max()))
-        return self.first(tree, ids, order, np.abs(np.diff(far[order])) < tie, "lie equally far within the tolerance")
+        tied = np.abs(np.diff(far[order])) < tie - NOISE
+        return self.first(tree, ids, order, tied, "lie equally far within the tolerance")
 
     # ---- relations
+
+    @property
+    def noise(self) -> float:
+        """What arithmetic adds to lengths."""
+        return NOISE * self.scene.pixel
 
     def related(self, tree: Phrase, prompt: str, ids: Ids) -> Ids:
         """The objects that stand in the relation."""
@@ -246,7 +253,7 @@ class _Chooser:
         gaps = self.scene.outlines.gaps(prompt, ids, marks)
         order = np.argsort(gaps, kind="stable")
         inner, outer = gaps[order][:-1], gaps[order][1:]
-        tied = (outer - inner < PIXELS_TIE * self.scene.pixel) | (outer < GAP_TIE * inner)
+        tied = outer - inner < np.maximum(PIXELS_TIE * self.scene.pixel, (GAP_TIE - 1) * inner) - self.noise
         if tree.size is not None or tree.extreme is not None:
             tree = Phrase(tree.category, tree.count)
         return self.first(tree, ids, order, tied, "are equally near within the tolerance")
@@ -256,16 +263,16 @@ class _Chooser:
         least = NEAR_METRES if self.scene.in_metres else 0.0
         reach = max(least, NEAR_SIDES * typical, NEAR_PIXELS * self.scene.pixel)
         self.notes.append(f"near is taken for at most {reach:.3g} {'m' if self.scene.in_metres else 'pixels'}")
-        near: NDArray[np.bool_] = self.scene.outlines.gaps(prompt, ids, marks) <= reach
+        near: NDArray[np.bool_] = self.scene.outlines.gaps(prompt, ids, marks) <= reach + self.noise
         return near
 
     def towards(self, prompt: str, ids: Ids, marks: Marks, direction: Direction) -> NDArray[np.bool_]:
         """Left of, above and so on: from the landmark's nearest place, or from its centre where it is one thing."""
         places = self.scene.groups[prompt].places[ids]
-        fits = _points(self.scene.outlines.ways(prompt, ids, marks), direction)
+        fits = _points(self.scene.outlines.ways(prompt, ids, marks), direction, self.noise)
         if len(marks) == 1 and len(marks[0][1]) == 1:
             name, mark = marks[0]
-            fits |= _points(places - self.scene.groups[name].places[mark], direction)
+            fits |= _points(places - self.scene.groups[name].places[mark], direction, self.noise)
         return fits
 
     def between(self, tree: Phrase, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
@@ -342,13 +349,13 @@ def _in_line(places: NDArray[np.float64], one: NDArray[np.float64], other: NDArr
     return found
 
 
-def _points(ways: NDArray[np.float64], direction: Direction) -> NDArray[np.bool_]:
+def _points(ways: NDArray[np.float64], direction: Direction, noise: float) -> NDArray[np.bool_]:
     """Which ways (n, 2) lead in a direction: more along its axis than across, or both ways for a corner."""
     signs = np.array(direction)
     if 0 in direction:
         axis = int(signs[0] == 0)
         along = ways[:, axis] * signs[axis]
-        leads: NDArray[np.bool_] = (along > 0) & (along >= np.abs(ways[:, 1 - axis]))
+        leads: NDArray[np.bool_] = (along > noise) & (along >= np.abs(ways[:, 1 - axis]) - noise)
         return leads
-    both: NDArray[np.bool_] = (ways * signs > 0).all(axis=1)
+    both: NDArray[np.bool_] = (ways * signs > noise).all(axis=1)
     return both

@@ -86,8 +86,8 @@ def read_sentence(text: str) -> Sentence:
     """
     tree = parse(text)
     if isinstance(tree, Unread):
-        words = f"its words {tree.rest!r} are" if tree.rest else f"it is ({tree.reason})"
-        _refuse(text, f"{words} not understood as class, position, size, order or relation")
+        words = f"its words {tree.rest!r} are" if tree.rest else "it is"
+        _refuse(text, f"{words} not understood ({tree.reason})")
     for phrase in tree.walk():
         _check(text, phrase)
     return Sentence(text, tree)
