@@ -40,6 +40,7 @@ from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.write.rendered import write_scene_geotiff
 from s4eca.language.generate import Expression, Wishes, generate
 from s4eca.language.lexicon import Lexicon
+from s4eca.language.margins import Margins
 from s4eca.language.parser import parse
 from s4eca.language.scene import Scene as Annotated
 from s4eca.language.scene import measured
@@ -57,6 +58,7 @@ SIDE, LARGE, TEST = 224, (448, 448), (448, 672)
 WHOLE, CUT, TEST_SEED = 140, 40, 50_000  # scenes as they are, scenes cut into windows, first seed of the test scenes
 CUT_SEED = 5_000
 RIGHT = 0.5
+MARGINS = Margins(size=1.2, size_plain=1.5)  # among many things the largest is seldom half as large again as the next
 LEXICON = Lexicon.of(CLASSES)
 
 
@@ -64,8 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for data, adapter and results of scenes")
     parser.add_argument("--updates", type=int, default=600)
-    parser.add_argument("--scenes", type=int, default=12, help="test scenes (%(default)s)")
-    parser.add_argument("--sentences", type=int, default=36, help="sentences of a scene at most (%(default)s)")
+    parser.add_argument("--scenes", type=int, default=8, help="test scenes (%(default)s)")
+    parser.add_argument("--sentences", type=int, default=30, help="sentences of a scene at most (%(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -182,7 +184,8 @@ def sentences_of(scene: Scene, seed: int, most: int) -> list[Expression]:
     """Sentences with a target, the kinds in turns, one wording each; without colours, which are words of windows."""
     things = [measured(thing.mask, number, thing.category) for number, thing in enumerate(scene.things)]
     annotated = Annotated(*scene.image.shape[:2], tuple(thing for thing in things if thing is not None))
-    return generate(annotated, LEXICON, Wishes(seed=1, most=most, least=0, wordings=1, contrasts=0.0), seed)
+    wishes = Wishes(seed=1, most=most, least=0, wordings=1, contrasts=0.0, margins=MARGINS)
+    return generate(annotated, LEXICON, wishes, seed)
 
 
 def answered(predictor: Predictor, work: Path, seed: int, most: int) -> list[dict[str, Any]]:

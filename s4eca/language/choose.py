@@ -32,6 +32,7 @@ NEAR_PIXELS = 3.0  # or so many pixels, whichever is most
 ALIKE = 1.25  # factor between areas that are similar
 APART = 125.0  # degrees between the ways to two things, of what is between them, at least
 ALL_ROUND = 150.0  # degrees of the widest gap between things that surround another, at most
+SPECK = 0.05  # share of the median area below which a thing that is foremost in something may be a fault of the mask
 NOISE = 1e-6  # what arithmetic adds to shares and pixels, so that a scene stored another way means the same
 WITHIN = 0.5  # share of a thing that lies in another, of what is in or on it
 
@@ -143,9 +144,9 @@ class _Chooser:
             self.notes.append(f"none of {counted(len(group), 'object')} for {prompt!r} fits")
             return ids
         if compares(tree):
-            ids = self.by_size(tree, group, ids)
+            ids = self.by_size(tree, prompt, ids)
         if tree.extreme is not None:
-            ids = self.outermost(tree, group, ids)
+            ids = self.outermost(tree, prompt, ids)
         return np.sort(ids)
 
     def count(self, tree: Phrase, ids: Ids) -> None:
@@ -161,11 +162,12 @@ class _Chooser:
         found: NDArray[np.bool_] = fits.all(axis=1)
         return found
 
-    def first(self, tree: Phrase, ids: Ids, order: Ids, tied: NDArray[np.bool_], how: str) -> Ids:
+    def first(self, tree: Phrase, prompt: str, ids: Ids, order: Ids, tied: NDArray[np.bool_], how: str) -> Ids:
         """Of objects in order, those of the rank and number that are said, with those that tie with them.
 
         Args:
             tree: what is said.
+            prompt: what they were found for.
             ids: the objects.
             order: their places, the foremost first.
             tied: (n - 1,) whether each in the order ties with the next.
@@ -183,11 +185,16 @@ class _Chooser:
             stop += 1
         if (start, stop) != before:
             self.notes.append(f"{stop - start} {how} and are all marked")
-        return ids[order[start:stop]]
+        found = ids[order[start:stop]]
+        areas = self.scene.groups[prompt].areas
+        if (areas[found] < SPECK * np.median(areas)).any():
+            self.notes.append("what is marked is much smaller than most and may be a speck, which --min-area leaves out")
+        return found
 
-    def by_size(self, tree: Phrase, group: Group, ids: Ids) -> Ids:
+    def by_size(self, tree: Phrase, prompt: str, ids: Ids) -> Ids:
         """The largest or smallest."""
         assert tree.size is not None
+        group = self.scene.groups[prompt]
         if tree.size.degree == "more" and len(ids) != 2:
             self.notes.append(f"'larger' and 'smaller' compare two, and {len(ids)} were found, so nothing is marked")
             return _NONE
@@ -195,21 +202,21 @@ class _Chooser:
         order = np.argsort(-areas if tree.size.large else areas, kind="stable")
         factor = PLAIN_TIE if tree.size.degree == "plain" else SIZE_TIE
         steps = np.abs(np.diff(np.log(np.maximum(areas[order], 1e-12))))
-        found = self.first(tree, ids, order, steps < math.log(factor), "are equally large within the tolerance")
+        found = self.first(tree, prompt, ids, order, steps < math.log(factor), "are equally large within the tolerance")
         if not tree.size.large and group.cut[found].any():
             self.notes.append("what is marked touches the edge of the scene and may be larger than it looks")
         return found
 
-    def outermost(self, tree: Phrase, group: Group, ids: Ids) -> Ids:
+    def outermost(self, tree: Phrase, prompt: str, ids: Ids) -> Ids:
         """What lies furthest in a direction, by its centre."""
         assert tree.extreme is not None
         signs = np.array(tree.extreme, np.float64)
         across = np.array(self.scene.size)
-        far = (group.shares[ids] * across * signs).sum(axis=1)  # pixels
+        far = (self.scene.groups[prompt].shares[ids] * across * signs).sum(axis=1)  # pixels
         order = np.argsort(-far, kind="stable")
         tie = max(PIXELS_TIE, SIDE_TIE * float(np.abs(across * signs).max()))
         tied = np.abs(np.diff(far[order])) < tie - NOISE
-        return self.first(tree, ids, order, tied, "lie equally far within the tolerance")
+        return self.first(tree, prompt, ids, order, tied, "lie equally far within the tolerance")
 
     # ---- relations
 
@@ -256,7 +263,7 @@ class _Chooser:
         tied = outer - inner < np.maximum(PIXELS_TIE * self.scene.pixel, (GAP_TIE - 1) * inner) - self.noise
         if tree.size is not None or tree.extreme is not None:
             tree = Phrase(tree.category, tree.count)
-        return self.first(tree, ids, order, tied, "are equally near within the tolerance")
+        return self.first(tree, prompt, ids, order, tied, "are equally near within the tolerance")
 
     def near(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
         typical = float(np.sqrt(np.median(self.scene.groups[prompt].areas)))
