@@ -44,6 +44,10 @@ example:
 
   One raster of classes with names and colours for QGIS, without what covers less than 20 m2, and a picture of it.
 
+  s4eca predict harbour.tif --adapter adapters/harbour --scope scene --prompt "the two largest ships" --out two.tif
+
+  Of all ships of the scene the two largest; without --scope scene every window is asked for its two.
+
   A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
   beside the mask until that is whole.
 

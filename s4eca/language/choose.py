@@ -188,7 +188,7 @@ class _Chooser:
         found = ids[order[start:stop]]
         areas = self.scene.groups[prompt].areas
         if (areas[found] < SPECK * np.median(areas)).any():
-            self.notes.append("what is marked is much smaller than most and may be a speck, which --min-area leaves out")
+            self.notes.append("what is marked is much smaller than most and may be a speck; --min-area leaves such out")
         return found
 
     def by_size(self, tree: Phrase, prompt: str, ids: Ids) -> Ids:
