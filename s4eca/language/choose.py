@@ -123,7 +123,7 @@ _NONE: Ids = np.zeros(0, np.int64)
 
 class _Chooser:
     def __init__(self, sentence: Sentence, scene: Measured) -> None:
-        self.sentence, self.scene = sentence, scene
+        self.sentence, self.scene, self.tied = sentence, scene, False
         self.notes: list[str] = []
 
     def chosen(self, tree: Phrase) -> Ids:
@@ -151,7 +151,8 @@ class _Chooser:
 
     def count(self, tree: Phrase, ids: Ids) -> None:
         """Say where another number is found than is said."""
-        if tree.count is not None and 0 < len(ids) != tree.count:
+        tied = self.tied and len(ids) > (tree.count or 0)
+        if tree.count is not None and 0 < len(ids) != tree.count and not tied:
             what = "all are marked" if len(ids) > tree.count else "no more are marked"
             self.notes.append(f"{tree.count} {'is' if tree.count == 1 else 'are'} said and {len(ids)} fit, {what}")
 
@@ -184,6 +185,7 @@ class _Chooser:
         while stop < len(order) and tied[stop - 1]:
             stop += 1
         if (start, stop) != before:
+            self.tied = True
             self.notes.append(f"{stop - start} {how} and are all marked")
         found = ids[order[start:stop]]
         areas = self.scene.groups[prompt].areas

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,8 @@ from s4eca.language.choose import Group, Measured, choose
 from s4eca.language.parser import parse
 from s4eca.language.sentence import read_sentence, scene_words
 from s4eca.language.tree import Phrase, Relation, Size
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("text", "prompts"), [
@@ -120,3 +125,13 @@ def test_places_are_halves_quarters_and_the_middle():
         "on the left": (0, 3, 6), "in the north": (0, 1, 2), "in the south-east": (4, 5, 7, 8), "in the middle": (4,),
     }  # fmt: skip
     assert chosen("the ship on the left", [1] * 9, shares) == ((0, 3, 6), "1 is said and 3 fit, all are marked")
+
+
+def test_the_committed_shares_and_the_page_that_states_them():
+    result = json.loads((ROOT / "benchmarks" / "results" / "scene_sentences.json").read_text())
+    page = (ROOT / "docs" / "sentences.md").read_text()
+    chosen = result["choosing among objects"]
+    assert chosen["sentences"] >= 150 and chosen["true polygons"] == 100.0 and chosen["model, scope scene"] >= 85
+    assert chosen["model, scope window"] < 60 and len(result["commit"]) == 40 and result["command"] and result["machine"]
+    for row in (chosen, result["all of a class"]):
+        assert " | ".join(str(row[name]) for name in row) in page
