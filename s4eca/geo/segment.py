@@ -72,8 +72,7 @@ def segment_geotiff(
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
-        adapter_hash: written in the tags of the rasters.
-        tags: more to write there.
+        adapter_hash, tags: written in the tags of the rasters.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
