@@ -61,8 +61,7 @@ def segment_geotiff(
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
         scores: raster of probabilities (.tif) to write as well.
-        bands: one or three bands to show, counted from 1, or name -> band for the bands that the segmenter declares;
-            no other band hides pixels then. None: as the file says.
+        bands: one or three to show, from 1, or name -> band; no other hides pixels then. None: as the file says.
         gsd: metres a pixel covers where the model works; None works on the file's own pixels.
         threshold: probability above which a pixel is marked; None takes the segmenter's.
         batch_size: windows given to the segmenter at once.
@@ -72,7 +71,8 @@ def segment_geotiff(
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
         overwrite: replace existing files.
         allow_ungeoreferenced: work in pixels where a raster has no CRS.
-        adapter_hash, tags: written in the tags of the rasters.
+        adapter_hash: written in the tags of the rasters.
+        tags: more to write there.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.

@@ -9,7 +9,7 @@ equally, all are chosen and a note says so; where it cannot be decided, none is,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -163,7 +163,10 @@ class _Chooser:
         found: NDArray[np.bool_] = fits.all(axis=1)
         return found
 
-    def first(self, tree: Phrase, prompt: str, ids: Ids, order: Ids, tied: NDArray[np.bool_], how: str) -> Ids:
+    def first(
+        self, tree: Phrase, prompt: str, ids: Ids, order: Ids, values: NDArray[np.float64],
+        tied: Callable[[float, float], bool], how: str,
+    ) -> Ids:  # fmt: skip
         """Of objects in order, those of the rank and number that are said, with those that tie with them.
 
         Args:
@@ -171,7 +174,8 @@ class _Chooser:
             prompt: what they were found for.
             ids: the objects.
             order: their places, the foremost first.
-            tied: (n - 1,) whether each in the order ties with the next.
+            values: (n,) what they are ordered by.
+            tied: whether two of these values are equal within the tolerance.
             how: what ties, for a note.
         """
         start = max(tree.rank, 1) - 1
@@ -179,10 +183,11 @@ class _Chooser:
         if start >= len(order):
             self.notes.append(f"there are {len(order)} to choose from, and no number {start + 1}")
             return _NONE
-        stop, before = min(stop, len(order)), (start, min(stop, len(order)))
-        while start > 0 and tied[start - 1]:
+        stop = min(stop, len(order))
+        before, ordered = (start, stop), values[order]
+        while start > 0 and tied(ordered[start - 1], ordered[before[0]]):
             start -= 1
-        while stop < len(order) and tied[stop - 1]:
+        while stop < len(order) and tied(ordered[stop], ordered[before[1] - 1]):
             stop += 1
         if (start, stop) != before:
             self.tied = True
@@ -203,8 +208,11 @@ class _Chooser:
         areas = group.areas[ids]
         order = np.argsort(-areas if tree.size.large else areas, kind="stable")
         factor = PLAIN_TIE if tree.size.degree == "plain" else SIZE_TIE
-        steps = np.abs(np.diff(np.log(np.maximum(areas[order], 1e-12))))
-        found = self.first(tree, prompt, ids, order, steps < math.log(factor), "are equally large within the tolerance")
+
+        def tied(one: float, other: float) -> bool:
+            return max(one, other) < factor * min(one, other)
+
+        found = self.first(tree, prompt, ids, order, areas, tied, "are equally large within the tolerance")
         if not tree.size.large and group.cut[found].any():
             self.notes.append("what is marked touches the edge of the scene and may be larger than it looks")
         return found
@@ -217,8 +225,11 @@ class _Chooser:
         far = (self.scene.groups[prompt].shares[ids] * across * signs).sum(axis=1)  # pixels
         order = np.argsort(-far, kind="stable")
         tie = max(PIXELS_TIE, SIDE_TIE * float(np.abs(across * signs).max()))
-        tied = np.abs(np.diff(far[order])) < tie - NOISE
-        return self.first(tree, prompt, ids, order, tied, "lie equally far within the tolerance")
+
+        def tied(one: float, other: float) -> bool:
+            return abs(one - other) < tie - NOISE
+
+        return self.first(tree, prompt, ids, order, far, tied, "lie equally far within the tolerance")
 
     # ---- relations
 
@@ -248,7 +259,7 @@ class _Chooser:
         if relation.name in ("larger", "smaller", "alike"):
             return self.compared(relation.name, prompt, ids, marks)
         fits = {
-            "near": lambda: self.near(prompt, ids, marks),
+            "near": lambda: self.near(tree, prompt, ids, marks),
             "direction": lambda: self.towards(prompt, ids, marks, relation.direction or MIDDLE),
             "between": lambda: self.between(tree, prompt, ids, marks),
             "surrounded": lambda: self.surrounded(prompt, ids, marks),
@@ -261,18 +272,26 @@ class _Chooser:
     def nearest(self, tree: Phrase, prompt: str, ids: Ids, marks: Marks) -> Ids:
         gaps = self.scene.outlines.gaps(prompt, ids, marks)
         order = np.argsort(gaps, kind="stable")
-        inner, outer = gaps[order][:-1], gaps[order][1:]
-        tied = outer - inner < np.maximum(PIXELS_TIE * self.scene.pixel, (GAP_TIE - 1) * inner) - self.noise
+
+        def tied(one: float, other: float) -> bool:
+            tie = max(PIXELS_TIE * self.scene.pixel, (GAP_TIE - 1) * min(one, other))
+            return abs(one - other) < tie - self.noise
+
         if tree.size is not None or tree.extreme is not None:
             tree = Phrase(tree.category, tree.count)
-        return self.first(tree, prompt, ids, order, tied, "are equally near within the tolerance")
+        return self.first(tree, prompt, ids, order, gaps, tied, "are equally near within the tolerance")
 
-    def near(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
+    def near(self, tree: Phrase, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
+        """Within reach; where a number is said that only twice the reach gives, that is meant."""
         typical = float(np.sqrt(np.median(self.scene.groups[prompt].areas)))
         least = NEAR_METRES if self.scene.in_metres else 0.0
         reach = max(least, NEAR_SIDES * typical, NEAR_PIXELS * self.scene.pixel)
+        gaps = self.scene.outlines.gaps(prompt, ids, marks)
+        near: NDArray[np.bool_] = gaps <= reach + self.noise
+        further: NDArray[np.bool_] = gaps <= 2 * reach + self.noise
+        if tree.count is not None and near.sum() < tree.count == further.sum():
+            near, reach = further, 2 * reach
         self.notes.append(f"near is taken for at most {reach:.3g} {'m' if self.scene.in_metres else 'pixels'}")
-        near: NDArray[np.bool_] = self.scene.outlines.gaps(prompt, ids, marks) <= reach + self.noise
         return near
 
     def towards(self, prompt: str, ids: Ids, marks: Marks, direction: Direction) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,9 @@ def chosen(text, *given):
     ("the second largest ship", [10, 30, 20], (2,), ""),
     ("the largest ship", [30, 10, 30.9], (0, 2), "2 are equally large"),
     ("the second largest ship", [30, 30.5, 10], (0, 1), "2 are equally large"),
+    # ties do not go on from tie to tie
+    ("the largest ship", [100, 97, 94.2, 91, 88, 85], (0, 1), "2 are equally large"),
+    ("the third largest ship", [100, 97, 94.2, 91, 88, 85], (1, 2, 3), "3 are equally large"),
     ("the large ship", [30, 10, 35], (0, 2), "2 are equally large"),
     ("the smaller ship", [30, 10], (1,), ""),
     ("the smaller ship", [30, 10, 20], (), "compare two, and 3"),
@@ -113,6 +117,22 @@ def chosen(text, *given):
 def test_choices_and_what_is_said_of_them(text, areas, ids, words):
     found, notes = chosen(text, areas)
     assert found == ids and (words in notes if words else not notes)
+
+
+@pytest.mark.parametrize(("text", "gaps", "ids", "reach"), [
+    ("the ships near the pier", [5, 9, 15, 40], (0, 1), "10 m"), ("the ship near the pier", [15, 40], (0,), "20 m"),
+    ("the two ships near the pier", [5, 15, 19, 40], (0,), "10 m"), ("the ship near the pier", [25, 40], (), "10 m"),
+    ("ships near the pier", [15, 40], (), "10 m"),
+])  # fmt: skip
+def test_near_is_stretched_only_where_the_number_says_so(text, gaps, ids, reach):
+    class Gaps:
+        def gaps(self, prompt, ids, marks):
+            return np.array(gaps, float)[ids]
+
+    one = scene([1] * len(gaps))
+    groups = {**one.groups, "the pier": scene([1]).groups["the ships"]}
+    choice = choose(read_sentence(text), replace(one, groups=groups, outlines=Gaps()))
+    assert choice.ids == ids and f"near is taken for at most {reach}" in choice.notes
 
 
 def test_places_are_halves_quarters_and_the_middle():
