@@ -72,4 +72,4 @@ def resolved(scene, texts, room, strip=70, facts=None):
 
 
 def rendered(seed):
-    return render_scene(seed, (160, 160) if seed % 2 else (224, 288))
+    return render_scene(seed, (160, 160) if seed % 2 else (224, 288) if seed % 8 else (336, 448))
