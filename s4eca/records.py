@@ -287,8 +287,7 @@ class RasterLayout:
         dtype: ``"uint8"`` for a mask (1 found, 0 not) or classes (from 1 on, 0 none), ``"float32"`` for probabilities.
         nodata: value of pixels that are not valid: 255, or NaN.
         descriptions: K texts, the expression of each band; of a raster of classes the one text ``"class"``.
-        tags: how the file was made, name -> text.
-        band_tags: likewise, per band; more of them may have come when a sink is closed.
+        tags, band_tags: how the file was made, name -> text, and per band; more may have come when a sink is closed.
         colours: colour table for a mask of one band, value -> RGBA, each 0..255; None for none.
         area_or_point: the scene's AREA_OR_POINT tag, or None.
     """
@@ -362,15 +361,12 @@ class SceneFacts:
     """What is known of a scene without reading pixels.
 
     Attributes:
-        name: what it is called.
-        files: the files it is read from.
-        height, width: size in pixels.
-        count: bands in the file.
+        name, files: what it is called, and the files it is read from.
+        height, width, count: size in pixels, and bands in the file.
         dtype: numpy name of the one type that the used bands are read in.
         bands: the bands shown to the model, counted from 1: as red, green and blue, or as the adapter names them.
         alpha: bands believed as transparency, counted from 1.
-        crs: the CRS object, or None.
-        transform: affine transform, pixel to CRS.
+        crs, transform: the CRS object, or None; affine transform, pixel to CRS.
         area_or_point: the file's AREA_OR_POINT tag, or None.
         pixel_size: metres (down, across) of the middle pixel, or None where metres are not known.
         notes: what a user should know about how the file was understood.

@@ -16,6 +16,7 @@ from s4eca.cli.cluster_options import of_scene as options_of
 from s4eca.cli.dry_run_options import add_dry_run, report
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
 from s4eca.cli.resume_options import PARTIAL, add_resuming, ended_in_order
+from s4eca.cli.scope_options import add_scope, resolved
 from s4eca.cli.sink_options import add_asked, add_finish, asked, finish_of
 from s4eca.cli.source_options import add_area, bounds_of
 from s4eca.errors import ConfigError, ExpressionWarning
@@ -56,6 +57,10 @@ example:
 
   Every raster of a folder, in four processes; docs/cluster.md has several machines.
 
+  s4eca predict harbour.tif --adapter adapters/harbour --scope scene --prompt "the two largest ships" --out two.tif
+
+  Of all ships of the scene the two largest; without --scope scene every window is asked for its two.
+
   A run that was cut off, however it was, is gone on with by the same command: what was finished lies in found.tif.s4eca
   beside the mask until that is whole.
 
@@ -75,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "{name} in --out every raster of a folder, of a .txt with one a line, or of a STAC item collection (.json)",
     )  # fmt: skip
     add_asked(parser)
+    add_scope(parser)
     add_adapter(parser)
     add(
         "-o", "--out", required=True, metavar="MASK.tif",
@@ -236,6 +242,7 @@ def _request(args: argparse.Namespace) -> Request:
         on_error=args.on_error,
         aoi=args.aoi,
         bounds=bounds_of(args),
+        scope=args.scope,
     )
 
 
@@ -288,7 +295,8 @@ def _report(result: SceneResult, *, as_json: bool, quiet: bool, paths: bool = Tr
             verdict = "" if one.pixels else "nothing found: "
             asked_for = one.prompt if one.name is None else one.name
             there = "" if one.presence is None else f", presence {one.presence:.3f}"
-            print(f"{asked_for}: {verdict}{one.pixels:,} pixels{ground}{objects}, {best}{there}", file=sys.stderr)
+            found = f"{resolved(one)}{verdict}{one.pixels:,} pixels{ground}{objects}, {best}{there}"
+            print(f"{asked_for}: {found}", file=sys.stderr)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return

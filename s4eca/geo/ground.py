@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,45 @@ class Ground:
             return False, False
         a, b, _, d, e, _ = self._affine
         return bool(e > 0 and abs(e) >= abs(b)), bool(a < 0 and abs(a) >= abs(d))
+
+    @property
+    def upright(self) -> NDArray[np.float64]:
+        """(2, 2) from steps (column, row) to steps (right, down) on the map with north up, in units of the CRS.
+
+        Steps of pixels where nothing is known of the CRS, or where its own axes point west or another unusual way.
+        """
+        ways = {axis.direction for axis in self._crs.axis_info[:2]} if self._crs is not None else set()
+        if not ways or not (ways <= {"north", "east"} or ways == {"south"}):
+            return np.eye(2)
+        a, b, _, d, e, _ = self._affine
+        return np.array([[a, b], [-d, -e]])
+
+    def flat(self, height: int, width: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+        """From (N, 2) pixel coordinates to metres in which distances are true: (east, north) of the scene's middle.
+
+        Azimuthal equidistant around the middle; of a CRS without a globe its own axes. None where metres are not known.
+        """
+        if self._geod is None:
+            unit = self._unit
+            return None if unit is None else lambda pixels: self.places(pixels) * unit
+        try:
+            lon, lat = self._on_globe(np.array([[width / 2.0, height / 2.0]]))[0]
+        except ProjError:
+            return None
+        globe = Transformer.from_crs(
+            self._crs, CRS.from_dict({"proj": "aeqd", "lat_0": lat, "lon_0": lon, **self._ellipsoid}), always_xy=True
+        )
+
+        def metres(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+            places = self.places(pixels)
+            return np.stack(globe.transform(places[:, 0], places[:, 1], errcheck=True), axis=1)
+
+        return metres
+
+    @property
+    def _ellipsoid(self) -> dict[str, float]:
+        assert self._geod is not None
+        return {"a": self._geod.a, "b": self._geod.b}
 
     def row_areas(self, first: int, count: int) -> NDArray[np.float64] | None:
         """(count,) exact square metres of one pixel of each row, where rows lie along parallels; else None.

@@ -139,7 +139,7 @@ def _resampling(channels: int, wide: float) -> int:
 
 def _writing(request: Request, scene: RasterSource) -> Phase:
     """What the outputs take."""
-    count, wide = len(request.expressions), scene.facts.width
+    count, wide = max(len(request.expressions), len(request.titles)), scene.facts.width
     strip = min(CHUNK, scene.facts.height) * wide
     scores, polygons = request.scores is not None, request.polygons is not None
     size = 4 if reads_probabilities(request) else 1
@@ -150,7 +150,8 @@ def _writing(request: Request, scene: RasterSource) -> Phase:
         "waiting outlines": OUTLINES if polygons else 0,
         "rows of cells": strip * count * size,
     }
-    finding = max(TRACING * polygons, CLEANING * request.finish.cleans) + MERGING * bool(request.legend)
+    traced = polygons or bool(request.sentences)
+    finding = max(TRACING * traced, CLEANING * request.finish.cleans) + MERGING * bool(request.legend)
     passing = {
         "reading cells": strip * count * size * (STAGED - 1),
         "writing": strip * count * (3 + 4 * scores) + TILE * wide * (5 if scores else 1) + strip * finding,

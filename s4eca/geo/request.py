@@ -26,6 +26,7 @@ from s4eca.geo.staging.folder import named_before
 from s4eca.geo.write.layer import FORMATS, check_format
 from s4eca.geo.write.outputs import check_outputs
 from s4eca.geo.write.style import style_path
+from s4eca.language.sentence import Sentence, prompt_key, read_sentence
 from s4eca.records import SceneFacts
 from s4eca.registry import SINKS
 
@@ -33,6 +34,7 @@ SMALLEST_WINDOW = 8
 COG_ENDINGS = (".tif", ".tiff")
 CUBE = ".zarr"  # of probabilities alone
 ON_ERROR = ("stop", "nodata")
+SCOPES = ("window", "scene")
 MOST_PIXELS = 10**7  # pixels along one side of a resampled scene
 
 
@@ -68,6 +70,8 @@ class Request:
             for it; None takes the segmenter's own.
         aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
         bounds: the same as west, south, east and north in degrees (WGS 84).
+        sentences: what is asked of the scene as a whole, one band of the mask each; the expressions are then what the
+            model is asked for them in every window. Empty where every expression is asked of every window.
     """
 
     source: Source
@@ -94,6 +98,12 @@ class Request:
     presence_threshold: float | None = None
     aoi: str | None = None
     bounds: Bounds | None = None
+    sentences: tuple[Sentence, ...] = ()
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What was asked, as it was given: sentences, or expressions."""
+        return tuple(one.text for one in self.sentences) or self.expressions
 
 
 def make_request(
@@ -120,17 +130,20 @@ def make_request(
     presence_threshold: float | None = None,
     aoi: str | Path | None = None,
     bounds: Sequence[float] | None = None,
+    scope: str = "window",
 ) -> Request:
     """A request whose settings are in range; neither the scene nor the outputs have been looked at.
 
-    Expressions that come as a mapping are a legend: class -> its phrase, or several.
+    Expressions that come as a mapping are a legend: class -> its phrase, or several. With the scope ``scene`` they are
+    sentences about the whole scene.
 
     Raises:
         ConfigError: a setting is out of range.
-        ExpressionError: a prompt cannot be meant.
+        ExpressionError: a prompt cannot be meant, or cannot be resolved on the scene.
     """
     legend = make_legend(expressions) if isinstance(expressions, Mapping) else ()
     prompts = check_prompts([p for one in legend for p in one.phrases] if legend else expressions)  # type: ignore[arg-type]
+    sentences = _sentences(prompts, scope, legend=bool(legend))
     batch_size, window, cell = _whole("batch_size", batch_size) or 0, _whole("window", window), _whole("cell", cell)
     _check_numbers(threshold, presence_threshold, gsd, batch_size, window, overlap, cell)
     if finish is not None and finish.simplify is not None and polygons is None:
@@ -138,15 +151,42 @@ def make_request(
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error is {on_error!r}; it must be one of {', '.join(ON_ERROR)}.")
     return Request(
-        source=check_source(source), expressions=prompts, out=Path(out),
+        source=check_source(source), expressions=asked_of_windows(sentences) or prompts, out=Path(out),
         polygons=None if polygons is None else Path(polygons), scores=None if scores is None else Path(scores),
         bands=_bands(bands), gsd=_number(gsd), threshold=_number(threshold), batch_size=batch_size,
         overlap=float(overlap), window=window, scale=None if scale is None else check_range(scale),
         overwrite=overwrite, allow_ungeoreferenced=allow_ungeoreferenced, nodata=check_nodata(nodata), alpha=alpha,
         finish=finish or Finish(), legend=legend, cell=cell, on_error=on_error,
         presence_threshold=_number(presence_threshold), aoi=None if aoi is None else os.fspath(aoi),
-        bounds=check_bounds(bounds),
+        bounds=check_bounds(bounds), sentences=sentences,
     )  # fmt: skip
+
+
+def _sentences(prompts: Sequence[str], scope: str, *, legend: bool) -> tuple[Sentence, ...]:
+    """The prompts as sentences about the scene; none where each is asked of every window."""
+    if scope not in SCOPES:
+        raise ConfigError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}.")
+    if scope == "window":
+        return ()
+    if legend:
+        raise ConfigError(
+            "--scope is 'scene', but a legend gives every pixel its class by probability; give prompts, or take "
+            "--scope window."
+        )
+    return tuple(read_sentence(prompt) for prompt in prompts)
+
+
+def asked_of_windows(sentences: Sequence[Sentence]) -> tuple[str, ...]:
+    """What the model is asked for some sentences, each prompt once.
+
+    Raises:
+        ExpressionError: they are more than one run takes.
+    """
+    prompts: dict[str, str] = {}
+    for one in sentences:
+        for prompt in one.prompts:
+            prompts.setdefault(prompt_key(prompt), prompt)
+    return check_prompts(list(prompts.values())) if sentences else ()
 
 
 def _check_numbers(

@@ -24,6 +24,10 @@ class PromptResult:
         value: what its pixels are in the mask.
         presence: largest probability of a window that what is said is in it; None where no window was looked at, or
             the adapter has no no-target head.
+        asked: of a sentence about the scene, what the model was asked in every window; None for other prompts.
+        candidates: objects that it found for that.
+        chosen: those that the sentence means.
+        notes: what was not plain about the choice.
     """
 
     prompt: str
@@ -34,6 +38,10 @@ class PromptResult:
     name: str | None = None
     value: int = 1
     presence: float | None = None
+    asked: str | None = None
+    candidates: int | None = None
+    chosen: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,16 +96,22 @@ class SceneResult:
         given = dict(values)
         for name in PATHS:
             given[name] = None if given[name] is None else Path(given[name])
-        given["prompts"] = tuple(PromptResult(**one) for one in given["prompts"])
+        given["prompts"] = tuple(
+            PromptResult(**{**one, "notes": tuple(one.get("notes", ()))}) for one in given["prompts"]
+        )
         given.update(notes=tuple(given["notes"]), skipped=tuple(tuple(block) for block in given["skipped"]))
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; what concerns presence only where there is any."""
+        """Plain values, ready for JSON; what concerns presence, or sentences, only where there is any."""
         values = asdict(self)
         for part, name in ((values, "presence_threshold"), *((one, "presence") for one in values["prompts"])):
             if part[name] is None:
                 del part[name]
+        for one in values["prompts"]:
+            if one["asked"] is None:
+                for name in ("asked", "candidates", "chosen", "notes"):
+                    del one[name]
         for name in PATHS:
             values[name] = None if values[name] is None else str(values[name])
         return values

@@ -34,6 +34,7 @@ from s4eca.geo.staging.fingerprint import of_model, of_request, of_scene, of_ver
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.preview import scene_picture
 from s4eca.geo.write.writers import reads_probabilities
+from s4eca.language.sentence import scene_words
 from s4eca.records import SceneFacts
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def segment_geotiff(
     max_memory: int = MEMORY, progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
     nodata: float | Sequence[float] | None = None, finish: Finish | None = None, cell: int | None = None,
     presence_threshold: float | None = None, aoi: str | Path | None = None, bounds: Sequence[float] | None = None,
-    client: Any = None,
+    client: Any = None, scope: str = "window",
 ) -> SceneResult:  # fmt: skip
     """Look for expressions in a raster of any size and write what was found on its own grid.
 
@@ -75,10 +76,8 @@ def segment_geotiff(
         window: side of a window in pixels; None takes the segmenter's `image_size`.
         scale: values shown as black and white, if the segmenter declares none; None stretches all but bytes.
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
-        overwrite: replace existing files.
-        allow_ungeoreferenced: work in pixels where a raster has no CRS.
-        adapter_hash: written in the tags of the rasters.
-        tags: more to write there.
+        overwrite, allow_ungeoreferenced: replace existing files; work in pixels where a raster has no CRS.
+        adapter_hash, tags: written in the tags of the rasters.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
@@ -88,9 +87,9 @@ def segment_geotiff(
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
         presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
-        aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
-        bounds: the same as west, south, east, north in degrees (WGS 84).
+        aoi, bounds: polygons of a vector file, or west, south, east, north in degrees (WGS 84); the mask is 255 beyond.
         client: a `distributed.Client`, whose workers compute the cells (docs/cluster.md).
+        scope: ``window`` asks windows all of it; ``scene`` resolves place, order, size, relation on the whole scene.
 
     Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 
@@ -101,7 +100,7 @@ def segment_geotiff(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
         batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
         allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
-        on_error=on_error, presence_threshold=presence_threshold, aoi=aoi, bounds=bounds,
+        on_error=on_error, presence_threshold=presence_threshold, aoi=aoi, bounds=bounds, scope=scope,
     )  # fmt: skip
     with gathered(client, given_segmenter(segmenter), adapter_hash, progress=progress, say=say or _warn) as answering:
         more: dict[str, Any] = {"fill": fill, "tags": tags, "max_memory": max_memory, "progress": progress, "say": say}
@@ -219,6 +218,9 @@ def prepared(
             say(note)
         grid = make_grid(scene, scaling, request.gsd)
         plan = Plan(grid.height, grid.width, request.window, request.overlap, scene.facts.turned_over)
+        for note in said_of_scope(request, plan):
+            say(note)
+            said.append(note)
         division = choose_cells(request, scene, grid, plan, max_memory)
         check_memory(request, scene, grid, plan, division, max_memory)
         work = Work(request.expressions, plan, colour, request.batch_size, request.presence_threshold)
@@ -246,7 +248,8 @@ def _record(request: Request, scene: Scene, scaling: Scaling, adapter_hash: str 
     """What the outputs say about how they were made."""
     return {
         "version": __version__,
-        "prompts": json.dumps(request.expressions, ensure_ascii=False),
+        "prompts": json.dumps(request.titles, ensure_ascii=False),
+        **({"scope": "scene"} if request.sentences else {}),
         "adapter_sha256": adapter_hash or "unknown",
         "threshold": repr(request.threshold),
         "window": str(request.window),
@@ -279,6 +282,18 @@ def _finished(request: Request) -> dict[str, str]:
         for name, value in (("min_area", finish.min_area), ("fill_holes", finish.fill_holes))
         if value is not None
     }
+
+
+def said_of_scope(request: Request, plan: Plan) -> list[str]:
+    """What to say of expressions about the whole scene that are asked of windows, each of which sees a part of it."""
+    if request.sentences or plan.count == 1:
+        return []
+    return [
+        f"{expression!r} is asked of each of {plan.count} windows by itself; with --scope scene it is resolved on the "
+        "whole scene."
+        for expression in request.expressions
+        if scene_words(expression)
+    ]
 
 
 def _spelt(facts: SceneFacts) -> str:

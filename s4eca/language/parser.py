@@ -14,6 +14,7 @@ from s4eca.language.vocabulary import (
     LEVELS,
     MIDDLE,
     NUMBERS,
+    ORDINALS,
     PICTURES,
     RELATIONS,
     SHADES,
@@ -80,7 +81,8 @@ _RELATIONS: tuple[tuple[RelationName, re.Pattern[str]], ...] = tuple(
         ("alike", "similar in size to|of the same size as|as (?:large|big|small) as"),
         (
             "near",
-            rf"{_DOING}?(?:next to|close to|adjacent to|beside|near to|near|by|alongside|along)|{_DOING}(?:with|at)",
+            rf"{_DOING}?(?:next to|close to|adjacent to|beside|near to|near|by|alongside|along|around|round)"
+            rf"|{_DOING}(?:with|at)",
         ),
         ("inside", rf"{_DOING}?(?:inside|within|in)"),
         ("on", rf"{_DOING}?(?:on top of|on|across|through|over)"),
@@ -95,6 +97,9 @@ _COLOUR = re.compile(
 _SIZE = re.compile(rf"(?P<size>{_any(_SIZE_OF)})(?!\w)")
 _OF_THEM = re.compile(rf"(?P<size>{_any(_SIZE_OF)}) of (?:the )?(?:(?:{_any(NUMBERS)}|\d+) )?")
 _ADJECTIVE = re.compile(_WHERE)
+_ORDINAL = re.compile(rf"(?P<rank>{_any(ORDINALS)})(?!\w)")
+_FROM = re.compile(rf"from (?:the )?(?:(?P<side>{_V}|{_H})|(?P<point>north|south|east|west))(?!\w)")
+_NUMBER = re.compile(rf"(?P<number>{_any(NUMBERS)}|\d+)(?!\w)")
 _OPENING = re.compile(
     rf"(?:(?P<all>all)(?: of)?(?: the)?|(?P<each>every|each)|(?P<both>both)(?: of)?(?: the)?"
     rf"|the (?:only|single|sole)|(?:the|this|these|those|an?)(?= )|)"
@@ -103,7 +108,9 @@ _OPENING = re.compile(
 _FREE = re.compile(
     r"(?P<noun>(?!and )\w+(?: (?!(?:in|on|at|to|of|near|next|beside|between|above|below|under|left|right|upper|lower"
     r"|top|bottom|with|has|is|are|that|which|surrounded|nearest|closest|furthest|farthest|and|inside|within|by|along|close"
-    r"|than)(?!\w))\w+)*)"
+    r"|than|from|around|across|through|over|alongside|adjacent|beneath|underneath|enclosed|encircled|containing|contains"
+    r"|larger|bigger|smaller|similar|parked|driving|anchored|docked|moored|sailing|berthed|located|situated|placed"
+    r"|(?:north|south) ?(?:east|west)|north|south|east|west)(?!\w))\w+)*)"
 )
 
 
@@ -167,7 +174,10 @@ class _Parser:
             tree = replace(tree, count=1)
         if tree.size is not None and tree.count == -1:
             tree = replace(tree, count=1)
-        return self.after_noun(replace(tree, category=noun.category))
+        tree = self.after_noun(replace(tree, category=noun.category))
+        if tree.rank and tree.size is None and tree.extreme is None:
+            raise _Stuck("an order of nothing")
+        return tree
 
     def noun(self) -> Noun | None:
         if self.lexicon is not None:
@@ -179,7 +189,7 @@ class _Parser:
         if match is None:
             return None
         said = match["noun"]
-        many = said.endswith("s") and not said.endswith("ss")
+        many = said.endswith("s") and not said.endswith(("ss", "us", "is"))
         return Noun(said[:-1] if many else said, said, many)
 
     def before_noun(self, tree: Phrase) -> tuple[Noun, Phrase]:
@@ -207,6 +217,11 @@ class _Parser:
             if tree.size is not None:
                 raise _Stuck("two sizes")
             return replace(tree, size=Size(*_SIZE_OF[match["size"]]))  # type: ignore[arg-type]
+        if not tree.rank and (match := self.take(_ORDINAL)):  # "second largest", "second ship from the left"
+            return replace(tree, rank=ORDINALS[match["rank"]])
+        ranked = tree.size is not None or tree.extreme is not None
+        if ranked and tree.count is None and (match := self.take(_NUMBER)):  # "largest two ships"
+            return replace(tree, count=NUMBERS.get(match["number"]) or int(match["number"]))
         if match := self.take(_SHAPE):
             return replace(tree, shapes=(*tree.shapes, match.group()))
         if match := self.take(_ADJECTIVE):
@@ -218,6 +233,8 @@ class _Parser:
             start = self.place
             if match := self.take(_EXTREME):
                 tree = replace(tree, extreme=_extreme(match))
+            elif tree.rank and tree.extreme is None and (match := self.take(_FROM)):
+                tree = replace(tree, extreme=_side(match))
             elif match := self.take(_BESIDE):
                 tree = self.related(tree, "direction", _direction(match))
             elif match := self.take(_OVER_IT):
@@ -267,6 +284,10 @@ def _direction(match: re.Match[str]) -> Direction:
         plain = {**SIDES, **ENDS, **LEVELS}
         named = [plain[part[name]] for name in ("v", "vh", "h", "hv", "one") if name in part]
     return sum(x for x, _ in named), sum(y for _, y in named)
+
+
+def _side(match: re.Match[str]) -> Direction:
+    return {**SIDES, **ENDS, **LEVELS, **COMPASS}[match["side"] or match["point"]]
 
 
 def _extreme(match: re.Match[str]) -> Direction:

@@ -89,6 +89,8 @@ class _Resolver:
     def fitting(self, tree: Phrase) -> tuple[list[Instance], float]:
         if tree.category in self.scene.uncounted:
             raise _Ambiguous(f"{tree.category} is not annotated one by one")
+        if tree.rank:
+            raise _Ambiguous("an order has no margins")
         if tree.shapes:
             raise _Ambiguous(f"{tree.shapes[0]} is not measured")
         group = list(self.scene.of(tree.category))

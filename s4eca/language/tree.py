@@ -50,6 +50,7 @@ class Phrase:
         extreme: the direction in which nothing of its class lies further.
         place: half (one axis), corner (two) or middle (0, 0) of the picture.
         relation: how it stands to other things.
+        rank: which it is by size or direction, from 1 on ("the second largest"); 0 where no order is said.
     """
 
     category: str
@@ -60,6 +61,7 @@ class Phrase:
     extreme: Direction | None = None
     place: Direction | None = None
     relation: Relation | None = None
+    rank: int = 0
 
     @property
     def kind(self) -> str:

@@ -28,6 +28,13 @@ NUMBERS = {
     )
 }
 
+ORDINALS = {
+    word: number
+    for number, word in enumerate(
+        ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"), start=1
+    )
+}
+
 # A colour as it is kept -> the words that say it, the usual one first.
 COLOURS: dict[str, tuple[str, ...]] = {
     "white": ("white",),

@@ -35,7 +35,7 @@ def _indefinite(noun: str) -> str:
 
 def wordings(tree: Phrase) -> tuple[str, ...]:
     """Ways to say a tree of the kinds that are generated, the plainest first; empty for others."""
-    if tree.shapes or len(tree.colours) > 1 or (tree.relation and tree.place):
+    if tree.shapes or tree.rank or len(tree.colours) > 1 or (tree.relation and tree.place):
         return ()
     attributes = _attributes(tree)
     if tree.relation is not None:

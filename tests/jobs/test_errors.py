@@ -371,6 +371,17 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
     "no prompt": (
         lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt", "--legend"]
     ),
+    "a legend about the scene": (
+        lambda p: p.legend(p.scene(), "a=roof", "--scope", "scene"), ["--scope is 'scene'", "legend", "--scope window"]
+    ),
+    "a sentence that is not understood": (
+        lambda p: p.predict(p.scene(), "--scope", "scene", "--prompt", "the roof at dawn"),
+        ["'the roof at dawn'", "'at dawn'", "--scope window"],
+    ),
+    "a sentence without its number": (
+        lambda p: p.predict(p.scene(), "--scope", "scene", "--prompt", "the largest roofs"),
+        ["'the largest roofs'", "how many roofs", "'the three largest roofs'"],
+    ),
     "prompt and legend": (lambda p: p.predict(p.scene(), "--legend", "a=b"), ["--prompt", "--legend", "both"]),
     "a legend without a phrase": (
         lambda p: p.legend(p.scene(), "building=buildings;water"), ["Part 2", "--legend", "'water'", "name=phrase"]

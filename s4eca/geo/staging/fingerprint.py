@@ -30,7 +30,7 @@ PIECES, PIECE = 256, 4096  # of a longer one, these many pieces of these many by
 SPOTS, SPOT = 3, 32  # of what is no file, these many squares along each axis of these many pixels
 SMALL = 512 * 512  # pixels of an overview that is read whole
 ELSEWHERE = ("source", "aoi", "bounds", "out", "polygons", "scores", "overwrite", "allow_ungeoreferenced", "preview")
-NAMED_APART = ("expressions", "legend", "finish")
+NAMED_APART = ("expressions", "legend", "finish", "sentences")
 LIBRARIES = {"transformers": "transformers", "timm": "timm", "open_clip": "open_clip_torch", "peft": "peft"}
 PAM, OVERVIEWS = ".aux.xml", ".ovr"  # what looking at a scene with other programs leaves beside it
 
@@ -40,6 +40,7 @@ def of_request(request: Request) -> dict[str, Any]:
     settings = {**asdict(replace(request, source="")), **asdict(request.finish)}
     return {
         "legend": [[one.name, list(one.phrases)] for one in request.legend] or None,
+        **({"the sentences": list(request.titles)} if request.sentences else {}),
         "the prompts": list(request.expressions),
         **{name: value for name, value in settings.items() if name not in (*ELSEWHERE, *NAMED_APART)},
     }

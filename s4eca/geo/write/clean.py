@@ -6,27 +6,20 @@ passes once more when all is known. Memory does not grow with the scene.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.files import HIDDEN
 from s4eca.geo.legend import NODATA
 from s4eca.geo.write.areas import PixelAreas
 from s4eca.geo.write.components import Runs, SmallComponents
-from s4eca.geo.write.outputs import cannot_write
+from s4eca.geo.write.spool import Marked, Spool, Strips
 
-FAST = 1  # level of packing
 BUCKET = 512  # rows whose changes are kept together
-
-Marked = tuple[NDArray[np.uint8], NDArray[np.float32] | None]  # (bands, n, W) values, and how sure they are
 
 
 class Cleaner:
@@ -45,11 +38,10 @@ class Cleaner:
         self, room: Path, areas: PixelAreas, things: list[tuple[int, int]], height: int,
         min_area: float | None, fill_holes: float | None, *, sure: bool,
     ) -> None:  # fmt: skip
-        self._areas, self._things, self._height, self._sure = areas, things, height, sure
+        self._areas, self._things, self._height = areas, things, height
         self._bands = sorted({band for band, _ in things})
         self._row = 0
-        self._strips: list[tuple[int, tuple[int, ...], int, int]] = []  # row, shape, bytes of values and of the others
-        self._waiting = _Spool(room)
+        self._strips = Strips(room, sure=sure)
         self._filled = _Changes(room)
         self._removed = _Changes(room)
         self._holes = (
@@ -67,10 +59,7 @@ class Cleaner:
         Raises:
             RasterError: the disk is full or fails.
         """
-        packed = zlib.compress(values.tobytes(), FAST)
-        more = zlib.compress(np.ascontiguousarray(sure, np.float32).tobytes(), FAST) if self._sure else b""
-        self._waiting.append(packed + more)
-        self._strips.append((self._row, values.shape, len(packed), len(more)))
+        self._strips.add(self._row, values, sure)
         if self._holes:
             self._look_for_holes(values)
         elif self._small:
@@ -87,26 +76,23 @@ class Cleaner:
             self._filled.note(band, holes.finish())
         if self._holes and self._small:
             for place in range(len(self._strips)):
-                self._look_for_small(self._strips[place][0], self._strip(place, sure=False)[0])
+                self._look_for_small(self._strips.row(place), self._strip(place, sure=False)[0])
         for (band, _), small in self._small.items():
             self._removed.note(band, small.finish())
         for place in range(len(self._strips)):
-            values, sure = self._strip(place, sure=self._sure)
-            self._removed.apply(self._strips[place][0], values, to_nought=True)
+            values, sure = self._strip(place)
+            self._removed.apply(self._strips.row(place), values, to_nought=True)
             yield values, sure
 
     def close(self) -> None:
         """Take the unnamed files away; safe to call at any time."""
-        for spool in (self._waiting, self._filled, self._removed):
+        for spool in (self._strips, self._filled, self._removed):
             spool.close()
 
-    def _strip(self, place: int, *, sure: bool) -> Marked:
+    def _strip(self, place: int, *, sure: bool = True) -> Marked:
         """One strip as it was given, holes filled."""
-        row, shape, size, more = self._strips[place]
-        content = self._waiting.read(place)
-        values = np.frombuffer(zlib.decompress(content[:size]), np.uint8).reshape(shape).copy()
-        self._filled.apply(row, values, to_nought=False)
-        known = np.frombuffer(zlib.decompress(content[size : size + more]), np.float32).reshape(shape) if sure else None
+        values, known = self._strips.read(place, sure=sure)
+        self._filled.apply(self._strips.row(place), values, to_nought=False)
         return values, known
 
     def _look_for_holes(self, values: NDArray[np.uint8]) -> None:
@@ -131,50 +117,11 @@ class Cleaner:
             self._removed.note(band, self._small[band, value].add(row, values[band] == value, areas))
 
 
-class _Spool:
-    """Pieces in an unnamed file of a folder."""
-
-    def __init__(self, room: Path) -> None:
-        self._path = room
-        self._places: list[tuple[int, int]] = []
-        self._size = 0
-        try:
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=room, prefix=HIDDEN)  # noqa: SIM115
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
-
-    def append(self, content: bytes) -> int:
-        """Keep a piece; returns its number."""
-        try:
-            self._file.seek(self._size)
-            self._file.write(content)
-            self._file.flush()
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
-        self._places.append((self._size, len(content)))
-        self._size += len(content)
-        return len(self._places) - 1
-
-    def read(self, number: int) -> bytes:
-        """A piece again."""
-        place, size = self._places[number]
-        try:
-            self._file.seek(place)
-            return self._file.read(size)
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
-
-    def close(self) -> None:
-        """Give the file up; what could not be written is of no use any more."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
 class _Changes:
     """Runs of pixels that get another value, kept by the rows they lie in."""
 
     def __init__(self, room: Path) -> None:
-        self._spool = _Spool(room)
+        self._spool = Spool(room)
         self._pieces: dict[tuple[int, int], list[int]] = defaultdict(list)
 
     def note(self, band: int, found: Iterator[Runs]) -> None:

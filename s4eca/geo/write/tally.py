@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,26 @@ from s4eca.geo.legend import Marks
 from s4eca.geo.request import Request
 from s4eca.geo.result import PromptResult
 from s4eca.geo.write.areas import PixelAreas
+from s4eca.language.choose import Choice
+from s4eca.language.sentence import prompt_key
 
 Presence = Sequence[float | None]
+Thing = tuple[int, int, list[int]]  # band of the mask, value there, expressions that mean it
+
+
+def outcomes(request: Request, marks: Marks) -> list[Thing]:
+    """What the mask holds: a band for each sentence, or what the expressions mark."""
+    if not request.sentences:
+        return marks.things
+    keys = [prompt_key(prompt) for prompt in request.expressions]
+    return [(band, 1, [keys.index(one.key(one.tree))]) for band, one in enumerate(request.sentences)]
+
+
+def title_of(request: Request, number: int, owned: Sequence[int]) -> str:
+    """What was asked for one of these, as it was given."""
+    if request.sentences:
+        return request.sentences[number].text
+    return "; ".join(request.expressions[place] for place in owned)
 
 
 def most(presence: Presence | None, owned: Sequence[int]) -> float | None:
@@ -28,22 +47,24 @@ class Tally:
 
     Args:
         request: what is asked.
-        marks: what may be marked.
+        things: what may be marked.
         areas: how much ground pixels cover.
         presence: probability that the target of each expression is in the scene, or None where nothing tells.
 
     Attributes:
         valid: valid pixels so far, of the one who calls.
         objects: polygons so far, for each.
+        choices: of sentences, what each means and how many objects were found for its target; given when it is known.
     """
 
     def __init__(
-        self, request: Request, marks: Marks, areas: PixelAreas, presence: Presence | None = None
+        self, request: Request, things: Sequence[Thing], areas: PixelAreas, presence: Presence | None = None
     ) -> None:
         self._presence = presence
-        self._request, self._marks, self._areas = request, marks, areas
-        count = len(marks.things)
+        self._request, self._things, self._areas = request, things, areas
+        count = len(things)
         self.valid = 0
+        self.choices: list[tuple[Choice, int]] = []
         self.objects = [0] * count
         self._pixels = np.zeros(count, np.int64)
         self._ground = np.zeros(count)
@@ -55,7 +76,7 @@ class Tally:
 
     def count(self, row: int, values: NDArray[np.uint8]) -> None:
         """Rows (bands, n, W) of the finished mask."""
-        for number, (band, value, _) in enumerate(self._marks.things):
+        for number, (band, value, _) in enumerate(self._things):
             marked = values[band] == value
             pixels = int(marked.sum())
             self._pixels[number] += pixels
@@ -66,11 +87,11 @@ class Tally:
         """The counts, in the order of expressions or classes."""
         request = self._request
         found = []
-        for number, (_, value, owned) in enumerate(self._marks.things):
+        for number, (_, value, owned) in enumerate(self._things):
             ground = float(self._ground[number])
             found.append(
                 PromptResult(
-                    prompt="; ".join(request.expressions[place] for place in owned),
+                    prompt=title_of(request, number, owned),
                     pixels=int(self._pixels[number]),
                     polygons=self.objects[number] if request.polygons is not None else None,
                     max_score=float(self._largest[owned].max()) if self.valid else None,
@@ -78,13 +99,22 @@ class Tally:
                     name=request.legend[number].name if request.legend else None,
                     value=value,
                     presence=most(self._presence, owned),
+                    **self._resolved(number, owned),
                 )
             )
         return tuple(found)
 
+    def _resolved(self, number: int, owned: Sequence[int]) -> dict[str, Any]:
+        """What is known of a sentence beside its pixels."""
+        if not self.choices:
+            return {}
+        choice, count = self.choices[number]
+        asked = self._request.expressions[owned[0]]
+        return {"asked": asked, "candidates": count, "chosen": len(choice.ids), "notes": choice.notes}
+
     def entries(self) -> list[Entry]:
         """The legend of a picture, with what was found in words."""
-        shown = [one.colour for one in self._request.legend] or colours(len(self._marks.things))
+        shown = [one.colour for one in self._request.legend] or colours(len(self._things))
         entries = []
         for one, colour in zip(self.results(), shown, strict=True):
             words = [f"{one.pixels:,} px" if one.pixels else "nothing found"]

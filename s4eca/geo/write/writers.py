@@ -16,6 +16,7 @@ from s4eca.geo.legend import NODATA, Marks
 from s4eca.geo.request import Request
 from s4eca.geo.result import SceneResult
 from s4eca.geo.write.areas import PixelAreas
+from s4eca.geo.write.chosen import Chosen
 from s4eca.geo.write.clean import Cleaner
 from s4eca.geo.write.cog import CogSink
 from s4eca.geo.write.layer import PolygonSink
@@ -23,7 +24,7 @@ from s4eca.geo.write.polygons import Found, Tracer
 from s4eca.geo.write.preview import Picture, PreviewSink
 from s4eca.geo.write.simplify import Simplifier
 from s4eca.geo.write.style import StyleSink, colour_table
-from s4eca.geo.write.tally import Presence, Tally, most
+from s4eca.geo.write.tally import Presence, Tally, Thing, most, outcomes, title_of
 from s4eca.protocols import RasterSink
 from s4eca.records import RasterLayout, SceneFacts
 from s4eca.registry import SINKS
@@ -36,6 +37,36 @@ def reads_probabilities(request: Request) -> bool:
     preview look at what is marked.
     """
     return request.scores is not None or request.polygons is not None or bool(request.legend)
+
+
+def _marked(things: Sequence[Thing]) -> list[tuple[int, int]]:
+    """The (band, value) that may be marked."""
+    return [(band, value) for band, value, _ in things]
+
+
+def _band_tags(
+    request: Request, things: Sequence[Thing], presence: Presence | None, *, resolved: bool
+) -> Iterator[dict[str, str]]:
+    """What stands in the tags of the bands of a raster: what the model was asked, and the sentence `resolved` by it."""
+    for number, (_, _, owned) in enumerate(things):
+        there = most(presence, owned)
+        asked = request.expressions[owned[0]]
+        sentence = {"prompt": request.sentences[number].text, "asked": asked} if resolved else {}
+        yield {"prompt": asked, **sentence, **({} if there is None else {"presence": f"{there:.6f}"})}
+
+
+def _simplifier(request: Request, facts: SceneFacts, notes: list[str]) -> Simplifier | None:
+    """What simplifies outlines, in metres or, where these are not known, in pixels, which is noted."""
+    tolerance, scale = request.finish.simplify, facts.pixel_size
+    if tolerance is None:
+        return None
+    if scale is None:
+        notes.append(_in_pixels(facts, "--simplify", "in pixels"))
+    return Simplifier(tolerance, scale or (1.0, 1.0))
+
+
+def _in_pixels(facts: SceneFacts, option: str, what: str) -> str:
+    return f"{facts.name} has no size in metres, so {option} is {what}."
 
 
 class Writers:
@@ -58,20 +89,23 @@ class Writers:
         assert request.threshold is not None
         self._request, self._facts, self._room, self._presence = request, facts, room, presence
         self._marks = Marks(request.threshold, len(request.expressions), request.legend)
+        self._things = outcomes(request, self._marks)
         areas = PixelAreas(facts)
-        self._tally = Tally(request, self._marks, areas, presence)
+        self._tally = Tally(request, self._things, areas, presence)
         self._sinks: list[PolygonSink | StyleSink | PreviewSink | RasterSink] = []
         self._row = 0
-        self._tracers = [Tracer() for _ in self._marks.things] if request.polygons is not None else []
+        self._tracers = [Tracer() for _ in self._things] if request.polygons is not None else []
         self._polygons: PolygonSink | None = None
         self._preview: PreviewSink | None = None
         self._scores: RasterSink | None = None
         self._cleaner: Cleaner | None = None
+        self._chosen: Chosen | None = None
         self.notes: list[str] = []
         try:
             self._open(record, picture)
-            self._simplifier = self._make_simplifier()
+            self._simplifier = None if self._polygons is None else _simplifier(request, facts, self.notes)
             self._cleaner = self._make_cleaner(areas)
+            self._chosen = self._make_chosen()
         except BaseException:
             self.abandon()
             raise
@@ -98,19 +132,15 @@ class Writers:
             )
             self._sinks.append(self._polygons)
         if request.finish.preview is not None:
-            self._preview = PreviewSink(request.finish.preview, facts, self._things(), picture)
+            self._preview = PreviewSink(request.finish.preview, facts, _marked(self._things), picture)
             self._sinks.append(self._preview)
         if request.scores is not None:
             self._scores = self._raster(request.scores, "float32", float("nan"), request.expressions, record)
         legend = request.legend
-        shown = [(one.value, one.name, one.colour) for one in legend] or [(1, request.expressions[0], COLOURS[0])]
+        shown = [(one.value, one.name, one.colour) for one in legend] or [(1, request.titles[0], COLOURS[0])]
         self._style = StyleSink(request.out, *shown)
         self._sinks.append(self._style)
-        self._mask = self._raster(request.out, "uint8", NODATA, ("class",) if legend else request.expressions, record)
-
-    def _things(self) -> list[tuple[int, int]]:
-        """The (band, value) of the mask that may be marked."""
-        return [(band, value) for band, value, _ in self._marks.things]
+        self._mask = self._raster(request.out, "uint8", NODATA, ("class",) if legend else request.titles, record)
 
     def _raster(
         self, path: Path, dtype: str, nodata: float, bands: tuple[str, ...], record: Mapping[str, str]
@@ -121,7 +151,9 @@ class Writers:
             classes = {str(one.value): {"name": one.name, "prompts": one.phrases} for one in legend}
             own: tuple[Mapping[str, str], ...] = ({"classes": json.dumps(classes, ensure_ascii=False)},)
         else:
-            own = tuple(self._band_tags())
+            resolved = bool(self._request.sentences) and dtype == "uint8"
+            things = self._things if resolved else self._marks.things
+            own = tuple(_band_tags(self._request, things, self._presence, resolved=resolved))
         layout = RasterLayout(
             height=facts.height, width=facts.width, crs=facts.crs, transform=facts.transform, dtype=dtype,
             nodata=nodata, descriptions=bands, tags=record, band_tags=own,
@@ -132,22 +164,6 @@ class Writers:
         self._sinks.append(sink)
         return sink
 
-    def _band_tags(self) -> Iterator[dict[str, str]]:
-        """What stands in the tags of a band of an expression."""
-        for number, prompt in enumerate(self._request.expressions):
-            there = most(self._presence, [number])
-            yield {"prompt": prompt, **({} if there is None else {"presence": f"{there:.6f}"})}
-
-    def _make_simplifier(self) -> Simplifier | None:
-        """What simplifies outlines, in metres or, where these are not known, in pixels."""
-        tolerance = self._request.finish.simplify
-        if tolerance is None or self._polygons is None:
-            return None
-        scale = self._facts.pixel_size
-        if scale is None:
-            self._note_pixels("--simplify", "in pixels")
-        return Simplifier(tolerance, scale or (1.0, 1.0))
-
     def _make_cleaner(self, areas: PixelAreas) -> Cleaner | None:
         """What fills holes and takes small objects out."""
         finish = self._request.finish
@@ -156,14 +172,20 @@ class Writers:
         if not areas.in_metres:
             for option, value in (("--min-area", finish.min_area), ("--fill-holes", finish.fill_holes)):
                 if value is not None:
-                    self._note_pixels(option, "a number of pixels")
+                    self.notes.append(_in_pixels(self._facts, option, "a number of pixels"))
         return Cleaner(
-            self._room, areas, self._things(), self._facts.height, finish.min_area, finish.fill_holes,
+            self._room, areas, _marked(self._marks.things), self._facts.height, finish.min_area, finish.fill_holes,
             sure=self._polygons is not None,
         )  # fmt: skip
 
-    def _note_pixels(self, option: str, what: str) -> None:
-        self.notes.append(f"{self._facts.name} has no size in metres, so {option} is {what}.")
+    def _make_chosen(self) -> Chosen | None:
+        """What decides which of the objects sentences mean."""
+        request = self._request
+        if not request.sentences:
+            return None
+        return Chosen(
+            self._facts, request.sentences, request.expressions, self._room, sure=self._polygons is not None
+        )
 
     def saw(self, largest: Sequence[float | None]) -> None:
         """The largest probability of each expression in a part of the scene; None where no pixel is valid."""
@@ -182,6 +204,13 @@ class Writers:
         if self._cleaner is not None:
             self._cleaner.add(values, sure)
         else:
+            self._decide(values, sure)
+
+    def _decide(self, values: NDArray[np.uint8], sure: NDArray[Any] | None) -> None:
+        """Rows of what the model finds on their way to the mask."""
+        if self._chosen is not None:
+            self._chosen.add(values, sure)
+        else:
             self._deliver(values, sure)
 
     def _deliver(self, values: NDArray[np.uint8], sure: NDArray[Any] | None) -> None:
@@ -192,7 +221,7 @@ class Writers:
             self._preview.write(values)
         if self._polygons is not None:
             assert sure is not None
-            for number, (band, value, _) in enumerate(self._marks.things):
+            for number, (band, value, _) in enumerate(self._things):
                 self._outlines(number, self._tracers[number].add(self._row, values[band] == value, sure[band]))
         self._row += values.shape[1]
 
@@ -202,7 +231,7 @@ class Writers:
             self._put(number, found)
             return
         # Classes are one sheet, for they share edges; masks of several expressions lie on one another.
-        sheet = self._marks.things[number][0]
+        sheet = self._things[number][0]
         for one in found:
             for thing, simple in self._simplifier.add(sheet, number, one):
                 self._put(thing, (simple,))
@@ -210,8 +239,8 @@ class Writers:
     def _put(self, number: int, found: Iterable[Found]) -> None:
         """Objects into the file."""
         assert self._polygons is not None
-        owned = self._marks.things[number][2]
-        labels = ["; ".join(self._request.expressions[place] for place in owned)]
+        owned = self._things[number][2]
+        labels = [title_of(self._request, number, owned)]
         if self._request.legend:
             labels.insert(0, self._request.legend[number].name)
         self._tally.objects[number] += self._polygons.write(tuple(labels), found, most(self._presence, owned))
@@ -220,8 +249,10 @@ class Writers:
         """Close, check and name every file; `before_naming` is called when all are whole under their hidden names."""
         if self._cleaner is not None:
             for strip in self._cleaner.finish():
-                self._deliver(*strip)
+                self._decide(*strip)
             self._cleaner.close()
+        if self._chosen is not None:
+            self._last_choices(self._chosen)
         if self._polygons is not None:
             self._last_outlines()
         if self._preview is not None:
@@ -231,6 +262,17 @@ class Writers:
         before_naming()
         for sink in self._sinks:
             sink.commit()
+
+    def _last_choices(self, chosen: Chosen) -> None:
+        """All rows again, with what sentences mean, which is known now."""
+        for strip in chosen.finish():
+            self._deliver(*strip)
+        self._tally.choices = list(zip(chosen.choices, chosen.counts, strict=True))
+        for sentence, choice in zip(self._request.sentences, chosen.choices, strict=True):
+            self.notes += [f"{sentence.text!r}: {note}." for note in choice.notes]
+        if chosen.cut:
+            self.notes.append(f"Very long objects were cut into parts {chosen.cut} times, each chosen by itself.")
+        chosen.close()
 
     def _last_outlines(self) -> None:
         """Objects that touch the last row, and those that waited."""
@@ -250,8 +292,9 @@ class Writers:
 
     def abandon(self) -> None:
         """Take away every file that has not got its name."""
-        if self._cleaner is not None:
-            self._cleaner.close()
+        for waiting in (self._cleaner, self._chosen):
+            if waiting is not None:
+                waiting.close()
         for sink in self._sinks:
             sink.abandon()
 

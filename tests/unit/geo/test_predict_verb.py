@@ -241,3 +241,14 @@ def test_a_bare_model_is_enough_in_python(adapter, raster, rgb, tmp_path):
     model = adapter[1](adapter[0])
     result = s4eca.segment_geotiff(raster(rgb(40, 40)), "roof", model, tmp_path / "m.tif", progress=False)
     assert result.threshold == 0.5 and result.mask.exists()
+
+
+def test_a_sentence_about_the_scene(verb, raster, rgb):
+    raster(rgb(50, 60))
+    words = ("--out", "m.tif", "--threshold", "0.4", "--scope", "scene")
+    code, out, err = verb("scene.tif", "--prompt", "the largest roof", "--prompt", "the roof at dawn", *words)
+    assert (code, out) == (2, "") and "'the roof at dawn' cannot be resolved" in err and "'at dawn'" in err
+    code, out, err = verb("scene.tif", "--prompt", "the largest roof", "--json", *words)
+    one = json.loads(out)["prompts"][0]
+    assert code == 0 and (one["prompt"], one["asked"]) == ("the largest roof", "the roofs")
+    assert f"{one['chosen']:,} of {one['candidates']:,} found for 'the roofs'" in err

@@ -62,7 +62,7 @@ def half_made(source, target, **_):
 
 def waiting(cleaner, *_):
     """What waits has a name where the system knows no files without one."""
-    (cleaner._waiting._path / ".s4eca-waiting").write_bytes(b"half")
+    (cleaner._filled._spool._path / ".s4eca-waiting").write_bytes(b"half")
     die()
 
 
