@@ -43,27 +43,27 @@ if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
     from s4eca.protocols import Segmenter
 
+File = str | Path
 MEMORY = 4 * 2**30
 
 
 def segment_geotiff(
     source: GivenSource, expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
-    segmenter: Segmenter | S4ECAModel | SavedAdapter, out: str | Path, *,
-    polygons: str | Path | None = None, scores: str | Path | None = None, bands: Given = None, gsd: float | None = None,
-    threshold: float | None = None, batch_size: int = 4, overlap: float = 0.25, window: int | None = None,
-    scale: Sequence[float] | None = None, fill: Sequence[float] | None = None, overwrite: bool = False,
-    allow_ungeoreferenced: bool = False, adapter_hash: str | None = None, tags: Mapping[str, str] | None = None,
-    max_memory: int = MEMORY, progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
+    segmenter: Segmenter | S4ECAModel | SavedAdapter, out: File, *, polygons: File | None = None,
+    scores: File | None = None, bands: Given = None, gsd: float | None = None, threshold: float | None = None,
+    batch_size: int = 4, overlap: float = 0.25, window: int | None = None, scale: Sequence[float] | None = None,
+    fill: Sequence[float] | None = None, overwrite: bool = False, allow_ungeoreferenced: bool = False,
+    adapter_hash: str | None = None, tags: Mapping[str, str] | None = None, max_memory: int = MEMORY,
+    progress: bool = True, say: Say | None = None, alpha: bool = True, on_error: str = "stop",
     nodata: float | Sequence[float] | None = None, finish: Finish | None = None, cell: int | None = None,
-    presence_threshold: float | None = None, aoi: str | Path | None = None, bounds: Sequence[float] | None = None,
+    presence_threshold: float | None = None, aoi: File | None = None, bounds: Sequence[float] | None = None,
     client: Any = None, scope: str = "window",
 ) -> SceneResult:  # fmt: skip
-    """Look for expressions in a raster of any size and write what was found on its own grid.
+    """Look for expressions in a raster of any size and write what was found on its own grid; a cut run is gone on with.
 
     Args:
         source: a raster by any name that GDAL knows, a list of such that make one scene, or an `s4eca.RasterArray`.
-        expressions: what to look for, a band of the mask each; a mapping, class -> its phrase or several, is a legend:
-            one band of classes, by the larger probability; 0 where two are equal or all below `threshold`.
+        expressions: what to look for, a band of the mask each; a mapping, class -> phrases, is a legend: one of classes.
         segmenter: gives probabilities for windows (a `s4eca.Predictor`, a bare model), or a `SavedAdapter` to load.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
@@ -76,8 +76,10 @@ def segment_geotiff(
         window: side of a window in pixels; None takes the segmenter's `image_size`.
         scale: values shown as black and white, if the segmenter declares none; None stretches all but bytes.
         fill: value per channel shown where pixels are not valid; None takes the segmenter's.
-        overwrite, allow_ungeoreferenced: replace existing files; work in pixels where a raster has no CRS.
-        adapter_hash, tags: written in the tags of the rasters.
+        overwrite: replace existing files.
+        allow_ungeoreferenced: work in pixels where a raster has no CRS.
+        adapter_hash: written in the tags of the rasters.
+        tags: more to write there.
         max_memory: bytes that the work may take, beside the model.
         progress: draw a progress bar on stderr.
         say: receives remarks about the scene; None issues them as warnings.
@@ -86,25 +88,24 @@ def segment_geotiff(
         finish: cloud-optimised GeoTIFFs, cleaning, simplified outlines, a preview; None for none of these.
         cell: side in pixels of what is finished and kept one by one; None chooses by the file and `max_memory`.
         on_error: what is done about blocks that cannot be read: ``stop``, or ``nodata`` leaves them out and lists them.
-        presence_threshold: presence in a window below which it marks nothing; None takes the segmenter's.
-        aoi, bounds: polygons of a vector file, or west, south, east, north in degrees (WGS 84); the mask is 255 beyond.
+        presence_threshold: of presence in a window, below which it marks nothing; None takes the segmenter's.
+        aoi: vector file whose polygons are looked into; outside nothing is read, and the mask is 255.
+        bounds: the same as west, south, east, north in degrees (WGS 84).
         client: a `distributed.Client`, whose workers compute the cells (docs/cluster.md).
         scope: ``window`` asks windows all of it; ``scene`` resolves place, order, size, relation on the whole scene.
-
-    Finished cells are kept beside `out` until the outputs are whole: the same call goes on where one was cut off.
 
     Raises:
         S4ECAError: before the model is used where that is possible; no file is left half written.
     """
     request = make_request(
         source, expressions, out, polygons=polygons, scores=scores, bands=bands, gsd=gsd, threshold=threshold,
-        batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite,
-        allow_ungeoreferenced=allow_ungeoreferenced, nodata=nodata, alpha=alpha, finish=finish, cell=cell,
-        on_error=on_error, presence_threshold=presence_threshold, aoi=aoi, bounds=bounds, scope=scope,
+        batch_size=batch_size, overlap=overlap, window=window, scale=scale, overwrite=overwrite, nodata=nodata,
+        allow_ungeoreferenced=allow_ungeoreferenced, alpha=alpha, finish=finish, cell=cell, on_error=on_error,
+        presence_threshold=presence_threshold, aoi=aoi, bounds=bounds, scope=scope,
     )  # fmt: skip
-    with gathered(client, given_segmenter(segmenter), adapter_hash, progress=progress, say=say or _warn) as answering:
-        more: dict[str, Any] = {"fill": fill, "tags": tags, "max_memory": max_memory, "progress": progress, "say": say}
-        return run_request(request, answering.segmenter, adapter_hash=answering.adapter, team=answering.team, **more)
+    more: dict[str, Any] = {"fill": fill, "tags": tags, "max_memory": max_memory, "progress": progress, "say": say}
+    with gathered(client, given_segmenter(segmenter), adapter_hash, progress=progress, say=say or _warn) as one:
+        return run_request(request, one.segmenter, adapter_hash=one.adapter, team=one.team, **more)
 
 
 def run_request(
