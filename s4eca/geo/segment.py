@@ -63,7 +63,7 @@ def segment_geotiff(
 
     Args:
         source: a raster by any name that GDAL knows, a list of such that make one scene, or an `s4eca.RasterArray`.
-        expressions: what to look for, a band of the mask each; a mapping, class -> phrases, is a legend: one of classes.
+        expressions: what to look for, a band of the mask each; a mapping, class -> phrases, is a legend (one raster).
         segmenter: gives probabilities for windows (a `s4eca.Predictor`, a bare model), or a `SavedAdapter` to load.
         out: mask to write (.tif, or another row of `s4eca.registry.SINKS`), with a QGIS style (.qml) beside it.
         polygons: polygons (.gpkg, .geojson, .parquet) to write as well.
