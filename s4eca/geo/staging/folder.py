@@ -189,7 +189,7 @@ class Staging:
                 file = open_files.enter_context((self.path / UNFINISHED).open("wb", buffering=0))
             for piece in pieces:
                 with self._refused():
-                    if piece.content.count(0) == len(piece.content):
+                    if not np.frombuffer(piece.content, np.uint8).any():
                         file.truncate(file.seek(len(piece.content), os.SEEK_CUR))  # takes no room
                     elif file.write(piece.content) != len(piece.content):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
