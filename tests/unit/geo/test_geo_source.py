@@ -199,19 +199,18 @@ def test_cache_holds_two_rows_of_blocks(raster):
 
 
 def test_rows_read_once(raster, rgb, predict, monkeypatch):
-    """Every row of the scene is read once, by whole rows, however much the windows overlap; the corners before."""
-    read_rows, corners = [], []
+    """Every row of the scene is read once, by whole rows, however much the windows overlap; spots of the edges before."""
+    read_rows, spots = [], []
     plain = rasterio.io.DatasetReader.read
 
     def spy(self, indexes=None, window=None, **options):
         if self.name.endswith("scene.tif") and isinstance(window, Window):
-            if window.width == 16:
-                corners.append(window)
+            if window.width < self.width:
+                spots.append(window.width * window.height)
                 return plain(self, indexes, window=window, **options)
-            assert window.width == self.width
             read_rows.extend(range(window.row_off, window.row_off + window.height))
         return plain(self, indexes, window=window, **options)
 
     monkeypatch.setattr(rasterio.io.DatasetReader, "read", spy)
     predict(raster(rgb(120, 80)), overlap=0.8)
-    assert sorted(read_rows) == list(range(120)) and len(corners) == 4
+    assert sorted(read_rows) == list(range(120)) and sum(spots) < 120 * 80 / 4
