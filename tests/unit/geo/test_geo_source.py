@@ -213,4 +213,4 @@ def test_rows_read_once(raster, rgb, predict, monkeypatch):
 
     monkeypatch.setattr(rasterio.io.DatasetReader, "read", spy)
     predict(raster(rgb(120, 80)), overlap=0.8)
-    assert sorted(read_rows) == list(range(120)) and sum(spots) < 120 * 80 / 4
+    assert sorted(read_rows) == list(range(120)) and sum(spots) < 120 * 80 / 2
