@@ -49,7 +49,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from grid_data import Sets
 from grid_pool import Place, at_once, one_by_one
-from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, tier_rows
+from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, ours, tier_rows
 from grid_store import Store
 from grid_table import best_form, tables
 from grid_tasks import device_name
@@ -94,7 +94,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", nargs="+", help="training sets; A+B joins two (default: those of the tiers)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting that differs")
-    parser.add_argument("--plan", type=Path, help="rows from a JSON file, in its order (benchmarks/plans)")
+    parser.add_argument("--plan", type=Path, help="rows from a JSON list of {method, mode, set, train, seeds, rate ...}")
     parser.add_argument("--only", default="", help="of these rows those whose name holds this regular expression")
     parser.add_argument("--list", action="store_true", help="print the rows that are not done, with minutes")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end between two updates after so many")
@@ -111,7 +111,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="of the method, in place of a search")
     parser.add_argument("--cache", default="", help="memory, none or a folder (default: WORK/cache)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
-    parser.add_argument("--processes", type=int, default=1, help="rows at once; several fill an accelerator")
+    parser.add_argument("--processes", type=int, default=1, help="rows at once; two or three fill an accelerator")
     parser.add_argument("--graph", action="store_true", help="replay updates from CUDA graphs")
     parser.add_argument("--keep", type=Path, help="folder for the trained tensors of rows (benchmarks/grid_adapter.py)")
     parser.add_argument("--keep-only", default="", help="of rows whose name holds this regular expression")
@@ -187,15 +187,15 @@ def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
         return [Row(form, "rendered", 0, Recipe(**SMALL)) for form in forms]
     if args.tier:
         rows = store.content["rows"]
-        known = {f.name: f for f in (Form("s4eca"), Form("s4eca", "inject"), Form("s4eca", "late-inject", 4))}
+        asked = (ours(), ours("late-inject", 4) if args.tier == 1 else ours("inject"))
+        known = {form.name: form for form in asked}
         tried = {key: row for key, row in rows.items() if row["size"] == args.size and row["seed"] == 0}
 
         def best(train: str) -> Form | None:
             own = {key: row for key, row in tried.items() if row["train"] == train}
             forms = {row["form"] for row in own.values() if row["method"] == "s4eca"}
-            wanted = {"s4eca, side", "s4eca, late-inject 4" if args.tier == 1 else "s4eca, inject"}
-            own = {key: row for key, row in own.items() if row["form"] in wanted}
-            return known[str(best_form(own, train))] if wanted <= forms else None
+            own = {key: row for key, row in own.items() if row["form"] in known}
+            return known[str(best_form(own, train))] if set(known) <= forms else None
 
         return tier_rows(args.tier, recipe, set(sets.places), best)
     if args.plan:
@@ -223,8 +223,8 @@ def planned(path: Path, recipe: Recipe) -> list[Row]:
     try:
         entries = json.loads(path.read_text())
         rows = [row for entry in entries for row in _entry(dict(entry), recipe)]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"--plan {path} is no list of rows ({error}); see benchmarks/plans.") from None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(f"--plan {path} is no list of rows ({error}); see its description.") from None
     return rows
 
 

@@ -191,17 +191,22 @@ def _bare(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def ours(mode: str = "side", late_blocks: int = 0) -> Form:
+    """S4ECA with the parts that gained where they were tried (docs/ablation.md)."""
+    return Form("s4eca", mode, late_blocks, (("candidate_order", "true"), ("residual_norm", "true")))
+
+
 def limited(method: str) -> tuple[Form, ...]:
     """Forms of a method in tier 1: nothing in front of the last four blocks changes, so one cache serves all."""
     if method == "decoder-only":
         return (Form(method),)
     last = Form(method, "late-inject", 4)
-    return (Form(method), last) if method == "s4eca" else (last,)
+    return (ours(), ours("late-inject", 4)) if method == "s4eca" else (last,)
 
 
 def whole(method: str) -> tuple[Form, ...]:
     """Forms of a method in tier 2, at full depth."""
-    return (Form(method, "inject"), Form(method)) if method == "s4eca" else (Form(method),)
+    return (ours("inject"), ours()) if method == "s4eca" else (Form(method),)
 
 
 def tier_rows(tier: int, recipe: Recipe, sets: set[str], best: Callable[[str], Form | None]) -> Iterator[Row]:

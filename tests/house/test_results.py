@@ -75,3 +75,19 @@ def test_the_no_target_head_keeps_what_is_promised():
     more = {name: tensor for name, tensor in headed.items() if name not in plain}
     assert all(name.startswith("decoder.presence.") for name in more)
     assert sum(tensor.numel() for tensor in more.values()) == result["head_parameters"] < 5_000
+
+
+def test_the_ablation_page_says_what_the_rows_say():
+    rows = json.loads((RESULTS / "equal_budget.json").read_text())["rows"].values()
+    known = {
+        (row["train"], row["form"], row["seed"], f"{100 * row['scores'][row['train']]['mIoU']:.1f}") for row in rows
+    }
+    train, found = "", 0
+    for line in (ROOT / "docs" / "ablation.md").read_text().splitlines():
+        if line.startswith("On "):
+            train = line.split()[1].rstrip(":")
+        cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        if line.startswith("| ") and cells[1].isdigit():
+            assert (train, cells[0], int(cells[1]), cells[3]) in known, line
+            found += 1
+    assert found >= 10

@@ -14,7 +14,10 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("equal_budget", "grid_data", "grid_rows", "grid_scores", "grid_store", "grid_table", "grid_training")
+PARTS = (
+    "equal_budget", "grid_ahead", "grid_data", "grid_graph", "grid_pool", "grid_rows", "grid_scores", "grid_store",
+    "grid_table", "grid_tasks", "grid_training",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -168,7 +171,7 @@ def test_the_interval_is_that_of_images(grid: Any) -> None:
 def test_tiers_hold_what_was_asked_for(grid: Any) -> None:
     rows = grid["grid_rows"]
     sets = {"vhr10-ref", "isaid-ref", "isaid-more", "dubai-ref", "golf-ref"}
-    last = rows.Form("s4eca", "late-inject", 4)
+    last = rows.ours("late-inject", 4)
     one = list(rows.tier_rows(1, rows.Recipe(), sets, lambda _: last))
     names = [row.name for row in one]
     assert len(set(names)) == len(names)
@@ -181,7 +184,7 @@ def test_tiers_hold_what_was_asked_for(grid: Any) -> None:
     assert "isaid-ref+isaid-more" in {row.train for row in one}
     two = list(rows.tier_rows(2, rows.Recipe(), {"vhr10-ref"}, lambda _: None))
     assert [row.form.name for row in two[:6]] == [
-        "decoder-only, side", "s4eca, inject", "s4eca, side", "lora, side", "detris, side", "full, side",
+        "decoder-only, side", rows.ours("inject").name, rows.ours().name, "lora, side", "detris, side", "full, side",
     ]  # fmt: skip
     assert {"ia3", "vera", "ln", "dora", "adaptformer", "etris"} <= {row.form.method for row in two}
 
@@ -227,3 +230,58 @@ def test_an_ablation_is_solved_for_the_same_share(grid: Any) -> None:
 
 def _recipe(grid: Any) -> Any:
     return grid["grid_rows"].Recipe(**grid["equal_budget"].SMALL)
+
+
+def test_several_processes_give_the_rows_of_one(small: Path, grid: Any, tmp_path: Path) -> None:
+    plan = [{"method": "s4eca", "mode": "late-inject:4", "train": ["rendered"], "rate": 8e-4, "set": {"proxies": 2}}]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    words = ["run", "--data", f"rendered={small / 'work' / 'rendered'}", "--plan", str(tmp_path / "plan.json")]
+    words += ["--size", "56", "--updates", "2", "--batch", "2", "--precision", "fp32", "--symmetries", "IDENTITY"]
+    found = []
+    for count in ("1", "2"):
+        place = ["--work", str(tmp_path / count), "--out", str(tmp_path / f"{count}.json"), "--processes", count]
+        keep = ["--keep", str(tmp_path / "kept"), "--keep-only", "s4eca"]
+        assert grid["equal_budget"].main([*words, *place, *keep]) == 0
+        found.append(json.loads((tmp_path / f"{count}.json").read_text())["rows"])
+    (one, first), (two, second) = (next(iter(rows.items())) for rows in found)
+    assert one == two and first["changes"] == {"proxies": 2} and (first["at_once"], second["at_once"]) == (1, 2)
+    assert all(first[name] == second[name] for name in ("scores", "loss_last_quarter", "adapters", "kept"))
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "kept" / first["kept"], framework="pt") as file:
+        assert json.loads(file.metadata()["config"])["proxies"] == 2 and "adapter.queries" in list(file.keys())
+
+
+def test_scores_decoded_ahead_are_those_of_a_predictor(small: Path, grid: Any) -> None:
+    from s4eca.evaluation.run import evaluate
+    from s4eca.model.predictor import Predictor
+
+    rows = grid["grid_rows"]
+    model = grid["grid_training"].fresh(rows.Row(rows.ours("late-inject", 4), "rendered", 0, _recipe(grid))).eval()
+    with torch.no_grad():
+        model.decoder.kernel.bias[-1] = 0.0
+    sets = grid["grid_data"].Sets({"rendered": small / "work" / "rendered"})
+    found, _ = grid["grid_scores"].scored(model, sets, "rendered", "cpu", "fp32", lambda: None)
+    split = sets.split("rendered", "val")
+    plain = evaluate(Predictor(model), split, ("native",), progress=False)["protocols"]["native"]
+    scores = found["scores"]["rendered"]
+    assert 0 < scores["mIoU"] == pytest.approx(plain["mIoU"], abs=1e-3)
+
+
+def test_expressions_of_a_common_length_say_the_same(grid: Any) -> None:
+    rows = grid["grid_rows"]
+    model = grid["grid_training"].fresh(rows.Row(rows.ours("late-inject", 4), "a", 0, _recipe(grid))).eval()
+    encoded = model.encode(torch.rand(2, 3, 56, 56))
+    said = model.tokenize(["the ship", "the ship on the left"])
+    padded = grid["grid_graph"].of_length(said, 32)
+    assert padded.ids.shape == (2, 32) and int(padded.mask.sum()) == int(said.mask.sum())
+    torch.testing.assert_close(model.decode(encoded, padded).logits, model.decode(encoded, said).logits)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"mode": "side"}]', '[{"method": "lora", "pases": 3}]'])
+def test_a_plan_that_is_none_is_one_sentence(text: str, grid: Any, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    words = ["run", "--data", f"a={tmp_path}", "--plan", str(tmp_path / "plan.json"), "--work", str(tmp_path)]
+    assert grid["equal_budget"].main([*words, "--out", str(tmp_path / "rows.json")]) == 2
+    error = capsys.readouterr().err
+    assert "is no list of rows" in error and error.count("\n") == 1
