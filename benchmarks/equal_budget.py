@@ -94,7 +94,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", nargs="+", help="training sets; A+B joins two (default: those of the tiers)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting that differs")
-    parser.add_argument("--plan", type=Path, help="rows from a JSON list of {method, mode, set, train, seeds, rate ...}")
+    parser.add_argument("--plan", type=Path, help="rows from a JSON list of {method, mode, set, train, seeds, rate}")
     parser.add_argument("--only", default="", help="of these rows those whose name holds this regular expression")
     parser.add_argument("--list", action="store_true", help="print the rows that are not done, with minutes")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end between two updates after so many")

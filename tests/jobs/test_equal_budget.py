@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,30 @@ def _recipe(grid: Any) -> Any:
     return grid["grid_rows"].Recipe(**grid["equal_budget"].SMALL)
 
 
-def test_several_processes_give_the_rows_of_one(small: Path, grid: Any, tmp_path: Path) -> None:
+class Inline:
+    """A pool whose processes are this one."""
+
+    def __init__(self, count: int, context: Any, initializer: Any, initargs: Any) -> None:
+        initializer(*initargs)
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def submit(self, work: Any, *given: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*given))
+        return done
+
+
+@pytest.mark.parametrize("pool", [Inline, pytest.param(None, marks=pytest.mark.slow)])
+def test_several_processes_give_the_rows_of_one(
+    pool: Any, small: Path, grid: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pool is not None:
+        monkeypatch.setattr(grid["grid_pool"], "ProcessPoolExecutor", pool)
     plan = [{"method": "s4eca", "mode": "late-inject:4", "train": ["rendered"], "rate": 8e-4, "set": {"proxies": 2}}]
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     words = ["run", "--data", f"rendered={small / 'work' / 'rendered'}", "--plan", str(tmp_path / "plan.json")]
