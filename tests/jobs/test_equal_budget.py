@@ -257,6 +257,7 @@ def test_several_processes_give_the_rows_of_one(
 ) -> None:
     if pool is not None:
         monkeypatch.setattr(grid["grid_pool"], "ProcessPoolExecutor", pool)
+        monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     plan = [{"method": "s4eca", "mode": "late-inject:4", "train": ["rendered"], "rate": 8e-4, "set": {"proxies": 2}}]
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     words = ["run", "--data", f"rendered={small / 'work' / 'rendered'}", "--plan", str(tmp_path / "plan.json")]
