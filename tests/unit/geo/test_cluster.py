@@ -130,6 +130,7 @@ def test_work_of_one_process_is_gone_on_with_by_a_cluster_of_the_same_model_alon
     assert contents(tmp_path / "whole") == contents(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_worker_that_answers_otherwise_is_refused(run, processes):
     with pytest.raises(ClusterError, match="Worker tcp://.* other probabilities for a test image than worker tcp://"):
         run("together", processes, make_segmenter("by process", pause=0.02))
@@ -158,6 +159,7 @@ def test_a_worker_that_is_killed_is_survived(run, processes, tmp_path, monkeypat
     assert before - set(processes.nthreads())
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_workers_ends_the_run(run, processes, tmp_path, monkeypatch):
     monkeypatch.setattr(processes.cluster.scheduler, "allowed_failures", 0)
     with pytest.raises(ClusterError, match=r"Cell \d+ ended 1 workers, one after the other, the last one tcp://"):

@@ -96,6 +96,7 @@ def test_the_adapter_is_the_one_of_the_best_mean_and_says_what_it_learnt_from(un
     assert all(metric["name"] != "native mIoU/lines" for metrics in named.values() for metric in metrics)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(undisturbed, line, changes, tmp_path, monkeypatch):
     """kill -9 at a random update, within an epoch and between two validations; the end is the undisturbed run's."""
     out, same = tmp_path / "killed", {**changes, "data__workers": 1}
