@@ -5,7 +5,8 @@ Both kinds are read piece by piece, and both take the finished rows of a cell ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -249,14 +250,16 @@ class RowBuffer:
     """
 
     def __init__(self, grid: Grid, plan: Plan, cols: tuple[int, int]) -> None:
-        self._grid, self._plan, self._first = grid, plan, cols[0]
+        self._plan, self._first = plan, cols[0]
         width = cols[1] - cols[0]
         self._values = np.zeros((grid.channels, plan.window, width), grid.dtype)
         self.valid: NDArray[np.bool_] = np.zeros((plan.window, width), bool)
         self._top: int | None = None
         left = max(cols[0], plan.left)
         self._read = (left, min(cols[1], plan.left + plan.width) - left)
-        self._ahead: ReadAhead[list[Piece]] = ReadAhead(lambda rows: list(self._pieces(rows)))
+        # Nothing here refers to this object, for a ring of references would keep its arrays until they are searched for.
+        self._pieces = partial(_pieces, grid, plan, self._read)
+        self._ahead: ReadAhead[list[Piece]] = ReadAhead(partial(_all_pieces, self._pieces))
 
     def __enter__(self) -> RowBuffer:
         """Itself."""
@@ -287,6 +290,7 @@ class RowBuffer:
         for start, values, valid in self._pieces(missing) if pieces is None else pieces:
             rows = slice(start - row, start - row + len(valid))
             self._values[:, rows, cols], self.valid[rows, cols] = values, valid
+            del values, valid
         del pieces
         if then is not None:
             self._ahead.start(self._missing(then, max(row + plan.window - then, 0)))
@@ -296,14 +300,20 @@ class RowBuffer:
         plan = self._plan
         return max(row + keep, plan.top), min(row + plan.window, plan.top + plan.height)
 
-    def _pieces(self, rows: tuple[int, int]) -> Iterator[Piece]:
-        """Padded rows, a few at a time."""
-        plan, (left, width) = self._plan, self._read
-        for start in range(*rows, CHUNK):
-            box = Box(start - plan.top, left - plan.left, min(CHUNK, rows[1] - start), width)
-            yield start, *self._grid.read(box)
-
     def window(self, col: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(channels, P, P) values and (P, P) validity of the window at padded column `col`; padding is invalid."""
         place = slice(col - self._first, col - self._first + self._plan.window)
         return self._values[:, :, place], self.valid[:, place]
+
+
+def _pieces(grid: Grid, plan: Plan, cols: tuple[int, int], rows: tuple[int, int]) -> Iterator[Piece]:
+    """Padded rows of a grid, a few at a time, of `cols`: the first padded column, and how many."""
+    left, width = cols
+    for start in range(*rows, CHUNK):
+        box = Box(start - plan.top, left - plan.left, min(CHUNK, rows[1] - start), width)
+        yield start, *grid.read(box)
+
+
+def _all_pieces(pieces: Callable[[tuple[int, int]], Iterator[Piece]], rows: tuple[int, int]) -> list[Piece]:
+    """All that `pieces` gives of some rows."""
+    return list(pieces(rows))
