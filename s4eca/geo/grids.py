@@ -257,7 +257,7 @@ class RowBuffer:
         self._top: int | None = None
         left = max(cols[0], plan.left)
         self._read = (left, min(cols[1], plan.left + plan.width) - left)
-        # Nothing here refers to this object, for a ring of references would keep its arrays until they are searched for.
+        # Nothing here refers to this object: a ring of references would keep its arrays until somebody looks for rings.
         self._pieces = partial(_pieces, grid, plan, self._read)
         self._ahead: ReadAhead[list[Piece]] = ReadAhead(partial(_all_pieces, self._pieces))
 

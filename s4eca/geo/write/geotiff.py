@@ -97,7 +97,7 @@ class GeoTiffSink:
             self._file.write(rows, window=window)
         except (RasterioError, OSError) as error:
             raise cannot_write(self._staged.path, error) from error
-        self._sums.append([zlib.crc32(np.ascontiguousarray(band)) for band in rows])
+        self._sums.append([zlib.crc32(np.ascontiguousarray(band).data) for band in rows])
 
     def close(self) -> None:
         """Finish the file under its hidden name, open it again and compare every row with what was written.
