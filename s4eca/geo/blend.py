@@ -48,15 +48,15 @@ class StripAccumulator:
         self._sums[:, :, place] += self._importance * probabilities
         self._weights[:, place] += self._importance
 
-    def finish(self, rows: int) -> Floats:
-        """Blended probabilities (K, rows, columns) of the first `rows` rows; NaN where no window looked.
-
-        The remaining rows move up and stand ready for the next row of windows.
-        """
+    def blended(self, first: int, behind: int) -> Floats:
+        """Blended probabilities (K, n, columns) of the rows from `first` up to `behind`; NaN where no window looked."""
         with np.errstate(invalid="ignore"):
-            done: Floats = self._sums[:, :rows] / self._weights[:rows]
+            done: Floats = self._sums[:, first:behind] / self._weights[first:behind]
+        return done
+
+    def advance(self, rows: int) -> None:
+        """Let the first `rows` rows go; the others move up and stand ready for the next row of windows."""
         keep = self._window - rows
         for sums in (*self._sums, self._weights):
             sums[:keep] = sums[rows:]
             sums[keep:] = 0.0
-        return done

@@ -5,7 +5,8 @@ Both kinds are read piece by piece, and both take the finished rows of a cell ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,13 @@ Strip = tuple[NDArray[np.float32], NDArray[np.bool_]]  # (K, n, w) probabilities
 
 
 class Return(Protocol):
-    """The way back of one cell from the grid to the file."""
+    """The way back of one cell from the grid to the file.
+
+    Attributes:
+        most: rows that it wants at once; None for all that are finished together.
+    """
+
+    most: int | None
 
     def take(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
         """Take the next finished rows of what the cell needs, NaN where nothing looked; gives its rows of the file."""
@@ -38,7 +45,13 @@ class Return(Protocol):
 
 
 class Grid(Protocol):
-    """Pixels for the model, and the way back to the file."""
+    """Pixels for the model, and the way back to the file.
+
+    Attributes:
+        height, width: pixels of the grid.
+        channels: of what is read.
+        dtype: numpy type of what is read.
+    """
 
     height: int
     width: int
@@ -46,7 +59,11 @@ class Grid(Protocol):
     dtype: Any
 
     def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """(channels, h, w) values scaled to 0..255 and (h, w) validity of pixels of this grid."""
+        """(channels, h, w) values as they wait for the model, and (h, w) validity, of pixels of this grid."""
+        ...
+
+    def show(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (channels, ...) that were read as the model is shown them, 0..255 or in the units it declares."""
         ...
 
     def back(self, cell: Cell, count: int) -> Return:
@@ -59,18 +76,32 @@ class Grid(Protocol):
 
 
 class NativeGrid:
-    """The pixels of the file themselves."""
+    """The pixels of the file themselves.
+
+    They wait in their own type, for the 16 bits of a satellite take half the room of what the model is shown. What is
+    wider than that (float64), or was brought to the units of declared bands, is in float32 from the beginning.
+
+    Args:
+        scene: the open file.
+        scaling: how its values are shown.
+    """
 
     def __init__(self, scene: RasterSource, scaling: Scaling) -> None:
         self._scene, self._scaling = scene, scaling
         self.height, self.width = scene.facts.height, scene.facts.width
         self.channels = scene.channels
-        self.dtype: Any = np.uint8 if scaling.kind == "identity" else np.float32
+        stored = np.dtype(np.uint8 if scene.has_colours else scene.facts.dtype)
+        self._at_once = scaling.kind == "declared" or stored.itemsize > np.dtype(np.float32).itemsize
+        self.dtype: Any = np.dtype(np.float32) if self._at_once else stored
 
     def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scaled values and validity."""
+        """Values and validity."""
         values, valid = self._scene.read(box)
-        return self._scaling.apply(values), valid
+        return self._scaling.apply(values) if self._at_once else values, valid
+
+    def show(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Scaled values."""
+        return values if self._at_once else self._scaling.apply(values)
 
     def back(self, cell: Cell, count: int) -> Return:
         """The rows as they are, in pieces."""
@@ -87,11 +118,11 @@ class NativeGrid:
 class _AsTheyAre:
     """Rows of the grid that are rows of the file."""
 
+    most: int | None = CHUNK
+
     def take(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Strip]:
-        """The rows in pieces."""
-        for first in range(0, len(valid), CHUNK):
-            piece = slice(first, first + CHUNK)
-            yield probabilities[:, piece], valid[piece]
+        """The rows."""
+        yield probabilities, valid
 
 
 class ResampledGrid:
@@ -112,12 +143,16 @@ class ResampledGrid:
         self.file = (scene.facts.height, scene.facts.width)
 
     def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scaled values and validity of pixels of this grid, read in pieces of bounded size."""
+        """Values and validity of pixels of this grid, read in pieces of bounded size."""
         per_row = 8 * (self.channels + 1) * box.width * max(1.0, self.file[0] / self.height)
         step = max(1, min(CHUNK, int(CHUNK_BYTES / per_row)))
         cols, behind = (box.col, box.col + box.width), box.row + box.height
         pieces = [self._some_rows((row, min(row + step, behind)), cols) for row in range(box.row, behind, step)]
         return np.concatenate([p[0] for p in pieces], axis=1), np.concatenate([p[1] for p in pieces])
+
+    def show(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Scaled values."""
+        return self._scaling.apply(values)
 
     def back(self, cell: Cell, count: int) -> Return:
         """Rows that are resampled as soon as the rows they are made from are known."""
@@ -134,7 +169,7 @@ class ResampledGrid:
         return max(1, min(CHUNK, CHUNK_BYTES // (8 * (count + 1) * width)))
 
     def _some_rows(self, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scaled values and validity of a few rows of some columns."""
+        """Values and validity of a few rows of some columns."""
         first, last = span(*rows, self.file[0], self.height)
         left, right = span(*cols, self.file[1], self.width)
         step = max(1, CHUNK_BYTES // (8 * (self.channels + 1) * max(right - left, cols[1] - cols[0])))
@@ -143,12 +178,13 @@ class ResampledGrid:
             with self.lock:
                 values, valid = self.scene.read(Box(row, left, min(step, last - row), right - left))
             parts.append(across(values, valid, self.file[1], self.width, cols))
-        means, some = down(np.concatenate(parts, axis=1), rows, self.file[0], self.height)
-        return self._scaling.apply(means), some
+        return down(np.concatenate(parts, axis=1), rows, self.file[0], self.height)
 
 
 class _Resampled:
     """The way back of a cell from a grid of other pixels."""
+
+    most: int | None = None  # which rows are resampled together has a say in the last bits
 
     def __init__(self, grid: ResampledGrid, cell: Cell, count: int) -> None:
         self._grid, self._cell, self._box = grid, cell, cell.box
@@ -214,14 +250,16 @@ class RowBuffer:
     """
 
     def __init__(self, grid: Grid, plan: Plan, cols: tuple[int, int]) -> None:
-        self._grid, self._plan, self._first = grid, plan, cols[0]
+        self._plan, self._first = plan, cols[0]
         width = cols[1] - cols[0]
         self._values = np.zeros((grid.channels, plan.window, width), grid.dtype)
         self.valid: NDArray[np.bool_] = np.zeros((plan.window, width), bool)
         self._top: int | None = None
         left = max(cols[0], plan.left)
         self._read = (left, min(cols[1], plan.left + plan.width) - left)
-        self._ahead: ReadAhead[list[Piece]] = ReadAhead(lambda rows: list(self._pieces(rows)))
+        # Nothing here refers to this object: a ring of references would keep its arrays until somebody looks for rings.
+        self._pieces = partial(_pieces, grid, plan, self._read)
+        self._ahead: ReadAhead[list[Piece]] = ReadAhead(partial(_all_pieces, self._pieces))
 
     def __enter__(self) -> RowBuffer:
         """Itself."""
@@ -252,6 +290,7 @@ class RowBuffer:
         for start, values, valid in self._pieces(missing) if pieces is None else pieces:
             rows = slice(start - row, start - row + len(valid))
             self._values[:, rows, cols], self.valid[rows, cols] = values, valid
+            del values, valid
         del pieces
         if then is not None:
             self._ahead.start(self._missing(then, max(row + plan.window - then, 0)))
@@ -261,14 +300,20 @@ class RowBuffer:
         plan = self._plan
         return max(row + keep, plan.top), min(row + plan.window, plan.top + plan.height)
 
-    def _pieces(self, rows: tuple[int, int]) -> Iterator[Piece]:
-        """Padded rows, a few at a time."""
-        plan, (left, width) = self._plan, self._read
-        for start in range(*rows, CHUNK):
-            box = Box(start - plan.top, left - plan.left, min(CHUNK, rows[1] - start), width)
-            yield start, *self._grid.read(box)
-
     def window(self, col: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(channels, P, P) values and (P, P) validity of the window at padded column `col`; padding is invalid."""
         place = slice(col - self._first, col - self._first + self._plan.window)
         return self._values[:, :, place], self.valid[:, place]
+
+
+def _pieces(grid: Grid, plan: Plan, cols: tuple[int, int], rows: tuple[int, int]) -> Iterator[Piece]:
+    """Padded rows of a grid, a few at a time, of `cols`: the first padded column, and how many."""
+    left, width = cols
+    for start in range(*rows, CHUNK):
+        box = Box(start - plan.top, left - plan.left, min(CHUNK, rows[1] - start), width)
+        yield start, *grid.read(box)
+
+
+def _all_pieces(pieces: Callable[[tuple[int, int]], Iterator[Piece]], rows: tuple[int, int]) -> list[Piece]:
+    """All that `pieces` gives of some rows."""
+    return list(pieces(rows))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from s4eca.errors import RasterError, S4ECAError
 from s4eca.files import identity, noted
 from s4eca.geo.cells import Cell, Division
+from s4eca.geo.freed import give_back
 from s4eca.geo.grids import Grid
 from s4eca.geo.loop import Clock, Loop, Work, tells_presence
 from s4eca.geo.memory import size
@@ -156,6 +157,7 @@ class Job:
                     loop.strips(cell, bar.update),
                     partial(loop.known, self.scene, seen),
                 )
+                give_back()
 
     def _take(self, staging: Staging, computed: Iterator[tuple[Cell, Done]]) -> None:
         """Cells that workers computed, as they come."""

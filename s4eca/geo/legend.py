@@ -138,10 +138,13 @@ class Marks:
             expression, or the largest of all classes.
         """
         if not self._owners:
-            decided = probabilities.dtype == np.bool_
+            decided, nowhere = probabilities.dtype == np.bool_, ~valid
+            values = np.empty(probabilities.shape, np.uint8)
             with np.errstate(invalid="ignore"):
-                found = (probabilities.astype(np.bool_) if decided else probabilities > self._threshold) & valid
-            return np.where(valid, found.view(np.uint8), np.uint8(NODATA)), probabilities
+                for band, own in zip(values, probabilities, strict=True):
+                    band[:] = own if decided else own > self._threshold
+                    band[nowhere] = NODATA
+            return values, probabilities
         best, winner = self._largest(probabilities)
         with np.errstate(invalid="ignore"):
             winner[~(best > self._threshold)] = 0

@@ -150,9 +150,12 @@ class Loop:
 
         def finish() -> Iterator[Strip]:
             start = rows.windows[due]
-            done = sums.finish(behind[due] - start)
-            some = slice(max(wanted[0] - start, 0), max(min(wanted[1], behind[due]) - start, 0))
-            yield from back.take(done[:, some, inside], known.pop(start)[some, inside])
+            valid = known.pop(start)
+            first, last = max(wanted[0] - start, 0), max(min(wanted[1], behind[due]) - start, 0)
+            for row in range(first, last, back.most or max(last - first, 1)):
+                some = slice(row, min(row + (back.most or last), last))
+                yield from back.take(sums.blended(some.start, some.stop)[:, :, inside], valid[some, inside])
+            sums.advance(behind[due] - start)
 
         for row, col, probabilities in self._looked_at(cell, known, advance):
             while rows.windows[due] < row:
@@ -206,7 +209,7 @@ class Loop:
     def _shown(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(P, P, C) as the segmenter takes it, north up, with the fill where pixels are not valid."""
         values, valid = np.flip(values, self._reverse), np.flip(valid, self._reverse)
-        shown = np.moveaxis(values[self._scene.order], 0, -1).astype(np.float32)
+        shown = np.moveaxis(self._grid.show(values)[self._scene.order], 0, -1).astype(np.float32)
         shown[~valid] = self._fill
         return shown
 

@@ -17,6 +17,7 @@ from s4eca.errors import RasterError
 from s4eca.geo.cells import Division, default_steps, divide, steps_of
 from s4eca.geo.grids import CHUNK, CHUNK_BYTES, Grid, NativeGrid
 from s4eca.geo.request import Request
+from s4eca.geo.staging.cell_file import SOME
 from s4eca.geo.windows import Plan
 from s4eca.geo.write.preview import preview_size
 from s4eca.geo.write.tile_rows import TILE
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
 
 COPIES = 3  # arrays of at most CHUNK_BYTES that resampling holds at once
 MERGING = 10  # bytes a pixel of a strip while classes are merged
-TRACING = 40  # bytes a pixel of a strip while its outlines are traced: labels, weights and their copies
-CLEANING = 30  # the same while holes and small objects are looked for: labels, areas and runs too
+TRACING = 16  # bytes a pixel of a strip while its outlines are traced: labels and what GDAL holds of them
+CLEANING = 30  # the same while holes and small objects are looked for: areas and runs too
 OUTLINES = 32 * 2**20  # finished outlines that wait to be written, at most, with their copies
-STAGED = 3  # copies of a strip on its way into the file of a cell, or out of it
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,20 @@ def _computing(request: Request, scene: RasterSource, grid: Grid, plan: Plan, di
     kept = {
         "the row of windows": area * (channels * shown + 3),
         "its sums": area * 4 * (count + 1),
-        "finished rows": rows * wide * 4 * count * (3 if resampled else 2),
+        "finished rows": 3 * rows * wide * 4 * count if resampled else min(rows, CHUNK) * wide * 4 * count,
     }
     # A thread reads the next row of windows while all the rest goes on.
     below = any(len(part.windows) > 1 for part in division.rows)
     kept["rows read ahead"] = rows * wide * (channels * shown + 1) * below
+    # What is not of the type that waits for the model is brought to it piece by piece.
+    converted = not resampled and grid.dtype != scene.facts.dtype
     kept["reading"] = (
-        strip * read_wide * (stored + 2 + (channels * 4 + 16 if shown > 1 else 0))
+        strip * read_wide * (stored + 2 + (channels * 4 + 8) * converted)
         + _resampling(channels, wide * max(1.0, scene.facts.height / grid.height)) * resampled
     )
     passing = {
-        "a batch": request.batch_size * plan.window**2 * 4 * (2 * len(scene.order) + 2 * count),
-        "keeping": strip * file_wide * 4 * count * STAGED
+        "a batch": plan.window**2 * 4 * (request.batch_size * 2 * (len(scene.order) + count) + channels + 2),
+        "keeping": strip * file_wide * 4 * count * (2 if resampled else 1)
         + _resampling(count, max(wide, file_wide)) * resampled,
     }
     return Phase(kept, passing)
@@ -148,13 +150,13 @@ def _writing(request: Request, scene: RasterSource) -> Phase:
         "the scores": TILE * wide * 4 * count if scores else 0,
         "the polygons": wide * 8 * count if polygons else 0,
         "waiting outlines": OUTLINES if polygons else 0,
-        "rows of cells": strip * count * size,
+        "rows of cells": strip * (count * size + 1),
     }
     traced = polygons or bool(request.sentences)
     finding = max(TRACING * traced, CLEANING * request.finish.cleans) + MERGING * bool(request.legend)
     passing = {
-        "reading cells": strip * count * size * (STAGED - 1),
-        "writing": strip * count * (3 + 4 * scores) + TILE * wide * (5 if scores else 1) + strip * finding,
+        "reading cells": 2 * SOME * wide * count * size,
+        "writing": strip * count * (1 + 4 * scores) + TILE * wide * (4 if scores else 1) + strip * (2 + finding),
         "the preview": _preview(request, scene) if request.finish.preview is not None else 0,
     }
     return Phase(kept, passing)

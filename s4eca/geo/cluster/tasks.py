@@ -17,6 +17,7 @@ import numpy as np
 from s4eca.errors import ClusterError, ExpressionWarning, NotFiniteError, RasterError, S4ECAError
 from s4eca.geo.cells import Cell
 from s4eca.geo.cluster.recipe import AT_WORKERS, Recipe
+from s4eca.geo.freed import give_back
 from s4eca.geo.grids import make_grid
 from s4eca.geo.loop import Clock, Loop, Work
 from s4eca.geo.read.arrays import RasterArray
@@ -229,6 +230,7 @@ def comparable(scene: RasterSource) -> dict[str, Any]:
 def _cell(task: SceneTask, cell: Cell, loop: Loop, scene: RasterSource) -> dict[str, Any]:
     """The rows of a cell as they are kept, and what is remembered of it."""
     pieces = [task.layout.piece(strip) for strip in loop.strips(cell, lambda count: None)]
+    give_back()
     return {
         "pieces": [(np.frombuffer(piece.content, np.uint8), piece.largest, piece.rows) for piece in pieces],
         "known": loop.known(scene),

@@ -56,9 +56,13 @@ class Scaling:
         shown = np.empty(values.shape, np.float32)
         for channel, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if high > low:
+                stretched = values[channel].astype(np.float64)
                 with np.errstate(invalid="ignore", over="ignore"):
-                    stretched = (values[channel].astype(np.float64) - low) * (255.0 / (high - low))
-                shown[channel] = np.clip(np.nan_to_num(stretched, nan=0.0), 0.0, 255.0)
+                    stretched -= low
+                    stretched *= 255.0 / (high - low)
+                if values.dtype.kind == "f":
+                    np.nan_to_num(stretched, copy=False, nan=0.0)
+                shown[channel] = np.clip(stretched, 0.0, 255.0, out=stretched)
             else:
                 shown[channel] = 127.5
         return shown

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from s4eca.geo.grids import Strip
 
+SOME = 16  # rows that are read at once
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -52,34 +54,53 @@ class CellLayout:
         """Some rows as bytes, with what is known of them."""
         return Piece(self.encode(strip), largest(strip), len(strip[1]))
 
-    def encode(self, strip: Strip) -> bytes:
-        """Some rows as bytes."""
-        probabilities, valid = strip
-        rows = np.moveaxis(probabilities, 0, 1)
-        if self.threshold is None:
-            kept = np.ascontiguousarray(rows, np.float32).view(np.uint8)
-        else:
-            with np.errstate(invalid="ignore"):
-                kept = np.packbits((rows > self.threshold) & valid[:, None], axis=-1)
-        return np.concatenate([kept.reshape(len(kept), -1), np.packbits(valid, axis=-1)], axis=1).tobytes()
+    @property
+    def dtype(self) -> Any:
+        """Numpy type of what is kept of a pixel, as it is read."""
+        return np.float32 if self.threshold is None else np.bool_
 
-    def read(self, path: Path, width: int, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Rows `start` to `stop` of a cell: (K, n, width) float32 probabilities, or bool what was found; and validity.
+    def encode(self, strip: Strip) -> NDArray[np.uint8]:
+        """Some rows as bytes, filled in row by row, so that there is no second copy of them."""
+        probabilities, valid = strip
+        width = valid.shape[1]
+        bits = -(-width // 8)
+        content = np.empty((len(valid), self.row_bytes(width)), np.uint8)
+        content[:, -bits:] = np.packbits(valid, axis=-1)
+        for place, row in enumerate(content):
+            values = probabilities[:, place]
+            if self.threshold is None:
+                kept = np.ascontiguousarray(values, np.float32).view(np.uint8)
+            else:
+                with np.errstate(invalid="ignore"):
+                    kept = np.packbits((values > self.threshold) & valid[place], axis=-1)
+            row[:-bits] = kept.reshape(-1)
+        return content.reshape(-1)
+
+    def read(self, path: Path, start: int, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Rows of a cell from `start` on, a few at a time into arrays that may be parts of larger ones.
+
+        Args:
+            path: the file of the cell.
+            start: first row.
+            values: (K, n, width) of `dtype` to fill, with probabilities or what was found.
+            valid: (n, width) to fill.
 
         Raises:
             OSError: the file cannot be read or is too short.
         """
-        size = self.row_bytes(width)
+        rows, width = valid.shape
+        size, bits = self.row_bytes(width), -(-width // 8)
         with path.open("rb") as file:
             file.seek(start * size)
-            content = file.read((stop - start) * size)
-        if len(content) != (stop - start) * size:
-            raise OSError(f"{path} is too short")
-        rows = np.frombuffer(content, np.uint8).reshape(stop - start, size)
-        bits = -(-width // 8)
-        kept = np.ascontiguousarray(rows[:, :-bits]).reshape(stop - start, self.count, -1)
-        values = kept.view(np.float32) if self.threshold is None else _bits(kept, width)
-        return np.moveaxis(values, 1, 0), _bits(rows[:, -bits:], width)
+            for first in range(0, rows, SOME):
+                some = slice(first, min(first + SOME, rows))
+                content = file.read((some.stop - first) * size)
+                if len(content) != (some.stop - first) * size:
+                    raise OSError(f"{path} is too short")
+                read = np.frombuffer(content, np.uint8).reshape(-1, size)
+                kept = np.ascontiguousarray(read[:, :-bits]).reshape(len(read), self.count, -1)
+                found = kept.view(np.float32) if self.threshold is None else _bits(kept, width)
+                values[:, some], valid[some] = np.moveaxis(found, 1, 0), _bits(read[:, -bits:], width)
 
 
 def _bits(packed: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:

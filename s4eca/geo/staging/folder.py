@@ -215,12 +215,15 @@ class Staging:
         Raises:
             RasterError: the disk fails.
         """
-        pieces = []
-        for cell in (cell for cell in self._cells if cell.rows == part):
+        cells = [cell for cell in self._cells if cell.rows == part]
+        width = sum(cell.box.width for cell in cells)
+        values = np.empty((self.layout.count, stop - start, width), self.layout.dtype)
+        valid = np.empty((stop - start, width), bool)
+        for cell in cells:
+            cols = slice(cell.box.col, cell.box.col + cell.box.width)
             with self._refused():
-                first = start - part.start
-                pieces.append(self.layout.read(self._file(cell.number), cell.box.width, first, first + stop - start))
-        return np.concatenate([p[0] for p in pieces], axis=2), np.concatenate([p[1] for p in pieces], axis=1)
+                self.layout.read(self._file(cell.number), start - part.start, values[:, :, cols], valid[:, cols])
+        return values, valid
 
     def note_hidden(self, path: Path) -> None:
         """Remember a hidden name, so that the next run takes away what a kill leaves under it."""

@@ -66,7 +66,9 @@ class PixelAreas:
 
     def total(self, first: int, marked: NDArray[np.bool_]) -> float:
         """Area of the marked pixels of full-width rows (n, W)."""
-        counts = np.add.reduceat(marked, self._edges[:-1], axis=1, dtype=np.int64)
+        # Block by block: reduceat with a type to count in would make a copy of all pixels in that type first.
+        pairs = zip(self._edges[:-1], self._edges[1:], strict=True)
+        counts = np.stack([np.count_nonzero(marked[:, left:right], axis=1) for left, right in pairs], axis=1)
         return float((counts * self.blocks(first, len(marked))).sum())
 
     def _at(self, station: int) -> NDArray[np.float64]:

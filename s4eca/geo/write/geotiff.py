@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -96,7 +97,7 @@ class GeoTiffSink:
             self._file.write(rows, window=window)
         except (RasterioError, OSError) as error:
             raise cannot_write(self._staged.path, error) from error
-        self._sums.append([zlib.crc32(band.tobytes()) for band in rows])
+        self._sums.append([zlib.crc32(np.ascontiguousarray(band).data) for band in rows])
 
     def close(self) -> None:
         """Finish the file under its hidden name, open it again and compare every row with what was written.
@@ -125,7 +126,7 @@ class GeoTiffSink:
                 row = index * TILE
                 window = Window(0, row, self._layout.width, min(TILE, self._layout.height - row))
                 for band, expected in enumerate(sums, 1):
-                    if zlib.crc32(file.read(band, window=window).tobytes()) != expected:
+                    if zlib.crc32(file.read(band, window=window)) != expected:
                         raise OSError(f"rows from {row} on are not as they were written")
 
     def commit(self) -> None:

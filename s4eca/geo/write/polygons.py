@@ -94,14 +94,15 @@ class Tracer:
         self._last = None
 
     def _label(self, row: int, mask: NDArray[np.bool_], scores: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Trace a strip; every piece gets a label of its own in the whole scene."""
+        """Trace a strip; every piece gets a label of its own in the whole scene. Gives those of first and last row."""
         if not mask.any():
-            return np.zeros(mask.shape, np.int64)
-        bits = mask.astype(np.uint8)
-        geometries = [g for g, _ in shapes(bits, mask=mask, connectivity=4)]
+            return np.zeros((2, mask.shape[1]), np.int64)
+        geometries = [g for g, _ in shapes(mask.view(np.uint8), mask=mask, connectivity=4)]
         local = rasterize(((g, i) for i, g in enumerate(geometries, 1)), out_shape=mask.shape, fill=0, dtype="int32")
-        totals = np.bincount(local.ravel(), weights=np.where(mask, scores, 0).ravel(), minlength=len(geometries) + 1)
-        counts = np.bincount(local.ravel(), minlength=len(geometries) + 1)
+        totals, counts = np.zeros(len(geometries) + 1), np.zeros(len(geometries) + 1, np.int64)
+        for inside, own, sure in zip(mask, local, scores, strict=True):  # a row at a time takes no room
+            np.add.at(totals, own[inside], sure[inside].astype(np.float64))
+            np.add.at(counts, own[inside], 1)
         first = self._next_label
         for index, geometry in enumerate(geometries):
             outline = _moved(geometry, row)
@@ -109,7 +110,8 @@ class Tracer:
             self._parts[first + index] = part
             self._leaders[first + index] = first + index
         self._next_label += len(geometries)
-        return np.where(local > 0, local.astype(np.int64) + (first - 1), 0)
+        ends = local[[0, -1]].astype(np.int64)
+        return np.where(ends > 0, ends + (first - 1), 0)
 
     def _join(self, above: NDArray[np.int64], below: NDArray[np.int64]) -> None:
         """Make one object of labels that meet across the edge between two strips."""

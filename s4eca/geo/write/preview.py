@@ -39,6 +39,7 @@ def scene_picture(scene: RasterSource, scaling: Scaling, height: int, width: int
     same = (height, width) == (scene.facts.height, scene.facts.width)
     grid = NativeGrid(scene, scaling) if same else ResampledGrid(scene, scaling, height, width)
     values, valid = grid.read(Box(0, 0, height, width))
+    values = grid.show(values)
     shown = np.moveaxis(values[scene.order], 0, -1)
     if scaling.kind == "declared":
         return picture_of(np.where(valid[..., None], shown, np.nan), scene.facts.names)

@@ -79,7 +79,7 @@ def test_constant_probabilities_stay_constant():
     for row, behind in plan.spans():
         for col in plan.cols:
             sums.add(col, np.full((1, 16, 16), 0.7, np.float32))
-        np.testing.assert_allclose(sums.finish(behind - row), 0.7, atol=1e-6)
+        np.testing.assert_allclose(sums.blended(0, behind - row), 0.7, atol=1e-6)
 
 
 @pytest.mark.parametrize(

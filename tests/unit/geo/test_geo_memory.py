@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import tracemalloc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +13,19 @@ import numpy as np
 import pytest
 
 from s4eca.errors import RasterError
+from s4eca.geo import freed
 from s4eca.geo.finish import Finish
-from s4eca.geo.grids import make_grid
+from s4eca.geo.grids import NativeGrid, RowBuffer, make_grid
 from s4eca.geo.memory import choose_cells, needs
 from s4eca.geo.read.opening import gdal_env
-from s4eca.geo.read.scaling import find_scaling
+from s4eca.geo.read.scaling import Scaling, find_scaling
+from s4eca.geo.read.source import Scene
 from s4eca.geo.request import make_request, open_scene
 from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.windows import Plan
+from s4eca.geo.write.areas import PixelAreas
 from s4eca.model import predictor  # noqa: F401  (its import is not the scene's memory)
+from s4eca.records import Box
 
 CACHE, OUTLINES = "the block cache", "waiting outlines"  # GDAL's and GEOS's own, which tracemalloc does not see
 
@@ -116,3 +123,57 @@ def test_too_much_is_refused_by_numbers(raster, tmp_path, never):
     with pytest.raises(RasterError, match="over 8000 pixels .128 at the size the model works at.* and 2 prompts needs"):
         segment_geotiff(source, ["a", "b"], never, tmp_path / "m.tif", gsd=50.0, window=128, max_memory=2**20)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
+
+
+def test_the_rows_of_a_cell_are_free_when_it_is_done(raster):
+    """At once, not when rings of references are looked for: those of the next cell come beside them."""
+    gc.disable()
+    try:
+        with Scene(raster(np.ones((3, 300, 200), np.uint16))) as scene:
+            plan = Plan(300, 200, 128, 0.25)
+            with RowBuffer(NativeGrid(scene, Scaling("given", (0.0,) * 3, (2.0,) * 3)), plan, (0, 200)) as buffer:
+                buffer.move(0, 96)
+                buffer.move(96)
+            kept = weakref.ref(buffer)
+            del buffer
+            assert kept() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64])
+def test_rows_wait_in_no_wider_a_type_than_the_file_and_are_shown_alike(raster, dtype):
+    values = np.random.default_rng(0).integers(0, 100, (3, 40, 50)).astype(dtype)
+    scaling = Scaling("given", (10.0, 0.0, 7.0), (90.0, 33.0, 7.0))
+    with Scene(raster(values)) as scene:
+        grid = NativeGrid(scene, scaling)
+        read, _ = grid.read(Box(0, 0, 40, 50))
+        assert read.dtype == grid.dtype and read.dtype.itemsize <= min(np.dtype(dtype).itemsize, 4)
+        low, high = (np.array(ends)[:, None, None] for ends in (scaling.low, scaling.high))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = np.clip((values.astype(np.float64) - low) * (255.0 / (high - low)), 0, 255).astype(np.float32)
+        wanted[2] = 127.5
+        np.testing.assert_array_equal(grid.show(read), wanted)
+
+
+def test_areas_are_counted_without_a_copy_of_the_pixels_in_a_wider_type(raster):
+    with Scene(raster(np.ones((1, 40, 8000), np.uint8))) as scene:
+        areas, marked = PixelAreas(scene.facts), np.random.default_rng(0).random((40, 8000)) > 0.5
+        wanted = float((areas.rows(0, 40) * marked).sum())
+        tracemalloc.start()
+        try:
+            assert areas.total(0, marked) == pytest.approx(wanted)
+            assert tracemalloc.get_traced_memory()[1] < marked.nbytes
+        finally:
+            tracemalloc.stop()
+
+
+def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
+    freed.give_back()
+    monkeypatch.setattr(sys, "platform", "win32")
+    freed._trim.cache_clear()
+    try:
+        assert freed._trim() is None
+        freed.give_back()
+    finally:
+        freed._trim.cache_clear()
