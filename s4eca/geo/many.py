@@ -49,12 +49,26 @@ class Outcome:
             RasterError: some are not done.
         """
         if self.failed:
-            told = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in list(self.failed.items())[:NAMED])
-            more = f"; and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else ""
+            count = len(self.failed) + len(self.results)
             raise RasterError(
-                f"{len(self.failed)} of {len(self.failed) + len(self.results)} scenes are not done ({told}{more}); the "
-                "same command goes on with these."
+                f"{len(self.failed)} of {count} scenes are not done ({self._told}); the same command goes on with "
+                "these."
             )
+
+    def require_explained(self, count: int) -> None:
+        """Insist that a run would begin with all of so many.
+
+        Raises:
+            RasterError: it would not with some.
+        """
+        if self.failed:
+            raise RasterError(f"{len(self.failed)} of {count} scenes are refused ({self._told}).")
+
+    @property
+    def _told(self) -> str:
+        """The first that are not done, and why."""
+        told = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in list(self.failed.items())[:NAMED])
+        return told + (f"; and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else "")
 
 
 def segment_geotiffs(

@@ -169,7 +169,7 @@ class TestNames:
             find_scenes(path, "B8")
 
     @pytest.mark.parametrize(("name", "content", "message"), [
-        ("l.txt", "# none\n", "lists no scene"),
+        ("l.txt", "# none\n", "names no scene"),
         ("l.txt", "x/b.tif\ny/B.tif\n", "x/b.tif and y/B.tif are both called B"),
         ("l.txt", b"\xff\xfe\x00", "cannot be read as a list of scenes"),
         ("i.json", "{", "cannot be read as JSON"),
@@ -192,7 +192,7 @@ class TestNames:
 
     def test_outputs_are_apart(self, folder, tmp_path, never):
         assert place_of("x/{name}-m.tif", "b") == Path("x/b-m.tif")
-        with pytest.raises(ConfigError, match=r"polygons is .*p.gpkg, which all scenes would share; write {name}"):
+        with pytest.raises(ConfigError, match=r"polygons is .*p.gpkg, which has no {name} in the name of its file"):
             segment_geotiffs(folder, "roof", never, tmp_path / "{name}.tif", polygons=tmp_path / "p.gpkg")
 
 
