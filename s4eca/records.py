@@ -348,8 +348,9 @@ class RasterName:
         """What to open: a path stays one whatever characters it holds, an archive is spelt as GDAL spells it."""
         if self.opened:
             return self.opened
-        if self.is_file:  # of a relative path, what stands before a colon would be taken for a scheme
-            return Path(os.path.abspath(self.text) if ":" in self.text else self.text)
+        if self.is_file:  # before a colon GDAL sees a scheme, and behind < a description of a raster
+            special = ":" in self.text or self.text.startswith("<")
+            return Path(os.path.abspath(self.text) if special else self.text)
         if self.text.startswith("zip://") and "!" in self.text:
             archive, _, inside = self.text.removeprefix("zip://").partition("!")
             return f"/vsizip/{archive}/{inside.lstrip('/')}"

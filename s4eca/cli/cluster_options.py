@@ -58,6 +58,24 @@ def connection(args: argparse.Namespace, say: Callable[[str], None]) -> contextl
     return connected(args.dask, args.workers, say)
 
 
+def reached(args: argparse.Namespace) -> list[str]:
+    """What is to be said of times that are taken here, where cells are computed elsewhere; nothing is started.
+
+    Raises:
+        ClusterError: no scheduler answers at the address.
+    """
+    if not on_cluster(args):
+        return []
+    from s4eca.geo.cluster.connect import require_scheduler
+
+    if args.dask is not None:
+        require_scheduler(args.dask)
+    return [
+        "Time and memory are those of this process alone; workers share the time, and each takes such memory and a "
+        "model."
+    ]
+
+
 def saved_adapter(args: argparse.Namespace) -> SavedAdapter:
     """What every worker loads, as the options say it."""
     from s4eca.geo.cluster.recipe import SavedAdapter

@@ -7,11 +7,13 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_adapter, add_running, asked_only, make_predictor, named
-from s4eca.cli.cluster_options import add_asset, add_cluster, connection, on_cluster, saved_adapter, scenes_of
+from s4eca.cli.cluster_options import add_asset, add_cluster, connection, on_cluster, reached, saved_adapter, scenes_of
 from s4eca.cli.cluster_options import of_scene as options_of
 from s4eca.cli.dry_run_options import add_dry_run, report
 from s4eca.cli.presence_options import add_presence_threshold, check_presence
@@ -162,27 +164,36 @@ def run(args: argparse.Namespace) -> int:
         say(remark)
     with ended_in_order(), named(args.adapter), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
+        sha256, tags = adapter_folder.sha256(folder), {"vision": model.config.vision, "text": model.config.text}
         if args.dry_run:
-            return _explain(args, requests, predictor, {name: [*some, *words] for name, some in remarks.items()})
+            told = {name: [*some, *words] for name, some in remarks.items()}
+            return _explain(args, requests, predictor, told, (sha256, tags), many=scenes is not None)
         given = saved_adapter(args) if away else predictor
         more: dict[str, Any] = {"progress": not args.quiet, "say": say, "here": predictor}
         with (
             connection(args, say) as client,
-            gathered(client, given, adapter_folder.sha256(folder), **more) as answering,
+            gathered(client, given, sha256, **more) as answering,
         ):
-            tags = {"vision": model.config.vision, "text": model.config.text}
             return _predict(args, requests, answering, tags, many=scenes is not None)
 
 
 def _explain(
-    args: argparse.Namespace, requests: dict[str, Request], predictor: Predictor, remarks: dict[str, list[str]]
-) -> int:
+    args: argparse.Namespace, requests: dict[str, Request], predictor: Predictor, remarks: dict[str, list[str]],
+    adapter: tuple[str, Mapping[str, str]], many: bool,
+) -> int:  # fmt: skip
     """Say what the runs would be, by windows that are timed here."""
+    from s4eca.geo.cluster.recipe import AT_WORKERS
     from s4eca.geo.explain import explain_request
 
+    away = reached(args)
     say = _silent if args.quiet else _say
-    for name, request in requests.items():
-        report(explain_request(request, predictor, say=say), remarks[name], as_json=args.json)
+    for note in away:
+        say(note)
+    more: dict[str, Any] = {"adapter_hash": adapter[0], "tags": adapter[1], "unknown": AT_WORKERS if away else ()}
+    report(
+        {name: partial(explain_request, one, predictor, say=say, **more) for name, one in requests.items()},
+        {name: [*some, *away] for name, some in remarks.items()}, many=many, as_json=args.json,
+    )  # fmt: skip
     return 0
 
 

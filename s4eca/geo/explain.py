@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4eca.geo.cells import Cell, Division
+from s4eca.geo.cells import Cell
 from s4eca.geo.job import Say, layout_of, require_room
 from s4eca.geo.loop import Clock, Loop, Work
 from s4eca.geo.memory import needs, size
 from s4eca.geo.read.scaling import Scaling
 from s4eca.geo.request import Request
-from s4eca.geo.segment import MEMORY, Prepared, prepared
-from s4eca.geo.staging.folder import JOURNAL, staging_path
+from s4eca.geo.segment import MEMORY, Prepared, asked_of, prepared
+from s4eca.geo.staging.folder import JOURNAL, plain, require_same, staging_path
 from s4eca.geo.staging.journal import read_journal
 
 if TYPE_CHECKING:
@@ -113,8 +112,21 @@ def explain_request(
     fill: Sequence[float] | None = None,
     max_memory: int = MEMORY,
     say: Say | None = None,
+    adapter_hash: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    unknown: Collection[str] = (),
 ) -> Explanation:
     """What `s4eca.geo.segment.run_request` would do with the same arguments; nothing is written.
+
+    Args:
+        request: as there.
+        segmenter: as there.
+        fill: as there.
+        max_memory: as there.
+        say: as there.
+        adapter_hash: as there.
+        tags: as there.
+        unknown: what cells are made from and is not known here, as it is decided by workers.
 
     Raises:
         S4ECAError: what the run itself would be refused with before it begins.
@@ -122,14 +134,14 @@ def explain_request(
     clock = Clock()
     with prepared(request, segmenter, fill, max_memory, clock, say) as ready:
         request, scene, division = ready.request, ready.scene, ready.division
-        finished = _finished_before(request.out, division)
+        finished = _finished_before(ready, plain(asked_of(ready, adapter_hash, tags)), unknown)
         missing = [c for c in division.cells if c.number not in finished and scene.touches(c.box)]
         layout = layout_of(request)
         files, free = require_room(staging_path(request.out), request.out.name, missing, layout)
         taken = _seconds_per_window(ready)
         facts = scene.facts
         return Explanation(
-            scene=facts.name.text, height=facts.height, width=facts.width,
+            scene=str(facts.name), height=facts.height, width=facts.width,
             gsd=facts.gsd if request.gsd is None else request.gsd,
             bands=dict(zip(facts.names, facts.bands, strict=True)), shown=_ends(ready.scaling, scene.order),
             windows=ready.work.plan.count, window=ready.work.plan.window,
@@ -171,12 +183,20 @@ def _output_bytes(request: Request, pixels: int) -> int:
     return pixels * ((1 if request.legend else count) + (4 * count if request.scores is not None else 0))
 
 
-def _finished_before(out: Path, division: Division) -> set[int]:
-    """The cells that lie beside the output."""
-    lines: list[dict[str, Any]] = []
+def _finished_before(ready: Prepared, asked: dict[str, Any], unknown: Collection[str]) -> set[int]:
+    """The cells that lie beside the output.
+
+    Raises:
+        RasterError: they are made from something else.
+    """
+    folder, lines = staging_path(ready.request.out), []
     with contextlib.suppress(OSError):
-        lines = read_journal(staging_path(out) / JOURNAL)
-    return {line["cell"] for line in lines if "cell" in line} & {cell.number for cell in division.cells}
+        lines = read_journal(folder / JOURNAL)
+    found = {line["cell"] for line in lines if "cell" in line}
+    if found:
+        before, now = ({name: one[name] for name in one if name not in unknown} for one in (lines[0]["asked"], asked))
+        require_same(folder, before, now, len(found))
+    return found & {cell.number for cell in ready.division.cells}
 
 
 def _ends(scaling: Scaling, order: Sequence[int]) -> tuple[tuple[float, float] | None, ...]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from s4eca.errors import ClusterError, RasterError, S4ECAError
+from s4eca.errors import ClusterError, ConfigError, RasterError, S4ECAError
 from s4eca.geo.cluster.gather import gathered
 from s4eca.geo.cluster.recipe import SavedAdapter
+from s4eca.geo.read.naming import GivenSource
 from s4eca.geo.request import Request, check, make_request
 from s4eca.geo.result import SceneResult
 from s4eca.geo.scenes import check_patterns, find_scenes, place_of
@@ -49,16 +50,30 @@ class Outcome:
             RasterError: some are not done.
         """
         if self.failed:
-            told = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in list(self.failed.items())[:NAMED])
-            more = f"; and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else ""
+            count = len(self.failed) + len(self.results)
             raise RasterError(
-                f"{len(self.failed)} of {len(self.failed) + len(self.results)} scenes are not done ({told}{more}); the "
-                "same command goes on with these."
+                f"{len(self.failed)} of {count} scenes are not done ({self._told}); the same command goes on with "
+                "these."
             )
+
+    def require_explained(self, count: int) -> None:
+        """Insist that a run would begin with all of so many.
+
+        Raises:
+            RasterError: it would not with some.
+        """
+        if self.failed:
+            raise RasterError(f"{len(self.failed)} of {count} scenes are refused ({self._told}).")
+
+    @property
+    def _told(self) -> str:
+        """The first that are not done, and why."""
+        told = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in list(self.failed.items())[:NAMED])
+        return told + (f"; and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else "")
 
 
 def segment_geotiffs(
-    sources: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
+    sources: str | os.PathLike[str] | Mapping[str, GivenSource],
     expressions: Sequence[str] | str | Mapping[str, str | Sequence[str]],
     segmenter: Segmenter | S4ECAModel | SavedAdapter, out: str | os.PathLike[str], *, client: Any = None,
     polygons: str | os.PathLike[str] | None = None, scores: str | os.PathLike[str] | None = None,
@@ -68,7 +83,8 @@ def segment_geotiffs(
     """As `s4eca.segment_geotiff`, for many scenes, which share one model or the workers of a cluster.
 
     Args:
-        sources: name -> scene, or what `s4eca.geo.scenes.find_scenes` takes: a folder, a list, a STAC item collection.
+        sources: name -> scene, by whatever `s4eca.segment_geotiff` takes for one, or what
+            `s4eca.geo.scenes.find_scenes` takes: a folder, a ``.txt`` with a scene a line, a STAC item collection.
         expressions: as there.
         segmenter: as there.
         out: where masks go, with ``{name}`` for the name of each scene, as ``found/{name}.tif``.
@@ -88,8 +104,7 @@ def segment_geotiffs(
         S4ECAError: before anything is computed where that is possible. A scene that cannot be searched keeps none of
             the others from being done; the same call goes on with those that are not.
     """
-    scenes = {name: os.fspath(one) for name, one in sources.items()} if isinstance(sources, Mapping) else None
-    scenes = find_scenes(sources, asset) if scenes is None else scenes  # type: ignore[arg-type]
+    scenes = _given_scenes(sources, asset)
     check_patterns({"out": out, "polygons": polygons, "scores": scores})
     requests = {
         name: make_request(
@@ -112,6 +127,26 @@ def segment_geotiffs(
         outcome = run_many(requests, run, answering.team, tell)
     outcome.require_all()
     return outcome.results
+
+
+def _given_scenes(
+    sources: str | os.PathLike[str] | Mapping[str, GivenSource], asset: str | None
+) -> Mapping[str, GivenSource]:
+    """Name -> scene, of whatever names several.
+
+    Raises:
+        ConfigError: it names none, or an asset is named where there are none.
+    """
+    if isinstance(sources, str | os.PathLike):
+        return find_scenes(sources, asset)
+    if not isinstance(sources, Mapping) or not sources:
+        raise ConfigError(
+            f"sources is {type(sources).__name__} {sources!r:.60}; it must be a mapping, name -> scene, or the name of "
+            "a folder, of a list (.txt) or of a STAC item collection."
+        )
+    if asset is not None:
+        raise ConfigError(f"asset is {asset}, but sources is no STAC item collection; leave it out.")
+    return sources
 
 
 def run_many(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s4eca.errors import ConfigError, RasterError
+from s4eca.geo.read.naming import listed
 from s4eca.records import RasterName
 
 NAME = "{name}"  # in an output: the name of each scene
@@ -45,7 +46,7 @@ def find_scenes(source: str | os.PathLike[str], asset: str | None = None) -> dic
             raise RasterError(f"{text} is a folder without rasters ({', '.join(ENDINGS)}) in it; name another.")
         return _named((_name(str(path)), str(path)) for path in found)
     if ending == ".txt" and os.path.isfile(text):
-        return _named((_name(line), line) for line in _listed(Path(text)))
+        return _named((_name(line), line) for line in listed(Path(text), "scene"))
     return {_name(text): text}
 
 
@@ -67,8 +68,8 @@ def check_patterns(outputs: Mapping[str, str | os.PathLike[str] | None]) -> None
         if pattern is not None and NAME not in Path(pattern).name:
             example = Path(pattern).with_name(f"{NAME}{Path(pattern).suffix}")
             raise ConfigError(
-                f"{option} is {os.fspath(pattern)}, which all scenes would share; write {NAME} for the name of each, "
-                f"as in {example}."
+                f"{option} is {os.fspath(pattern)}, which has no {NAME} in the name of its file; write it for the name "
+                f"of each scene, as in {example}."
             )
 
 
@@ -91,18 +92,6 @@ def _named(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
             )
         found[name] = scene
     return found
-
-
-def _listed(path: Path) -> list[str]:
-    """The lines of a list; files that are named relatively lie beside it."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RasterError(f"{path} cannot be read as a list of scenes: {error}.") from error
-    scenes = [line for line in lines if line and not line.startswith("#")]
-    if not scenes:
-        raise RasterError(f"{path} lists no scene; write one a line.")
-    return [str(path.parent / line) if (path.parent / line).exists() else line for line in scenes]
 
 
 def _items(path: Path) -> list[dict[str, Any]] | None:

@@ -149,7 +149,7 @@ def run_request(
         )  # fmt: skip
         worked_at = scene.facts.gsd if request.gsd is None else request.gsd
         return job.run(
-            {**_asked(job, scaling, adapter_hash, tags), **({} if team is None else team.facts(work))},
+            {**asked_of(ready, adapter_hash, tags), **({} if team is None else team.facts(work))},
             lambda writers, encoded: writers.summary(
                 work.plan.count, encoded, worked_at, scaling.to_json(), clock.seconds(), (*ready.said, *writers.notes)
             ),
@@ -228,18 +228,18 @@ def prepared(
         yield Prepared(request, segmenter, scene, scaling, grid, division, work, tuple(said))
 
 
-def _asked(job: Job, scaling: Scaling, adapter_hash: str | None, tags: Mapping[str, str] | None) -> dict[str, Any]:
+def asked_of(ready: Prepared, adapter_hash: str | None, tags: Mapping[str, str] | None) -> dict[str, Any]:
     """Everything that the bytes of the outputs depend on."""
-    request, plan = job.request, job.work.plan
+    request, plan = ready.request, ready.work.plan
     return {
         **of_request(request),
-        **of_scene(job.scene),
-        **of_model(job.segmenter, adapter_hash),
+        **of_scene(ready.scene),
+        **of_model(ready.segmenter, adapter_hash),
         **of_versions(),
-        "the scaling": scaling.to_json(),
-        "the fill": list(job.work.fill),
+        "the scaling": ready.scaling.to_json(),
+        "the fill": list(ready.work.fill),
         "the grid of windows": [plan.height, plan.width, *plan.mirrored],
-        "the cells": [[part.start for part in axis] for axis in (job.division.rows, job.division.cols)],
+        "the cells": [[part.start for part in axis] for axis in (ready.division.rows, ready.division.cols)],
         "what is kept of a pixel": "probabilities" if reads_probabilities(request) else "decisions",
         "the tags": dict(tags or {}),
     }

@@ -58,7 +58,7 @@ CLUSTER: dict[str, tuple[Make, list[str]]] = {
         lambda p: many(p, "--polygons", p.tmp / "all.gpkg"), ["--polygons is", "all.gpkg", "{name}"]
     ),
     "a folder without rasters": (lambda p: many(p, scenes=p.own_adapter()), ["is a folder without rasters"]),
-    "a list of nothing": (lambda p: many(p, scenes=written(p, "l.txt", "# later\n")), ["l.txt lists no scene"]),
+    "a list of nothing": (lambda p: many(p, scenes=written(p, "l.txt", "# later\n")), ["l.txt names no scene"]),
     "a list of what is not there": (
         lambda p: many(p, scenes=written(p, "l.txt", "a.tif\n")), ["a.tif does not exist"]
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import logging
@@ -64,17 +65,43 @@ def _reached(address: str) -> Iterator[Any]:
     """A client of a cluster that is there."""
     from distributed import Client
 
+    with _answering(address), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other versions are told, and refused, worker by worker
+        asyncio.run(_knock(address))  # a client that finds nobody cannot always be closed
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    with client:
+        yield client
+
+
+def require_scheduler(address: str) -> None:
+    """Knock at a scheduler, and leave it alone.
+
+    Raises:
+        ClusterError: none answers.
+    """
+    with _quiet(), _answering(address):
+        asyncio.run(_knock(address))
+
+
+@contextmanager
+def _answering(address: str) -> Iterator[None]:
+    """Inside, what is raised because nobody answers is a sentence."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other versions are told, and refused, worker by worker
-            client = Client(address, timeout=PATIENCE, set_as_default=False)
+        yield
     except Exception as error:  # of dask, tornado or the system, by what is at that address
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ClusterError(
-            f"No Dask scheduler answers at {address} ({reason}); name one as tcp://HOST:8786, or give --workers N."
+            f"No Dask scheduler answers at {address or 'an empty address'} ({reason}); name one as tcp://HOST:8786, or "
+            "give --workers N."
         ) from error
-    with client:
-        yield client
+
+
+async def _knock(address: str) -> None:
+    """Connect to a scheduler as a client does, and hang up."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    await (await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))).close()
 
 
 @contextmanager

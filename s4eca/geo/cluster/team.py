@@ -277,7 +277,8 @@ def named_for_all(request: Request) -> tuple[Request, bool]:
             "The scene is a RasterArray, which workers cannot open; write it to a GeoTIFF that they can, or leave the "
             "client out."
         )
-    aoi = None if request.aoi is None else os.path.abspath(request.aoi)
+    aoi = request.aoi  # of an address or a name of GDAL's nothing may be changed
+    aoi = os.path.abspath(aoi) if aoi is not None and os.path.exists(aoi) else aoi
     names = request.source if isinstance(request.source, tuple) else (request.source,)
     local = all(RasterName(name).is_file for name in names)
     found = tuple(os.path.abspath(name) if RasterName(name).is_file else name for name in names)

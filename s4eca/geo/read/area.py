@@ -158,7 +158,7 @@ def _listed(values: Sequence[float]) -> str:
 
 def _read(name: str) -> Area:
     """All polygons of a vector file of one layer, as one outline."""
-    told = f"--aoi {name}"
+    told = f"--aoi {name or 'without a name'}"
     if not os.path.exists(name) and "://" not in name and not name.startswith("/vsi"):
         raise RasterError(f"{told} does not exist; name a vector file, for instance a GeoPackage.")
     try:

@@ -27,16 +27,22 @@ def check_source(given: GivenSource) -> Source:
 
     Raises:
         ConfigError: it is nothing that can be opened.
+        RasterError: its name is empty.
     """
     if isinstance(given, RasterArray):
         return given
     if isinstance(given, str | os.PathLike):
+        if not os.fspath(given).strip():
+            raise RasterError("The scene's name is empty; name a raster file, for instance a GeoTIFF.")
         return os.fspath(given)
     if not isinstance(given, Sequence) or not given:
         raise ConfigError(
             f"The scene is {type(given).__name__} {given!r:.60}; name a raster, a list of rasters that make one scene, "
             "or give an array as s4eca.RasterArray(array, transform, crs)."
         )
+    for number, one in enumerate(given, 1):
+        if not isinstance(one, str | os.PathLike) or not os.fspath(one).strip():
+            raise ConfigError(f"Raster {number} of the scene is {one!r:.60}; name each by a text or a path.")
     return tuple(os.fspath(one) for one in given)
 
 
@@ -58,19 +64,27 @@ def resolve(source: Source, area: Area | None, gsd: float | None) -> RasterName:
     if is_template(source):
         return cut_service(tiles(source, area, gsd), area, gsd)
     if source.lower().endswith(LIST) and os.path.isfile(source):
-        return mosaic(_listed(Path(source)))
+        return mosaic(listed(Path(source), "raster"))
     name = RasterName(source)
     return cut_service(name, area, gsd) if area is not None and is_service(name) else name
 
 
-def _listed(path: Path) -> tuple[str, ...]:
-    """The names in a file, a line each; files are looked for beside it."""
+def listed(path: Path, kind: str) -> tuple[str, ...]:
+    """The names in a file, a line each, ``#`` begins a remark; files are looked for beside it.
+
+    Args:
+        path: of the file; a byte order mark at its beginning is none of its first name.
+        kind: what is named, for messages.
+
+    Raises:
+        RasterError: it cannot be read, or names nothing.
+    """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise RasterError(f"{path} cannot be read as a list of rasters, a name a line: {error}.") from error
+        raise RasterError(f"{path} cannot be read as a list of {kind}s, a name a line: {error}.") from error
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
-        raise RasterError(f"{path} names no raster; write a name on each line.")
+        raise RasterError(f"{path} names no {kind}; write a name on each line.")
     beside = [path.parent / name for name in names]
     return tuple(str(at) if at.exists() else name for at, name in zip(beside, names, strict=True))

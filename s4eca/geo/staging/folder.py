@@ -64,6 +64,33 @@ def _named(lines: Iterable[Record]) -> frozenset[tuple[int, int]]:
     return frozenset((number, changed) for line in lines for number, changed in line.get("named", ()))
 
 
+def plain(asked: Mapping[str, Any]) -> Record:
+    """What cells are made from, as a journal keeps it."""
+    found: Record = json.loads(json.dumps(dict(asked), default=str))
+    return found
+
+
+def require_same(folder: Path, before: Record, now: Record, count: int) -> None:
+    """Refuse cells that are made from something else, by the first thing that differs.
+
+    Args:
+        folder: where they are.
+        before: what they are made from.
+        now: what is asked.
+        count: how many there are.
+
+    Raises:
+        RasterError: it is not the same.
+    """
+    for name in dict.fromkeys((*now, *before)):
+        if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
+            then, today = apart(before.get(name), now.get(name))
+            raise RasterError(
+                f"{folder} holds {count} finished cells of another run ({name}: {then} then, {today} now); "
+                "give that command again to go on, or remove the folder to begin anew."
+            )
+
+
 class Staging:
     """Finished cells of one output; other processes are kept out until `leave` or `clear`.
 
@@ -101,7 +128,7 @@ class Staging:
             with self._refused():
                 self._journal = Journal(self.path / JOURNAL)
                 begun.callback(self._journal.close)
-                self._take_up(json.loads(json.dumps(dict(asked), default=str)))
+                self._take_up(plain(asked))
             begun.pop_all()
 
     def _take_up(self, asked: Record) -> None:
@@ -112,7 +139,7 @@ class Staging:
         ends = [line["done"] for line in self._journal.lines if "done" in line]
         self.result = ends[-1] if ends else None
         if found:
-            self._require_same(self._journal.lines[0]["asked"], asked, len(found))
+            require_same(self.path, self._journal.lines[0]["asked"], asked, len(found))
             self._records = {number: line for number, line in found.items() if self._is_whole(line)}
             if self.result is None:
                 self._say_what_is_here(len(found) - len(self._records))
@@ -132,16 +159,6 @@ class Staging:
         self.notes.append(f"{name} holds {kept} of {len(self._cells)} cells; the work goes on from there.")
         if lost:
             self.notes.append(f"{lost} cells in {name} are damaged and computed again.")
-
-    def _require_same(self, before: Record, now: Record, count: int) -> None:
-        """Refuse cells that are made from something else, by the first thing that differs."""
-        for name in dict.fromkeys((*now, *before)):
-            if json.dumps(before.get(name)) != json.dumps(now.get(name)):  # so that NaN equals NaN
-                then, today = apart(before.get(name), now.get(name))
-                raise RasterError(
-                    f"{self.path} holds {count} finished cells of another run ({name}: {then} then, {today} now); "
-                    "give that command again to go on, or remove the folder to begin anew."
-                )
 
     def _is_whole(self, record: Record) -> bool:
         """Whether the file of a cell is as it was written."""

@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from coded import make_segmenter
 from killing import contents, staged
+from places import on_map
 
 from s4eca.errors import ClusterError, ConfigError, NotFiniteError, RasterError
 from s4eca.geo.cluster import connect, tasks, team
 from s4eca.geo.cluster.connect import check_cluster, connected
 from s4eca.geo.cluster.recipe import SavedAdapter, Sent
+from s4eca.geo.request import make_request
 from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.staging.folder import Staging
 
@@ -294,6 +297,27 @@ def test_relative_names_lead_to_the_scene(run, threads, tmp_path, monkeypatch):
     assert run("together", threads, source="scene.tif").cells == CELLS
 
 
+@pytest.mark.parametrize("aoi", ["https://host/a.gpkg", "/vsicurl/https://host/a.gpkg", "zip://b.zip!a.gpkg"])
+def test_an_area_elsewhere_keeps_its_name(aoi):
+    asked, local = team.named_for_all(make_request("s3://b/a.tif", ["roof"], "m.tif", aoi=aoi))
+    assert (asked.aoi, local) == (aoi, False)
+
+
+def test_an_area_here_is_found_from_anywhere(run, threads, tmp_path, monkeypatch, vector):
+    vector(on_map(shapely.box(10, 20, 70, 60)))
+    monkeypatch.chdir(tmp_path)
+    alone = run("alone", source="scene.tif", aoi="aoi.gpkg")
+    assert run("together", threads, source="scene.tif", aoi="aoi.gpkg").prompts == alone.prompts
+    assert (tmp_path / "alone/mask.tif").read_bytes() == (tmp_path / "together/mask.tif").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["<x>.tif", "a:b.tif", "x[1] {name}.tif"])
+def test_odd_relative_names_lead_to_the_scene(run, threads, tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(run.scene.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert run("together", threads, source=name).cells == CELLS
+
+
 @pytest.mark.parametrize(("address", "workers", "message"), [
     ("tcp://a:1", 2, "--dask is tcp://a:1 and --workers is 2"), (None, 0, "--workers is 0; it must be at least 1"),
 ])  # fmt: skip
@@ -313,6 +337,16 @@ def test_no_scheduler_is_one_sentence_in_seconds(address, monkeypatch):
     ):
         pass
     assert time.monotonic() - begun < 10
+
+
+def test_no_client_is_left_behind_by_an_address_that_cannot_be_meant(monkeypatch):
+    """One that was half made cannot be closed, and says so when the process ends, ten seconds later."""
+    made = []
+    monkeypatch.setattr("distributed.Client", lambda *args, **options: made.append(args))
+    for address in ("127.0.0.1", "", "inproc://x", "tls://127.0.0.1:1"):
+        with pytest.raises(ClusterError, match="No Dask scheduler answers at"), connected(address, None, print):
+            pass
+    assert made == []
 
 
 class TestSavedAdapter:

@@ -171,3 +171,76 @@ def test_a_model_is_enough_and_times_are_said(raster, rgb, adapter, tmp_path):
     found = told(raster(rgb(60, 60)), tmp_path / "m.tif", model)
     assert found.seconds > 0 and found.shown == (None,) * 3
     assert [span(s) for s in (3, 600, 9000)] == ["3 s", "10 min", "2.5 h"]
+
+
+def many(raster, rgb, tmp_path):
+    """A folder with two scenes, and the words of a line over it."""
+    (tmp_path / "scenes").mkdir()
+    for name in ("a", "b [1] ü"):
+        raster(rgb(50, 60), f"scenes/{name}.tif")
+    return ["scenes", "--prompt", "roof", "-o", "{name}-m.tif", "--dry-run"]
+
+
+def test_many_scenes_are_one_json_text(verb, raster, rgb, tmp_path):
+    line = many(raster, rgb, tmp_path)
+    code, out, _ = verb(*line, "--json")
+    told = json.loads(out)
+    assert code == 0 and list(told["scenes"]) == ["a", "b [1] ü"] and told["failed"] == {}
+    assert all("trained at 0.1 m" in one["notes"][0] for one in told["scenes"].values())
+    assert [text.partition(":")[0] for text in verb(*line)[1].splitlines()] == LINES * 2
+
+
+def test_one_of_many_that_is_refused_hides_no_other(verb, raster, rgb, tmp_path, monkeypatch):
+    line = many(raster, rgb, tmp_path)
+
+    def room(folder, out, *rest):
+        if out.startswith("a"):
+            raise RasterError(f"{out} has no room.")
+        return 0, 0
+
+    monkeypatch.setattr("s4eca.geo.explain.require_room", room)
+
+    code, out, err = verb(*line, "--json", "--quiet")
+    assert code == 2 and "1 of 2 scenes are refused (a: a-m.tif has no room)" in err
+    told = json.loads(out)
+    assert list(told["scenes"]) == ["b [1] ü"] and told["failed"] == {"a": "a-m.tif has no room."}
+
+
+def test_cells_of_another_run_are_refused_as_by_the_run(raster, rgb, brightness, tmp_path):
+    scene = raster(rgb(90, 90))
+
+    class Tired(brightness):
+        def probabilities(self, windows, expressions):
+            if len(self.shapes) == 6:
+                raise KeyboardInterrupt
+            return super().probabilities(windows, expressions)
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_geotiff(scene, ["a"], Tired(), tmp_path / "m.tif", cell=40, progress=False, say=lambda note: None)
+    for other in ({"threshold": 0.7}, {"bounds": (14.0, 44.0, 15.0002, 46.0)}):
+        with pytest.raises(RasterError) as dry:
+            told(scene, tmp_path / "m.tif", brightness(), ["a"], cell=40, **other)
+        with pytest.raises(RasterError) as run:
+            segment_geotiff(
+                scene, ["a"], brightness(), tmp_path / "m.tif", cell=40, progress=False, say=lambda note: None, **other
+            )
+        assert str(dry.value) in str(run.value) and "finished cells of another run" in str(dry.value)
+
+
+def test_workers_are_spoken_of_and_a_scheduler_is_asked(verb, raster, rgb, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "LocalCluster", None)  # none is started
+    raster(rgb(50, 60))
+    line = ["scene.tif", "--prompt", "roof", "-o", "m.tif", "--dry-run", "--quiet"]
+    code, out, _ = verb(*line, "--workers", "2", "--json")
+    assert code == 0 and "of this process alone" in json.loads(out)["notes"][-1]
+    assert "of this process alone" not in verb(*line, "--json")[1]
+    code, out, err = verb(*line, "--dask", "127.0.0.1")
+    assert (code, out) == (2, "") and "No Dask scheduler answers at 127.0.0.1" in err
+
+
+def test_the_key_of_an_address_is_not_told(brightness, raster, rgb, tmp_path, monkeypatch):
+    from s4eca.records import RasterName
+
+    monkeypatch.setattr(RasterName, "__str__", lambda self: "without its query")
+    assert told(raster(rgb(50, 60)), tmp_path / "m.tif", brightness()).scene == "without its query"

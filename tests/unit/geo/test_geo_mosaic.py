@@ -148,6 +148,22 @@ def test_what_does_not_fit_is_named(raster, rgb, predict, never):
         predict([first, cut], segmenter=never)
 
 
+def test_a_list_with_a_byte_order_mark(raster, rgb, tmp_path, predict):
+    raster(rgb(), "a.tif")
+    (tmp_path / "l.txt").write_text("a.tif\r\n", encoding="utf-8-sig")
+    assert (predict(tmp_path / "l.txt").mask == predict(tmp_path / "a.tif", overwrite=True).mask).all()
+
+
+@pytest.mark.parametrize(("given", "error", "message"), [
+    ("", RasterError, "The scene's name is empty"), (" ", RasterError, "The scene's name is empty"),
+    (["a.tif", None], ConfigError, "Raster 2 of the scene is None"), ([""], ConfigError, "Raster 1 of the scene is ''"),
+    (7, ConfigError, "The scene is int 7"),
+])  # fmt: skip
+def test_what_is_no_name(predict, never, given, error, message):
+    with pytest.raises(error, match=message):
+        predict(given, segmenter=never)
+
+
 def test_lists_that_name_nothing(tmp_path, predict, never):
     (tmp_path / "a.txt").write_text("# nothing\n")
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")

@@ -58,7 +58,7 @@ def test_a_page_of_a_file(odd, predict):
     ("s3://bucket/a.tif", "s3://bucket/a.tif cannot be opened as a raster: .*AWS"),
     ("world.pgw", "world.pgw cannot be opened as a raster: it is no raster of a format that is known here"),
     (".", "is a folder"),
-    ("", "a raster"),
+    ("", "name is empty"),
     ("a\0b", "does not exist"),
     ("x" * 5000, "does not exist"),
 ])  # fmt: skip

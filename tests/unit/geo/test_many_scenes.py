@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from coded import make_segmenter
 from killing import contents
 
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo import many
 from s4eca.geo.many import segment_geotiffs
+from s4eca.geo.read.arrays import RasterArray
 from s4eca.geo.scenes import find_scenes, place_of
 
 SIDES = {"a": 40, "b": 70, "c": 33, "d": 90}
@@ -169,7 +171,7 @@ class TestNames:
             find_scenes(path, "B8")
 
     @pytest.mark.parametrize(("name", "content", "message"), [
-        ("l.txt", "# none\n", "lists no scene"),
+        ("l.txt", "# none\n", "names no scene"),
         ("l.txt", "x/b.tif\ny/B.tif\n", "x/b.tif and y/B.tif are both called B"),
         ("l.txt", b"\xff\xfe\x00", "cannot be read as a list of scenes"),
         ("i.json", "{", "cannot be read as JSON"),
@@ -192,7 +194,7 @@ class TestNames:
 
     def test_outputs_are_apart(self, folder, tmp_path, never):
         assert place_of("x/{name}-m.tif", "b") == Path("x/b-m.tif")
-        with pytest.raises(ConfigError, match=r"polygons is .*p.gpkg, which all scenes would share; write {name}"):
+        with pytest.raises(ConfigError, match=r"polygons is .*p.gpkg, which has no {name} in the name of its file"):
             segment_geotiffs(folder, "roof", never, tmp_path / "{name}.tif", polygons=tmp_path / "p.gpkg")
 
 
@@ -200,3 +202,25 @@ def test_scenes_may_be_given_by_name(run, tmp_path, folder):
     found = run("named", sources={"one": folder / "a.tif", "two": folder / "a.tif"})
     masks = [np.asarray(path.read_bytes()) for path in (found["one"].mask, found["two"].mask)]
     assert masks[0] == masks[1] and found["one"].mask.name == "one.tif"
+
+
+def test_scenes_given_by_name_are_whatever_one_scene_may_be(tmp_path, folder, brightness):
+    """A list that makes one scene, and an array."""
+    one = str(min(folder.iterdir()))
+    with rasterio.open(one) as file:
+        array = RasterArray(file.read(), file.transform, file.crs)
+    given = {"file": one, "list": [one], "array": array}
+    options = {"progress": False, "say": lambda note: None}
+    found = segment_geotiffs(given, ["roof"], brightness(), tmp_path / "{name}.tif", **options)
+    assert list(found) == list(given) and len({one.prompts[0].pixels for one in found.values()}) == 1
+
+
+@pytest.mark.parametrize("sources", [["a.tif", "b.tif"], {}, [], 7], ids=str)
+def test_what_names_no_scenes(tmp_path, never, sources):
+    with pytest.raises(ConfigError, match=f"sources is {type(sources).__name__} .*; it must be a mapping"):
+        segment_geotiffs(sources, ["roof"], never, tmp_path / "{name}.tif")
+
+
+def test_an_asset_of_scenes_by_name_is_refused(tmp_path, never):
+    with pytest.raises(ConfigError, match="asset is B02, but sources is no STAC item collection"):
+        segment_geotiffs({"a": "a.tif"}, ["roof"], never, tmp_path / "{name}.tif", asset="B02")
