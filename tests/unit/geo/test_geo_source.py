@@ -199,7 +199,7 @@ def test_cache_holds_two_rows_of_blocks(raster):
 
 
 def test_rows_read_once(raster, rgb, predict, monkeypatch):
-    """Every row of the scene is read once, by whole rows, however much the windows overlap; spots of the edges before."""
+    """Every row of the scene is read once, by whole rows, however windows overlap; spots of the edges before."""
     read_rows, spots = [], []
     plain = rasterio.io.DatasetReader.read
 

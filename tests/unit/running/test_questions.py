@@ -144,7 +144,7 @@ def shaken(asked):
 
 CHANGES = {
     "weights": shaken,
-    "text encoder": lambda asked: asked.model.text.load_state_dict(toy_pair(4, 2, seed=1)[1].state_dict()),
+    "text encoder": lambda asked: [torch.no_grad()(p.mul_)(-1) for p in asked.model.text.parameters()],
     "loaded": lambda asked: asked.model.load_state_dict(
         {name: value * 1.1 for name, value in asked.model.state_dict().items() if value.is_floating_point()}, False
     ),
