@@ -277,10 +277,8 @@ class _Chooser:
 
     def again(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
         """Which objects are a landmark themselves: in "the ship nearest to the red ship" the red one is a ship too."""
-        outlines = self.scene.outlines
-        within, held = outlines.within(prompt, ids, marks), outlines.held(prompt, ids, marks)
-        found: NDArray[np.bool_] = (within >= WITHIN) & (held >= WITHIN)
-        return found
+        within = self.scene.outlines.within(prompt, ids, marks) >= WITHIN
+        return within & self.holds(prompt, ids, marks)
 
     def nearest(self, tree: Phrase, prompt: str, ids: Ids, marks: Marks) -> Ids:
         gaps = self.scene.outlines.gaps(prompt, ids, marks)

@@ -142,8 +142,8 @@ def _read(where: str, given: Any) -> ReferringSet:
         raise ConfigError(f"{where}.layout is {one.layout!r}, of the set {one.called!r}; it must be one of {known}.")
     if one.share is not None and not 0 < one.share <= MOST:
         wanted = f"above 0 and at most {MOST:,}" if one.share > MOST else "above 0"
-        said: Any = "more" if one.share > MOST and isinstance(one.share, int) else one.share
-        raise ConfigError(f"{where}.share is {said}, of the set {one.called!r}; it must be {wanted}.")
+        told = "more" if one.share > MOST and isinstance(one.share, int) else str(one.share)
+        raise ConfigError(f"{where}.share is {told}, of the set {one.called!r}; it must be {wanted}.")
     return one
 
 
