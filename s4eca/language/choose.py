@@ -77,6 +77,10 @@ class Outlines(Protocol):
         """(n,) share of each object that lies in a mark or in a hole of it."""
         ...
 
+    def held(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.float64]:
+        """(n,) of the marks, the largest share of one that lies in each object or in a hole of it."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -252,6 +256,8 @@ class _Chooser:
             marks.append((self.sentence.key(phrase), found))
             if marks[-1][0] == prompt:
                 ids = np.setdiff1d(ids, found)
+            elif phrase.category == tree.category and len(ids):
+                ids = ids[~self.again(prompt, ids, marks[-1:])]
         if not len(ids):
             return ids
         if relation.name == "nearest":
@@ -268,6 +274,11 @@ class _Chooser:
             "holds": lambda: self.holds(prompt, ids, marks),
         }[relation.name]()
         return ids[fits]
+
+    def again(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
+        """Which objects are a landmark themselves: in "the ship nearest to the red ship" the red one is a ship too."""
+        within = self.scene.outlines.within(prompt, ids, marks) >= WITHIN
+        return within & self.holds(prompt, ids, marks)
 
     def nearest(self, tree: Phrase, prompt: str, ids: Ids, marks: Marks) -> Ids:
         gaps = self.scene.outlines.gaps(prompt, ids, marks)
@@ -336,7 +347,8 @@ class _Chooser:
         far = 0.45 * math.hypot(*self.scene.size) * self.scene.pixel
         for number, place in enumerate(self.scene.groups[prompt].places[ids]):
             ways = around - place
-            close = np.linalg.norm(ways, axis=1) <= far
+            length = np.linalg.norm(ways, axis=1)
+            close = (length <= far) & (length > self.noise)
             angles = np.sort(np.arctan2(ways[close, 1], ways[close, 0]))
             gaps = np.diff(angles, append=angles[:1] + 2 * np.pi)
             fits[number] |= close.sum() >= 3 and gaps.max() < math.radians(ALL_ROUND)
@@ -344,11 +356,8 @@ class _Chooser:
 
     def holds(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.bool_]:
         """At least one of the other things lies in it."""
-        return np.array([
-            any((self.scene.outlines.within(name, found, [(prompt, ids[n : n + 1])]) >= WITHIN).any()
-                for name, found in marks)
-            for n in range(len(ids))
-        ])  # fmt: skip
+        held: NDArray[np.bool_] = self.scene.outlines.held(prompt, ids, marks) >= WITHIN
+        return held
 
     def compared(self, name: str, prompt: str, ids: Ids, marks: Marks) -> Ids:
         """Larger or smaller than one thing, or as large."""

@@ -65,10 +65,17 @@ class Margins:
 def graded(value: float, yes: float, no: float) -> float:
     """How clearly a value is on one side: 1 at `yes`, -1 at `no`, and on along the same line (capped at 100).
 
+    To nine digits (`plain`), so that what just meets a margin does so in a mirrored picture too.
+
     >>> graded(0.9, yes=0.9, no=0.1), graded(0.5, yes=0.9, no=0.1)
     (1.0, 0.0)
     """
-    return max(-100.0, min(100.0, (2 * value - yes - no) / (yes - no)))
+    return max(-100.0, min(100.0, plain((2 * value - yes - no) / (yes - no))))
+
+
+def plain(value: float) -> float:
+    """A measure without the last digits, which depend on the order of its sums and on the side it is counted from."""
+    return round(value, 9)
 
 
 def agreed(*clarities: float) -> float:

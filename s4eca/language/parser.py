@@ -11,6 +11,7 @@ from s4eca.language.vocabulary import (
     COLOURS,
     COMPASS,
     ENDS,
+    IRREGULAR,
     LEVELS,
     MIDDLE,
     NUMBERS,
@@ -33,6 +34,9 @@ class Unread:
     rest: str
 
 
+_DEEPEST = 16  # landmarks of landmarks
+
+
 class _Stuck(Exception):
     """The words from here on are not in the grammar."""
 
@@ -42,6 +46,7 @@ def _any(words: object) -> str:
 
 
 _COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in words}
+_ONE_OF = {many: one for one, many in IRREGULAR.items() if one != many}
 _SIZE_OF = {word: size for size, words in SIZES.items() for word in words}
 _OVER = {**RELATIONS, "under": RELATIONS["below"], "beneath": RELATIONS["below"], "underneath": RELATIONS["below"]}
 
@@ -95,15 +100,16 @@ _COLOUR = re.compile(
     rf"(?:(?:{_any(SHADES)}) )?(?P<colour>{_any(_COLOUR_OF)})(?!\w)(?: colou?red)?(?P<more> and(?= ))?"
 )
 _SIZE = re.compile(rf"(?P<size>{_any(_SIZE_OF)})(?!\w)")
-_OF_THEM = re.compile(rf"(?P<size>{_any(_SIZE_OF)}) of (?:the )?(?:(?:{_any(NUMBERS)}|\d+) )?")
+_DIGITS = r"\d{1,9}"  # no picture has more things
+_OF_THEM = re.compile(rf"(?P<size>{_any(_SIZE_OF)}) of (?:the )?(?:(?:{_any(NUMBERS)}|{_DIGITS}) )?")
 _ADJECTIVE = re.compile(_WHERE)
 _ORDINAL = re.compile(rf"(?P<rank>{_any(ORDINALS)})(?!\w)")
 _FROM = re.compile(rf"from (?:the )?(?:(?P<side>{_V}|{_H})|(?P<point>north|south|east|west))(?!\w)")
-_NUMBER = re.compile(rf"(?P<number>{_any(NUMBERS)}|\d+)(?!\w)")
+_NUMBER = re.compile(rf"(?P<number>{_any(NUMBERS)}|{_DIGITS})(?!\w)")
 _OPENING = re.compile(
     rf"(?:(?P<all>all)(?: of)?(?: the)?|(?P<each>every|each)|(?P<both>both)(?: of)?(?: the)?"
     rf"|the (?:only|single|sole)|(?:the|this|these|those|an?)(?= )|)"
-    rf"(?: ?(?P<number>(?:{_any(NUMBERS)})|\d+))?(?!\w) ?"
+    rf"(?: ?(?P<number>(?:{_any(NUMBERS)})|{_DIGITS}))?(?!\w) ?"
 )
 _FREE = re.compile(
     r"(?P<noun>(?!and )\w+(?: (?!(?:in|on|at|to|of|near|next|beside|between|above|below|under|left|right|upper|lower"
@@ -116,7 +122,7 @@ _FREE = re.compile(
 
 def plain_words(text: str) -> str:
     """A text as lower-case words with one blank between them, without hyphens and punctuation."""
-    return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower()))
+    return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")))
 
 
 def parse(text: str, lexicon: Lexicon | None = None) -> Phrase | Unread:
@@ -140,7 +146,7 @@ class _Parser:
     """One text, and how far it has been read."""
 
     def __init__(self, text: str, lexicon: Lexicon | None) -> None:
-        self.text, self.lexicon, self.place = text, lexicon, 0
+        self.text, self.lexicon, self.place, self.depth = text, lexicon, 0, 0
 
     def whole(self) -> Phrase:
         if not self.text:
@@ -162,6 +168,15 @@ class _Parser:
             end += 1
         self.place = end
         return match
+
+    def landmark(self) -> Phrase:
+        """A phrase within a phrase."""
+        if self.depth == _DEEPEST:
+            raise _Stuck("too many landmarks of landmarks")
+        self.depth += 1
+        found = self.phrase()
+        self.depth -= 1
+        return found
 
     def phrase(self) -> Phrase:
         opening = self.take(_OPENING)
@@ -189,6 +204,9 @@ class _Parser:
         if match is None:
             return None
         said = match["noun"]
+        head, blank, last = said.rpartition(" ")
+        if last in _ONE_OF:
+            return Noun(head + blank + _ONE_OF[last], said, True)
         many = said.endswith("s") and not said.endswith(("ss", "us", "is"))
         return Noun(said[:-1] if many else said, said, many)
 
@@ -249,19 +267,19 @@ class _Parser:
 
     def other_relation(self, tree: Phrase) -> Phrase:
         if self.take(_BETWEEN):
-            first = self.phrase()
+            first = self.landmark()
             if first.count == 2:
                 return self.with_relation(tree, Relation("between", (first,)))
             if not self.take(re.compile("and(?= )")):
                 raise _Stuck("between one thing and nothing")
-            return self.with_relation(tree, Relation("between", (first, self.phrase())))
+            return self.with_relation(tree, Relation("between", (first, self.landmark())))
         for name, pattern in _RELATIONS:
             if self.take(pattern):
                 return self.related(tree, name, None)
         return tree
 
     def related(self, tree: Phrase, name: RelationName, direction: Direction | None) -> Phrase:
-        return self.with_relation(tree, Relation(name, (self.phrase(),), direction))
+        return self.with_relation(tree, Relation(name, (self.landmark(),), direction))
 
     def with_relation(self, tree: Phrase, relation: Relation) -> Phrase:
         if tree.relation is not None:

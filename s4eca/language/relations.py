@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from s4eca.language.margins import Margins, agreed, graded
+from s4eca.language.margins import Margins, agreed, graded, plain
 from s4eca.language.scene import Instance, Scene
 from s4eca.language.tree import Relation
 from s4eca.language.vocabulary import Direction
@@ -65,7 +65,7 @@ def _beside(thing: Instance, mark: Instance, direction: Direction, scene: Scene,
         share = sign * moved[axis] / side
         clear = graded(share, margins.direction, -margins.direction)
         apart = (thing.box[axis] - mark.box[axis + 2]) if sign > 0 else (mark.box[axis] - thing.box[axis + 2])
-        if clear >= 1 and (apart < 0 or (0 in direction and abs(moved[axis]) < abs(moved[1 - axis]))):
+        if clear >= 1 and (apart < 0 or (0 in direction and plain(abs(moved[axis]) - abs(moved[1 - axis])) < 0)):
             clear = 0.5
         found.append(clear)
     return min(found)
@@ -77,9 +77,9 @@ def _nearest(group: Sequence[Instance], mark: Instance, scene: Scene, margins: M
         return None
     order = sorted((scene.gap(thing, mark), thing.id) for thing in group)
     (first, winner), (second, _) = order[:2]
-    by_centre = min(group, key=lambda t: math.dist(t.centre, mark.centre)).id
+    by_centre = min(group, key=lambda t: (plain(math.dist(t.centre, mark.centre)), t.id)).id
     factor = math.log((second + 1) / (first + 1)) / math.log(margins.nearest)
-    clear = min(factor, (second - first) / scene.diagonal / margins.near)
+    clear = plain(min(factor, (second - first) / scene.diagonal / margins.near))
     if by_centre != winner or clear < 1:
         return {thing.id: 0.0 for thing in group}
     return {thing.id: clear if thing.id == winner else -clear for thing in group}
@@ -100,6 +100,8 @@ def _between(thing: Instance, one: Instance, other: Instance) -> float:
 
 def _surrounded(thing: Instance, marks: Sequence[Instance], scene: Scene) -> float:
     """Seen from the thing, landmarks stand all round: no gap of 120 degrees is clear, one of 180 clearly not."""
+    if any(plain(math.dist(mark.centre, thing.centre)) == 0 for mark in marks):
+        return 0.0  # it stands in no direction
     angles = sorted(math.atan2(m.centre[1] - thing.centre[1], m.centre[0] - thing.centre[0]) for m in marks)
     widest = max(b - a for a, b in pairwise([*angles, angles[0] + 2 * math.pi]))
     clear = graded(widest, 2 * math.pi / 3, math.pi)

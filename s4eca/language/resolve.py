@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from s4eca.language.margins import Margins, agreed, graded
+from s4eca.language.margins import Margins, agreed, graded, plain
 from s4eca.language.relations import related
 from s4eca.language.scene import Instance, Scene
 from s4eca.language.tree import Phrase
@@ -208,7 +208,7 @@ class _Resolver:
         factor = self.margins.size_plain if tree.size.degree == "plain" else self.margins.size
         order = sorted(group, key=lambda thing: (thing.area, thing.id), reverse=tree.size.large)
         first, second = order[0], order[1]
-        ratio = abs(math.log(first.area / second.area)) / math.log(factor)
+        ratio = plain(abs(math.log(first.area / second.area)) / math.log(factor))
         misleads = any(thing.cut for thing in order[1:]) if tree.size.large else first.cut
         if ratio < 1 or misleads:
             raise _Ambiguous("sizes are alike or cut off")
@@ -225,11 +225,11 @@ class _Resolver:
         def edge(thing: Instance) -> float:
             return thing.box[axis + 2] if sign > 0 else -thing.box[axis]
 
-        order = sorted(group, key=lambda thing: (sign * thing.centre[axis], thing.id), reverse=True)
+        order = sorted(group, key=lambda thing: (plain(sign * thing.centre[axis]), thing.id), reverse=True)
         first, rest = order[0], order[1:]
         by_centre = min(sign * (first.centre[axis] - other.centre[axis]) for other in rest)
         by_edge = min(edge(first) - edge(other) for other in rest)
-        clear = min(by_centre, by_edge) / side / self.margins.extreme
+        clear = plain(min(by_centre, by_edge) / side / self.margins.extreme)
         if clear < 1:
             raise _Ambiguous("not outermost by its margin")
         return [first], clear

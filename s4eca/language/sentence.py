@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import NoReturn
@@ -9,8 +10,10 @@ from typing import NoReturn
 from s4eca.errors import ExpressionError
 from s4eca.language.parser import Unread, parse, plain_words
 from s4eca.language.tree import Phrase
-from s4eca.language.vocabulary import COLOURS, MIDDLE, SIZES, plural
+from s4eca.language.vocabulary import COLOURS, MIDDLE, SIZES, never_named, plural
 
+# "a field without trees" is said to the model as it stands.
+_FREELY = re.compile(r"(?<=\w )(?:(?:or|without)(?: (?:an?|the))?|several|any) (?=\w)|^(?:several|any) ")
 _RANKS = ("longest", "shortest")  # shapes that compare, of which nothing is measured
 
 
@@ -85,6 +88,8 @@ def read_sentence(text: str) -> Sentence:
             are named.
     """
     tree = parse(text)
+    if re.search(r"(?<!\w)[-\N{MINUS SIGN}]\d", text):
+        _refuse(text, "a number below 0 is no number of things")
     if isinstance(tree, Unread):
         words = f"its words {tree.rest!r} are" if tree.rest else "it is"
         _refuse(text, f"{words} not understood ({tree.reason})")
@@ -126,8 +131,14 @@ def _check(text: str, phrase: Phrase) -> None:
         _refuse(text, "the middle of a thing is not measured")
     if phrase.count is not None and phrase.count < 1:
         _refuse(text, f"{phrase.count} is no number of things")
-    if not plain_words(phrase.category):
+    named = plain_words(phrase.category)
+    if not chooses(phrase):  # what is not chosen from is asked in these words, which say what it is
+        named = _FREELY.sub("", named)
+    strange = [word for word in named.split() if never_named(word)]
+    if not named:
         _refuse(text, "it names no class")
+    if strange:
+        _refuse(text, f"{strange[0]!r} in {phrase.category!r}, where a class should be named, is not understood")
 
 
 def _refuse(text: str, why: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 Direction = tuple[int, int]  # (x right, y down), each -1, 0 or 1; (0, 0) is the middle
 
@@ -73,7 +74,48 @@ _UNCOUNTED = {
     "pavement", "rangeland", "rice", "rubble", "sand", "scrub", "seawater", "shrubland", "snow", "soil", "terrain",
     "turf", "vegetation", "wasteland", "water", "wheat", "woodland",
 }  # fmt: skip
-_IRREGULAR = {"person": "people", "man": "men", "woman": "women", "leaf": "leaves", "aircraft": "aircraft"}
+IRREGULAR = {"person": "people", "man": "men", "woman": "women", "leaf": "leaves", "aircraft": "aircraft"}
+
+# What stands in no name of a class. A noun is whatever stands where one is expected: with such a word in it, something
+# was said of place, number, size or order, denied, or joined, which nobody has read.
+NEVER_NAMED = frozenset((
+    # denied, left out
+    "no", "not", "never", "none", "nothing", "nobody", "nowhere", "neither", "nor", "without", "lacking", "except",
+    "excepting", "excluding", "minus", "unless", "but", "instead", "besides", "apart",
+    # joined, referred to
+    "and", "or", "than", "as", "the", "a", "an", "this", "that", "these", "those", "which", "who", "it", "its", "them",
+    "they", "their", "me", "us", "my", "our", "same", "another", "rest", "others", "average",
+    # counted, ordered
+    *NUMBERS, *ORDINALS, "eleventh", "twelfth", "half", "last", "next", "previous", "only", "most", "least", "more",
+    "less", "fewer", "few", "several", "every", "each", "all", "both", "any", "times", "twice",
+    # placed, related
+    "at", "by", "for", "from", "in", "into", "of", "off", "on", "onto", "to", "toward", "towards", "away", "far",
+    "behind", "beyond", "opposite", "outside", "past", "amid", "among", "amongst", "against", "before", "after",
+    "ahead", "front", "facing", "between", "near", "nearest", "closest", "furthest", "farthest", "leftmost",
+    "rightmost", "topmost", "bottommost", "uppermost", "lowermost", "further", "farther", "closer", "nearer", "along",
+    "across", "through", "over", "under", "above", "below", "around", "within", "inside", "with",
+    # doing
+    "is", "are", "was", "were", "be", "has", "have", "having", "does", "do",
+    # lengths and areas
+    "m", "km", "cm", "m2", "km2", "ft", "ha", "metre", "meter", "kilometre", "kilometer", "feet", "mile", "hectare",
+    "acre", "pixel", "percent", "metres", "meters", "kilometres", "kilometers", "miles", "hectares", "acres", "pixels",
+    *(word for words in SIZES.values() for word in words),
+))  # fmt: skip
+# "the widest road" compares what nobody measures.
+SUPERLATIVE = re.compile(r"(?!(?:.*(?:forest|harvest|interest|quest|arrest|crest|chest|guest)|everest)$)\w{3,}est")
+_COMPASS_MOST = r"(?:north|south|east|west|inner|outer|left|right|top|upper|lower)\w*most"
+_NUMERAL = re.compile(rf"\d+(?:st|nd|rd|th)?|{_COMPASS_MOST}")
+
+
+def never_named(word: str) -> bool:
+    """Whether a word, in lower case, stands in no English name of a class.
+
+    >>> never_named("not"), never_named("tallest"), never_named("2nd"), never_named("forest"), never_named("harbour")
+    (True, True, True, False, False)
+    """
+    if word in NEVER_NAMED or SUPERLATIVE.fullmatch(word) or _NUMERAL.fullmatch(word):
+        return True
+    return any(letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in word)
 
 
 def plural(noun: str) -> str:
@@ -85,8 +127,8 @@ def plural(noun: str) -> str:
     head, blank, last = noun.rpartition(" ")
     if last.lower() in _UNCOUNTED:
         return noun
-    if last in _IRREGULAR:
-        said = _IRREGULAR[last]
+    if last in IRREGULAR:
+        said = IRREGULAR[last]
     elif re.search(r"(?:s|x|z|ch|sh)$", last):
         said = last + "es"
     elif re.search(r"[^aeiou]y$", last):

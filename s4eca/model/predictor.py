@@ -59,7 +59,7 @@ class Predictor:
             raise ConfigError(f"device is {device!r}, which this machine cannot use: {first}") from error
         self.fitting: Fitting | None = fitting_precision(self.model.device) if precision == AUTO else None
         self.precision = precision if self.fitting is None else self.fitting.precision
-        self.dtype = PRECISIONS[self.precision]
+        self.dtype: torch.dtype | None = PRECISIONS[self.precision]
         if running is not None:
             self.model.run_with(running)
         if precision == "fp16" and self.model.running.encoder_dtype == "bf16":
@@ -171,7 +171,7 @@ class Predictor:
         return expressions.answer(windows)
 
     def ask(self, expressions: Sequence[str]) -> Question:
-        """Expressions to give to `probabilities` again and again, read once.
+        """Expressions to give to `probabilities` again and again, read once by the adapter that is active now.
 
         Raises:
             ExpressionError: as for `segment`, and for a bare text.

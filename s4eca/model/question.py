@@ -21,6 +21,7 @@ class Answerer(Protocol):
     """What a question asks of a predictor (`s4eca.Predictor` is one)."""
 
     model: Any
+    dtype: torch.dtype | None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -37,9 +38,10 @@ class Answerer(Protocol):
 
 
 class Question(tuple[str, ...]):
-    """Expressions that a predictor's active adapter reads once, with the weights that it has now; else a plain tuple.
+    """Expressions that the adapter which is active now reads once, whatever is active later; else a plain tuple.
 
-    The text encoder reads each expression once, when the first window comes; of the windows, what no expression can
+    The text encoder reads each expression once, when the first window comes, and anew where weights, device or type
+    have changed since; of the windows, what no expression can
     change is computed once for all of them (see `s4eca.layers.kept`). In inject mode that is nothing: residuals enter
     the vision encoder, so that it runs for every expression.
 
@@ -60,6 +62,7 @@ class Question(tuple[str, ...]):
         self._adapter = model.active
         self._read = [model.tokenize([one], cut=True) for one in self]
         self._kept: list[dict[Any, Any]] = [{} for _ in self]
+        self._state: Any = None
 
     def is_for(self, predictor: Answerer) -> bool:
         """Whether it was made by a predictor."""
@@ -76,9 +79,10 @@ class Question(tuple[str, ...]):
             NotFiniteError: the model gives NaN or infinity.
         """
         predictor = self._predictor
-        check_windows(windows, predictor.bands)
-        size = (int(windows.shape[1]), int(windows.shape[2]))
         with predictor.model.using(self._adapter), torch.inference_mode():
+            check_windows(windows, predictor.bands)
+            size = (int(windows.shape[1]), int(windows.shape[2]))
+            self._renew()
             encoded = predictor.encode(predictor.stretched(windows))
             encoded.kept = {}
             found, told = [], []
@@ -89,7 +93,22 @@ class Question(tuple[str, ...]):
             presence = torch.stack(told, dim=1).cpu().numpy() if told else None
             return torch.stack(found, dim=1).cpu().numpy(), presence
 
+    def _renew(self) -> None:
+        """Forget what was read with other weights, on another device or in another type."""
+        model = self._predictor.model
+        state = (model.training, self._predictor.dtype, [_mark(t) for t in (*model.parameters(), *model.buffers())])
+        if self._state not in (None, state):
+            self._read = [one.to(model.device) for one in self._read]
+            self._kept = [{} for _ in self]
+        self._state = state
+
     def _batch(self, number: int, count: int) -> TextBatch:
         """One expression for so many windows."""
         ids, mask = self._read[number].ids, self._read[number].mask
         return TextBatch(ids.expand(count, -1), mask.expand(count, -1), self._kept[number])
+
+
+def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What changes with a tensor's values, its place or its type, without looking at the values."""
+    version = 0 if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version, tensor.dtype, tensor.device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from s4eca.data.reader_options import checked_options
 from s4eca.errors import ConfigError, DataError
 from s4eca.registry import LAYOUTS
 
+MOST = 1_000_000_000  # of a share
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 _TEXT, _TEXT_OR_NONE = ("a text", str), ("a text or null", str | None)
 _KINDS: dict[str, tuple[str, Any]] = {
@@ -90,7 +90,7 @@ def read_sets(given: Sequence[Any], base: str = ".") -> tuple[ReferringSet, ...]
 
     Raises:
         ConfigError: there is none, a setting is unknown, missing or of another kind, a name is no name or occurs twice,
-            a share is not above 0 or is given for some sets alone.
+            a share is not above 0 or is given for some sets alone, or the same data are there twice.
     """
     if not given:
         raise ConfigError("data.sets is empty; name a set, or leave it out and give data.root and data.layout.")
@@ -101,6 +101,16 @@ def read_sets(given: Sequence[Any], base: str = ".") -> tuple[ReferringSet, ...]
     without = [one.called for one in sets if one.share is None]
     if without and len(without) < len(sets):
         raise ConfigError(f"data.sets says no share of the set {without[0]!r}; give all sets a share, or none.")
+    same: dict[Any, str] = {}
+    for one in sets:
+        options = sorted(map(repr, one.reader.items()))
+        read = ((Path(base) / one.root).resolve(), one.layout, one.train_split, *options)
+        if read in same:
+            raise ConfigError(
+                f"data.sets has the same data twice, as {same[read]!r} and {one.called!r} ({one.root}, split "
+                f"{one.train_split!r}); name them once, with a larger share."
+            )
+        same[read] = one.called
     return tuple(dataclasses.replace(one, name=one.called, root=str(Path(base) / one.root)) for one in sets)
 
 
@@ -130,8 +140,10 @@ def _read(where: str, given: Any) -> ReferringSet:
     if one.layout not in LAYOUTS:
         known = ", ".join(LAYOUTS)
         raise ConfigError(f"{where}.layout is {one.layout!r}, of the set {one.called!r}; it must be one of {known}.")
-    if one.share is not None and not (math.isfinite(one.share) and one.share > 0):
-        raise ConfigError(f"{where}.share is {one.share}, of the set {one.called!r}; it must be above 0.")
+    if one.share is not None and not 0 < one.share <= MOST:
+        wanted = f"above 0 and at most {MOST:,}" if one.share > MOST else "above 0"
+        told = "more" if one.share > MOST and isinstance(one.share, int) else str(one.share)
+        raise ConfigError(f"{where}.share is {told}, of the set {one.called!r}; it must be {wanted}.")
     return one
 
 

@@ -108,13 +108,24 @@ class Objects:
 
     def within(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.float64]:
         """(n,) share of each object that lies in a mark or in a hole of it."""
-        filled = [shapely.polygons(shapely.get_exterior_ring(shapely.get_parts(laid))) for laid in self._laid(marks)]
-        whole = shapely.union_all(np.concatenate(filled))
+        whole = shapely.union_all(_filled(self._laid(marks)))
         shapely.prepare(whole)
         found = np.zeros(len(ids))
         for start, outlines in self._batches(prompt, ids):
             shared = shapely.area(shapely.intersection(outlines, whole))
             found[start : start + len(outlines)] = shared / np.maximum(shapely.area(outlines), 1e-12)
+        return found
+
+    def held(self, prompt: str, ids: Ids, marks: Marks) -> NDArray[np.float64]:
+        """(n,) of the marks, the largest share of one that lies in each object or in a hole of it."""
+        laid = self._laid(marks)
+        tree, areas = shapely.STRtree(laid), np.maximum(shapely.area(laid), 1e-12)
+        found = np.zeros(len(ids))
+        for start, outlines in self._batches(prompt, ids):
+            filled = _filled(outlines)
+            which, mark = tree.query(filled, predicate="intersects")
+            shares = shapely.area(shapely.intersection(filled[which], laid[mark])) / areas[mark]
+            np.maximum.at(found, start + which, shares)
         return found
 
     def _batches(self, prompt: str, ids: Ids) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -140,3 +151,10 @@ class Objects:
         stored = [self._spool.read(self._places[prompt][number]) for number in ids]
         outlines = shapely.from_wkb(np.array(stored, dtype=object))
         return np.asarray(shapely.transform(shapely.simplify(outlines, COARSE), self._frame.places))
+
+
+def _filled(outlines: NDArray[Any]) -> NDArray[Any]:
+    """(n,) outlines without their holes."""
+    parts, whose = shapely.get_parts(outlines, return_index=True)
+    plain = shapely.polygons(shapely.get_exterior_ring(parts))
+    return np.asarray(plain if len(parts) == len(outlines) else shapely.multipolygons(plain, indices=whose))

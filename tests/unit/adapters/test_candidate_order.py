@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sizes import SMALL
 
 from s4eca.adapters.s4eca.candidate_order import CandidateOrder, relations
 from s4eca.adapters.s4eca.selection import SpatialSelection
+from s4eca.config import S4ECAConfig
+from s4eca.encoders.toy import toy_pair
+from s4eca.model.model import attach
 
 GRID = (6, 8)
 
@@ -54,14 +58,51 @@ def test_a_mirrored_image_has_mirrored_relations(turned):
     torch.testing.assert_close(relations(flip(image), GRID), wanted)
 
 
-def test_nothing_changes_at_the_start_and_language_decides_what_counts():
+SWITCHES = [{}, {"proxies": 1}, {"spatial_gate": False}, {"text_proxies": False}, {"language_read": False},
+            {"residual_norm": True}, {"carry": False}]  # fmt: skip
+PAIRS = {"plain": {}, "hierarchical": {"stages": (2, 2, 2)}}
+
+
+@pytest.mark.parametrize("mode", ["side", "inject"])
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_an_adapter_with_it_changes_nothing_at_the_start(pair, mode):
+    torch.manual_seed(0)
+    encoders = toy_pair(**pair)
+    torch.manual_seed(1)
+    bare = attach(*encoders, S4ECAConfig(image_size=64, **{**SMALL, "mode": mode}))
+    ordered = attach(*encoders, S4ECAConfig(image_size=64, **{**SMALL, "mode": mode}, candidate_order=True))
+    lost = ordered.load_state_dict(bare.state_dict(), strict=False)
+    assert {name.rsplit(".order.")[-1] for name in lost.missing_keys} == {"ask.weight", "level"}
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        one, other = (model.eval()(pixels, ["the left roof", "a car"]) for model in (bare, ordered))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_all_of_it_learns_from_the_second_update_on(switches):
+    torch.manual_seed(0)
+    model = attach(*toy_pair(), S4ECAConfig(image_size=32, **{**SMALL, **switches}, candidate_order=True))
+    own = {name: p for name, p in model.named_parameters() if ".order." in name}
+    assert own
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    for _ in range(2):
+        optimiser.zero_grad()
+        model(torch.randn(2, 3, 32, 32), ["the left roof", "a car"]).square().mean().backward()
+        optimiser.step()
+    silent = [name for name, p in own.items() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent
+
+
+def test_language_decides_what_counts():
     torch.manual_seed(0)
     plain, order = SpatialSelection(16, 4), SpatialSelection(16, 4, order=True)
     order.load_state_dict(plain.state_dict(), strict=False)
     g, proxies = torch.randn(2, 48, 16), torch.randn(2, 4, 16)
-    for one, other in zip(plain(g, proxies, GRID), order(g, proxies, GRID), strict=True):
-        assert torch.equal(one, other)
     assert isinstance(order.order, CandidateOrder)
+    with torch.no_grad():
+        order.order.ask.weight.zero_()
+    assert torch.equal(plain(g, proxies, GRID)[1], order(g, proxies, GRID)[1])
     with torch.no_grad():
         order.order.ask.weight.normal_()
     assert not torch.allclose(plain(g, proxies, GRID)[1], order(g, proxies, GRID)[1])

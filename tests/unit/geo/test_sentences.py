@@ -19,7 +19,10 @@ from told_scenes import facts_of, rendered, resolved, told, true_mask
 from s4eca.errors import ConfigError, ExpressionError
 from s4eca.geo.finish import Finish
 from s4eca.geo.segment import segment_geotiff
+from s4eca.geo.write.chosen import Chosen
 from s4eca.geo.write.scene_frame import Frame
+from s4eca.geo.write.spool import Spool
+from s4eca.language.sentence import read_sentence
 from s4eca.records import RasterName, SceneFacts
 
 KINDS = {
@@ -100,9 +103,6 @@ SAID = ("the ship in the north-west", "the topmost ship", "the leftmost ship", "
 @given(st.data())
 def test_a_scene_stored_another_way_means_the_same(tmp_path_factory, data):
     """The eight ways in which a square grid can be stored give the same objects on the ground."""
-    from s4eca.geo.write.chosen import Chosen
-    from s4eca.language.sentence import read_sentence
-
     side = 64
     sentences = [read_sentence(text) for text in SAID]
     prompts = ("the ships", "the pond")
@@ -297,6 +297,41 @@ def test_prompts_are_asked_once_in_whatever_case(harbour, tmp_path):
         scope="scene", progress=False, say=lambda note: None,
     )  # fmt: skip
     assert segmenter.asked == {"the ships"} and [one.chosen for one in result.prompts] == [1, 1, 6]
+
+
+def found_in(text, masks, room):
+    sentence = read_sentence(text)
+    chosen = Chosen(placed(), [sentence], sentence.prompts, room, sure=False)
+    chosen.add(np.stack([masks[prompt] for prompt in sentence.prompts]).astype(np.uint8), None)
+    list(chosen.finish())
+    chosen.close()
+    return chosen.choices[0].ids
+
+
+@pytest.mark.parametrize(("text", "ids"), [
+    ("the ship nearest to the red ship", (1,)), ("the ships near the red ship", ()), ("the ships in the red ship", ()),
+    ("the ships larger than the red ship", (1, 2)), ("the ship with the red ship", ()),
+    ("the ships right of the red ship", (1, 2)), ("the ship nearest to the buoy", (2,)),
+])  # fmt: skip
+def test_a_thing_is_not_its_own_landmark_under_another_name(text, ids, tmp_path):
+    ships, red, buoy = (np.zeros((200, 300), bool) for _ in range(3))
+    for x, wide in ((20, 10), (100, 14), (220, 14)):
+        ships[50:60, x : x + wide] = True
+    red[51:60, 20:30] = True  # as the model sees it, it has not quite the same pixels
+    buoy[70:74, 225:229] = True
+    assert found_in(text, {"the ships": ships, "the red ship": red, "the buoy": buoy}, tmp_path) == ids
+
+
+def test_what_holds_others_is_found_without_asking_each_of_each(tmp_path, monkeypatch):
+    many = np.kron(np.ones((18, 28), bool), np.pad(np.ones((8, 8), bool), 1))
+    many, pools = np.pad(many, ((10, 10), (10, 10))), np.zeros((200, 300), bool)
+    pools[14:196:10, 14:296:20] = True
+    many &= ~pools
+    read = Counter()
+    outline = Spool.read
+    monkeypatch.setattr(Spool, "read", lambda self, number: read.update([number]) or outline(self, number))
+    ids = found_in("the houses with pools", {"the houses": many, "the pools": pools}, tmp_path)
+    assert len(ids) == 18 * 14 and read.total() < 18 * 28 * 5
 
 
 def test_true_masks_follow_class_and_colour():

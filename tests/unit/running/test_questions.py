@@ -135,6 +135,45 @@ def test_it_stays_a_question_to_its_own_adapter():
     assert np.array_equal(question.answer(windows())[0], wanted)
 
 
+def shaken(asked):
+    with torch.no_grad():
+        for parameter in asked.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+
+
+CHANGES = {
+    "weights": shaken,
+    "text encoder": lambda asked: [torch.no_grad()(p.mul_)(-1) for p in asked.model.text.parameters()],
+    "loaded": lambda asked: asked.model.load_state_dict(
+        {name: value * 1.1 for name, value in asked.model.state_dict().items() if value.is_floating_point()}, False
+    ),
+    "int8": lambda asked: asked.model.run_with(Running(encoder_dtype="int8")),
+    "autocast": lambda asked: setattr(asked, "dtype", torch.bfloat16),
+    "moved": lambda asked: asked.model.double().float(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("method", ["s4eca", "lora"])
+def test_nothing_that_was_read_before_a_change_is_mixed_with_what_came_after(method, change):
+    asked = predictor(method)
+    question = asked.ask(SAID)
+    question.answer(windows(1))
+    change(asked)
+    assert np.array_equal(question.answer(windows(1))[0], asked.ask(SAID).answer(windows(1))[0])
+
+
+def test_windows_are_checked_by_the_adapter_that_is_asked():
+    asked = predictor()
+    question = asked.ask(SAID)
+    wanted = question.answer(windows(1))[0]
+    bands = {"bands": ("nir", "red"), "band_ranges": ((0.0, 1.0), (0.0, 1.0))}
+    asked.model.add_adapter("two", **bands)
+    asked.model.switch("two")
+    assert np.array_equal(question.answer(windows(1))[0], wanted)
+
+
 def test_a_predictor_of_ones_own_is_asked_in_its_own_way(raster_of_noise, tmp_path):
     class Inverse(Predictor):
         def probabilities(self, windows, expressions):

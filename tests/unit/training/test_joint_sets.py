@@ -211,6 +211,11 @@ SOUND = {"root": "a", "layout": "rrsisd"}
         ({"sets": [{**SOUND, "share": 0}]}, "data.sets[0].share is 0, of the set 'a'; it must be above 0."),
         ({"sets": [{**SOUND, "share": -1.0}]}, "data.sets[0].share is -1.0"),
         ({"sets": [{**SOUND, "share": float("nan")}]}, "data.sets[0].share is nan"),
+        ({"sets": [{**SOUND, "share": float("inf")}]}, "data.sets[0].share is inf, of the set 'a'; it must be"),
+        ({"sets": [{**SOUND, "share": 1e308}, {**SOUND, "root": "b", "share": 1e308}]}, "at most 1,000,000,000"),
+        ({"sets": [{**SOUND, "share": 10**5000}]}, "data.sets[0].share is more, of the set 'a'; it must"),
+        ({"sets": [{**SOUND, "share": "0.5"}]}, "data.sets[0].share is '0.5'; it must be a number or null."),
+        ({"sets": [SOUND, {**SOUND, "root": "./b/../a", "name": "c"}]}, "the same data twice, as 'a' and 'c'"),
         ({"sets": [{**SOUND, "share": True}]}, "data.sets[0].share is True; it must be a number or null."),
         ({"sets": [{**SOUND, "shar": 1}]}, "data.sets[0].shar is no setting; did you mean data.sets[0].share?"),
         ({"sets": [{**SOUND, "xyz": 1}]}, "data.sets[0].xyz is no setting; a set has root, layout, name, share"),
@@ -253,6 +258,10 @@ def test_what_sets_cannot_be_is_said_by_name(settings, said):
 def test_a_set_that_cannot_be_opened_is_named(change, kind, said, opened, three):
     with pytest.raises(kind, match=said):
         opened(sets=[{**three[0], "name": "mine", **change}])
+
+
+def test_the_same_folder_may_be_read_in_two_ways():
+    assert len(read_sets([SOUND, {**SOUND, "name": "b", "train_split": "more"}])) == 2
 
 
 def test_roots_lie_in_the_base():
