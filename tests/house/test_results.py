@@ -91,3 +91,19 @@ def test_the_ablation_page_says_what_the_rows_say():
             assert (train, cells[0], int(cells[1]), cells[3]) in known, line
             found += 1
     assert found >= 10
+
+
+def test_the_table_of_tiled_inference_is_that_of_its_result():
+    result = json.loads((RESULTS / "tiled_inference.json").read_text())
+    page = (ROOT / "docs" / "rasters.md").read_text()
+    for name, row in result["rows"].items():
+        seams, away, jump = (row["error"][part] for part in ("near_seams", "away", "jump"))
+        times = " | ".join(f"{row[clock]['median']:.2f}" for clock in ("cpu_to_ours", "wall_to_ours"))
+        errors = f"{seams['mean']:.3f} | {away['mean']:.4f} | {seams['largest']:.2f} | {jump['largest']:.2f}"
+        line = f"| {name} | {times} | {row['growth_mib']['median']:,.0f} | {errors} | {row['nodata']['kept']:.0%} |"
+        assert line in page
+        assert row["version"] in page or name == "s4eca"
+        assert row["georeference_kept"]
+    ours = result["rows"]["s4eca"]
+    assert ours["nodata"] == {"kept": 1.0, "valid_marked": 0.0}
+    assert not result["left_out"] and result["command"] and len(result["commit"]) >= 40
