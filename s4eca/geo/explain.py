@@ -179,8 +179,8 @@ def _seconds_per_window(ready: Prepared) -> float | None:
 
 def _output_bytes(request: Request, pixels: int) -> int:
     """Bytes of mask and scores, uncompressed."""
-    count = len(request.expressions)
-    return pixels * ((1 if request.legend else count) + (4 * count if request.scores is not None else 0))
+    scores = 4 * len(request.expressions) if request.scores is not None else 0
+    return pixels * ((1 if request.legend else len(request.titles)) + scores)
 
 
 def _finished_before(ready: Prepared, asked: dict[str, Any], unknown: Collection[str]) -> set[int]:

@@ -101,7 +101,7 @@ def _items(path: Path) -> list[dict[str, Any]] | None:
         RasterError: it is no JSON, or holds no item.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise RasterError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):

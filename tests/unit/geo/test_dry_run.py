@@ -244,3 +244,12 @@ def test_the_key_of_an_address_is_not_told(brightness, raster, rgb, tmp_path, mo
 
     monkeypatch.setattr(RasterName, "__str__", lambda self: "without its query")
     assert told(raster(rgb(50, 60)), tmp_path / "m.tif", brightness()).scene == "without its query"
+
+
+def test_a_sentence_is_one_band_of_the_mask(brightness, raster, rgb, tmp_path):
+    """Whatever the model is asked for it in the windows, each of which is a band of the scores."""
+    asked = {"prompts": ["the ship nearest to the harbour"], "scope": "scene"}
+    scene = raster(rgb(50, 60))
+    assert told(scene, tmp_path / "m.tif", brightness(), **asked).output_bytes == 50 * 60
+    scores = tmp_path / "s.tif"
+    assert told(scene, tmp_path / "m.tif", brightness(), scores=scores, **asked).output_bytes == 50 * 60 * 9

@@ -224,3 +224,9 @@ def test_what_names_no_scenes(tmp_path, never, sources):
 def test_an_asset_of_scenes_by_name_is_refused(tmp_path, never):
     with pytest.raises(ConfigError, match="asset is B02, but sources is no STAC item collection"):
         segment_geotiffs({"a": "a.tif"}, ["roof"], never, tmp_path / "{name}.tif", asset="B02")
+
+
+def test_items_may_begin_with_a_byte_order_mark(tmp_path, folder):
+    item = {"type": "Feature", "id": "one", "assets": {"visual": {"href": "scenes/a.tif"}}}
+    (tmp_path / "items.json").write_text(json.dumps(item), encoding="utf-8-sig")
+    assert find_scenes(tmp_path / "items.json") == {"one": str(folder / "a.tif")}
