@@ -54,10 +54,10 @@ class CellLayout:
         """Some rows as bytes, with what is known of them."""
         return Piece(self.encode(strip), largest(strip), len(strip[1]))
 
-    @property
-    def dtype(self) -> Any:
-        """Numpy type of what is kept of a pixel, as it is read."""
-        return np.float32 if self.threshold is None else np.bool_
+    def room(self, rows: int, width: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Arrays for `read` to fill: (K, rows, width) float32 probabilities, or bool what was found; and validity."""
+        kind = np.float32 if self.threshold is None else np.bool_
+        return np.empty((self.count, rows, width), kind), np.empty((rows, width), bool)
 
     def encode(self, strip: Strip) -> NDArray[np.uint8]:
         """Some rows as bytes, filled in row by row, so that there is no second copy of them."""
@@ -82,7 +82,7 @@ class CellLayout:
         Args:
             path: the file of the cell.
             start: first row.
-            values: (K, n, width) of `dtype` to fill, with probabilities or what was found.
+            values: (K, n, width) to fill, as `room` makes it.
             valid: (n, width) to fill.
 
         Raises:

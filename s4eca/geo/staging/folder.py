@@ -233,13 +233,11 @@ class Staging:
             RasterError: the disk fails.
         """
         cells = [cell for cell in self._cells if cell.rows == part]
-        width = sum(cell.box.width for cell in cells)
-        values = np.empty((self.layout.count, stop - start, width), self.layout.dtype)
-        valid = np.empty((stop - start, width), bool)
+        values, valid = self.layout.room(stop - start, sum(cell.box.width for cell in cells))
         for cell in cells:
-            cols = slice(cell.box.col, cell.box.col + cell.box.width)
             with self._refused():
-                self.layout.read(self._file(cell.number), start - part.start, values[:, :, cols], valid[:, cols])
+                cols = slice(cell.box.col, cell.box.col + cell.box.width)
+                self.layout.read(self._file(cell.number), start - part.start, values[..., cols], valid[:, cols])
         return values, valid
 
     def note_hidden(self, path: Path) -> None:
