@@ -27,7 +27,7 @@ TOGETHER = 8
 
 
 class Predictor:
-    """Inference with an attached model.
+    """Inference with an attached model. Threads that ask several adapters of one model must take turns.
 
     Args:
         model: a trained `S4ECAModel`.

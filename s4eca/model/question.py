@@ -96,7 +96,9 @@ class Question(tuple[str, ...]):
     def _renew(self) -> None:
         """Forget what was read with other weights, on another device or in another type."""
         model = self._predictor.model
-        state = (model.training, self._predictor.dtype, [_mark(t) for t in (*model.parameters(), *model.buffers())])
+        readers = (model.text, model.adapter, model.encoder_updates)  # all that expressions go through on their own
+        tensors = [t for reader in readers for t in (*reader.parameters(), *reader.buffers())]
+        state = (model.training, self._predictor.dtype, [_mark(t) for t in tensors])
         if self._state not in (None, state):
             self._read = [one.to(model.device) for one in self._read]
             self._kept = [{} for _ in self]
