@@ -204,17 +204,23 @@ def _predict(
     from s4eca.geo.many import run_many
     from s4eca.geo.segment import run_request
 
+    team = answering.team
+
     def one(name: str, request: Request) -> SceneResult:
         return run_request(
             request, answering.segmenter, adapter_hash=answering.adapter, tags=tags, progress=not args.quiet,
-            say=_silent if args.quiet else _say, team=answering.team, stay=many,
+            say=_silent if args.quiet else _say, team=team, stay=many,
         )  # fmt: skip
 
     if not many:
         result = one("", requests[""])
+        if team is not None:
+            team.end_bar()
         _report(result, as_json=args.json, quiet=args.quiet)
         return PARTIAL if result.skipped else 0
-    outcome = run_many(requests, one, answering.team, _silent if args.quiet else _say)
+    outcome = run_many(requests, one, team, _silent if args.quiet else _say)
+    if team is not None:
+        team.end_bar()
     for name, result in outcome.results.items():
         if not args.quiet:
             print(f"{name}:", file=sys.stderr)

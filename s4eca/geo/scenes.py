@@ -23,9 +23,9 @@ def find_scenes(source: str | os.PathLike[str], asset: str | None = None) -> dic
     """Name -> scene, in the order of their names in a folder and else as they are listed.
 
     Args:
-        source: a folder (the rasters in it, not those in folders in it), a ``.txt`` with one scene a line (``#`` begins
-            a remark), a ``.json`` or ``.geojson`` that is a STAC item or item collection, or one scene, which every
-            other name is.
+        source: a folder (the rasters in it, not those in folders in it), a ``.txt`` with one scene a line (one that
+            begins with ``#`` is a remark), a ``.json`` or ``.geojson`` that is a STAC item or item collection, or one
+            scene, which every other name is.
         asset: which asset of STAC items is a scene; None takes the one with the role ``visual``, or the only one that
             is a raster with the role ``data`` or none.
 

@@ -99,8 +99,7 @@ class Team:
 
     def __exit__(self, *error: object) -> None:
         """Forget it."""
-        if self._bar is not None:
-            self._bar.close()
+        self.end_bar()
         try:
             self.cancel(self._loading)
             if self.client.status == "running":
@@ -174,9 +173,17 @@ class Team:
             self._bar.update(finished)
 
     def advance(self) -> None:
-        """Draw one finished cell."""
+        """Draw one finished cell, while there is a bar."""
         with self._count:
-            self._bar.update(1)
+            if self._bar is not None:
+                self._bar.update(1)
+
+    def end_bar(self) -> None:
+        """Leave the bar, so that what is printed next begins on a line of its own; more cells begin another."""
+        with self._count:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
     def most(self) -> int:
         """Cells that may be under way at once: two a worker, and one for workers that only come when there is work."""

@@ -70,7 +70,7 @@ def resolve(source: Source, area: Area | None, gsd: float | None) -> RasterName:
 
 
 def listed(path: Path, kind: str) -> tuple[str, ...]:
-    """The names in a file, a line each, ``#`` begins a remark; files are looked for beside it.
+    """The names in a file, a line each, a line that begins with ``#`` is a remark; files are looked for beside it.
 
     Args:
         path: of the file; a byte order mark at its beginning is none of its first name.

@@ -405,3 +405,21 @@ class TestSavedAdapter:
         assert [spread._device(place) for place in (0, 1, 2, "tcp://x")] == ["cuda:0", "cuda:1", "cuda:0", "auto"]
         assert SavedAdapter("a", device="cuda:1", spread=True)._device(0) == "cuda:1"
         assert SavedAdapter("a")._device(1) == "auto"
+
+
+def test_results_begin_on_a_line_of_their_own(capsys):
+    """The bar of the cells is ended before anything is printed after it, and more cells begin another."""
+    from types import SimpleNamespace
+
+    from s4eca.geo.cluster.team import Team
+
+    team = Team(None, SimpleNamespace(free=(), key=""), {}, adapter=None, progress=True, say=print)
+    for _ in range(2):
+        team.begin(2, finished=1)
+        team.advance()
+        assert not capsys.readouterr().err.endswith("\n")
+        team.end_bar()
+        assert capsys.readouterr().err.endswith("\n")
+    team.end_bar()
+    team.advance()
+    assert capsys.readouterr().err == ""
