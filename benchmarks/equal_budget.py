@@ -25,6 +25,12 @@ the code that its numbers come from, comments and docstrings left out. `--minute
 sets that are scored); what was cut goes on from its checkpoint (`--work`), to the same numbers on the same machine.
 Each row is written as it ends.
 
+`--plan FILE` runs the rows of a JSON list in its order, each entry ``{"method": "lora", "mode": "late-inject:4",
+"set": {}, "train": ["vhr10-ref"], "seeds": [0], "rate": 8e-4}``, where all but the method may be left out and other
+settings of the recipe (``size``, ``passes``, ``batch`` ...) may stand. On an accelerator `--graph` replays updates from
+CUDA graphs, `--precision tf32` spares the casts of bf16, and `--processes 3` trains three rows at once
+(docs/ablation.md). `--keep` keeps the trained tensors of rows.
+
 A row is scored under the native protocol on the validation split of every set given with --data, those that it has not
 seen too, and with shuffled expressions on its own. `table` prints means with their standard deviation over seeds, and
 the difference to S4ECA's best form with a 95 % interval: a bootstrap over images, paired by reference. The IoU of every
@@ -48,12 +54,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from grid_data import Sets
-from grid_pool import Place, at_once, one_by_one
+from grid_pool import at_once, one_by_one
 from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, ours, tier_rows
 from grid_store import Store
 from grid_table import best_form, tables
 from grid_tasks import device_name
-from grid_training import OutOfTimeError, Workshop
+from grid_training import OutOfTimeError, Place, Workshop
 
 from s4eca.budgets.flops import flops
 from s4eca.config import S4ECAConfig
@@ -113,7 +119,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--processes", type=int, default=1, help="rows at once; two or three fill an accelerator")
     parser.add_argument("--graph", action="store_true", help="replay updates from CUDA graphs")
-    parser.add_argument("--keep", type=Path, help="folder for the trained tensors of rows (benchmarks/grid_adapter.py)")
+    parser.add_argument("--keep", type=Path, help="folder for the trained tensors of rows, as safetensors")
     parser.add_argument("--keep-only", default="", help="of rows whose name holds this regular expression")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0 leaves torch's own")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and caches")
@@ -144,13 +150,13 @@ def run(args: argparse.Namespace) -> int:
         (args.keep, args.keep_only) if args.keep else None,
     )
     if args.list:
-        return listed(args, place.workshop(), store)
+        return listed(args, Workshop(place), store)
     wanted = partial(open_rows, args, sets, store)
     try:
         if args.processes > 1:
             whole = at_once(place, store, wanted)
         else:
-            one_by_one(place.workshop(), store, wanted)
+            one_by_one(Workshop(place), store, wanted)
             whole = True
     except OutOfTimeError:
         whole = False
@@ -258,7 +264,7 @@ def expected(shop: Workshop, store: Store, row: Row) -> tuple[float, str]:
         for done in store.content["rows"].values()
         if (done["form"], done["size"], done["precision"], done["batch"])
         == (row.form.name, row.recipe.size, row.recipe.precision, row.recipe.batch)
-        and done["device"] == device_name(shop.device)
+        and done["device"] == device_name(shop.place.device)
     ]
     if alike:
         last = alike[-1]
@@ -267,7 +273,7 @@ def expected(shop: Workshop, store: Store, row: Row) -> tuple[float, str]:
     step, forward = _operations(row)
     said = sum(len(shop.sets.split(name, "val")) for name in shop.sets.scored)
     work = runs * updates * row.recipe.batch * step + 1.5 * said * forward
-    return work / SPEED[torch.device(shop.device).type] / 60, "its operations"
+    return work / SPEED[torch.device(shop.place.device).type] / 60, "its operations"
 
 
 def _operations(row: Row) -> tuple[int, int]:

@@ -244,9 +244,11 @@ def memory(sides: Sequence[int], polygon_side: int, place: Path) -> dict[str, An
 
     three = {str(side): peak(side, 3, "striped uint16, deflate") for side in sides}
     one = {str(side): peak(side, 1, "tiled uint8, deflate") for side in (sides[0], polygon_side)}
-    grown: Callable[[dict[str, Any]], int] = lambda runs: [r["peak_mib"] for r in runs.values()][-1] - next(  # noqa: E731
-        iter(runs.values())
-    )["peak_mib"]
+
+    def grown(runs: dict[str, Any]) -> int:
+        peaks = [run["peak_mib"] for run in runs.values()]
+        return int(peaks[-1] - peaks[0])
+
     return {
         "three phrases, striped uint16, polygons": three, "growth_mib": grown(three),
         "one phrase, tiled uint8, polygons": one, "polygon_growth_mib": grown(one),

@@ -32,10 +32,12 @@ class Ahead(Predictor):
             expressions: one for each of its references.
         """
         rule = scoring_protocol("native")
-        places = {path: number for number, path in enumerate(split.images())}
         first = {reference.image: reference for reference in reversed(split.references)}
-        squares = [rule.image_in(split.image(first[path]), self.image_size)[0] for path in places]
-        self._number = {_hash(square): number for number, square in enumerate(squares)}
+        seen = {path: rule.image_in(split.image(first[path]), self.image_size)[0] for path in split.images()}
+        marks = {path: _hash(square) for path, square in seen.items()}  # copies under two names are one image
+        own = {marks[path]: square for path, square in seen.items()}
+        self._number = {mark: number for number, mark in enumerate(own)}
+        places, squares = {path: self._number[mark] for path, mark in marks.items()}, list(own.values())
         parts = [super(Ahead, self).encode(np.stack(squares[i : i + IMAGES])) for i in range(0, len(squares), IMAGES)]
         whole = iter([torch.cat(rows) for rows in zip(*map(_tensors, parts), strict=True)])
         joined = parts[0].map(lambda _: next(whole))

@@ -45,9 +45,10 @@ class Remembered(ReferringDataset):
 
     def mask(self, reference: Reference) -> Any:
         """As of a split that reads its files."""
-        if reference.id not in self._read:
-            self._read[reference.id] = super().mask(reference)
-        return self._read[reference.id]
+        key = reference.image, reference.id  # ids are those of one set alone
+        if key not in self._read:
+            self._read[key] = super().mask(reference)
+        return self._read[key]
 
 
 class Sets:

@@ -1,7 +1,8 @@
 """The equal-budget grid's tasks in their order: one after the other, or several processes on one accelerator.
 
-A small model on a large accelerator waits for its processor; many of them at once fill both. Every process trains rows
-of its own, and the numbers of a row do not depend on how many run beside it (its time does, and says so).
+A small model leaves a large accelerator idle while it prepares the next batch; two or three fill it, and more take
+turns at it (docs/ablation.md). Every process trains rows of its own, and the numbers of a row do not depend on how many
+run beside it (its time does, and says so).
 """
 
 from __future__ import annotations
@@ -10,68 +11,25 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
-from grid_data import Prefixes, Sets
+from grid_data import Sets
 from grid_rows import Row
 from grid_store import Store
 from grid_tasks import Outcome, Task, mark_of, perform, short_run
-from grid_training import OutOfTimeError, Workshop, fresh
+from grid_training import OutOfTimeError, Place, Workshop, fresh
 
-
-@dataclass(frozen=True)
-class Place:
-    """What a process needs to make a `Workshop` of its own.
-
-    Attributes:
-        places: data sets by name.
-        cache: place of the feature caches.
-        checkpoints: folder of rows that were cut.
-        device: where models are.
-        workers: loader processes.
-        end: `time.monotonic()` at which to stop, which all processes of a machine read alike.
-        at_once: number of processes.
-        graph: replay updates from CUDA graphs.
-        keep: folder for the trained tensors of rows whose names hold a regular expression.
-    """
-
-    places: dict[str, Path]
-    cache: str
-    checkpoints: Path
-    device: str
-    workers: int
-    end: float
-    at_once: int = 1
-    graph: bool = False
-    keep: tuple[Path, str] | None = None
-
-    def workshop(self) -> Workshop:
-        """Sets opened and caches named anew."""
-        prefixes = Prefixes(self.cache, self.device)
-        return Workshop(
-            Sets(self.places),
-            prefixes,
-            self.checkpoints,
-            self.device,
-            self.workers,
-            self.end,
-            self.at_once,
-            self.graph,
-            self.keep,
-        )
-
+from s4eca.errors import ConfigError
 
 _SHOP: list[Workshop] = []
 
 
 def _begin(place: Place) -> None:
     torch.set_num_threads(1)
-    _SHOP.append(place.workshop())
+    _SHOP.append(Workshop(place))
 
 
 def _encode(row: Row, part: int, parts: int) -> bool | None:
@@ -108,12 +66,15 @@ def one_by_one(shop: Workshop, store: Store, rows: Callable[[], Iterator[Row]]) 
 def at_once(place: Place, store: Store, rows: Callable[[], Iterator[Row]]) -> bool:
     """Tasks on `place.at_once` processes, earlier rows first; each row is written as it ends.
 
-    A task that fails is printed with its trace and left out; the others go on.
+    What fails is printed with its trace, and the others go on.
 
     Returns:
-        Whether every row was done.
+        Whether every row was done, or the minutes were over first.
+
+    Raises:
+        ConfigError: some tasks failed; said when all others are done.
     """
-    sets, whole, failed = Sets(place.places), True, set[str]()
+    sets, whole, failed, broken = Sets(place.places), True, set[str](), 0
     running: dict[Future[Any], tuple[str, Task | None]] = {}
     ready: set[str] = set()
     context = get_context(_start(place, rows))
@@ -132,13 +93,17 @@ def at_once(place: Place, store: Store, rows: Callable[[], Iterator[Row]]) -> bo
                     running[call] = (name, task if isinstance(task, Task) else None)
                     busy.add(name)
             if not running:
-                return whole
+                break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for call in done:
                 name, task = running.pop(call)
+                broken += call.exception() is not None
                 whole &= _ended(call, name, task, store, failed)
                 if task is None and not any(other == name for other, _ in running.values()):
                     ready.add(name)
+    if broken:
+        raise ConfigError(f"{broken} of the tasks failed, as their traces say; the same command tries them again.")
+    return whole
 
 
 def _start(place: Place, rows: Callable[[], Iterator[Row]]) -> str:

@@ -86,8 +86,8 @@ def _tried(shop: Workshop, task: Task) -> Outcome:
     references = len(shop.sets.split(row.train, "train"))
     short, key = short_run(row, references, shop.sets.mark(row.train), task.rate)
     model, measured = trained(shop, short, task.rate, mark_of(key))
-    score = validated(model, shop.sets, row.train, shop.device, row.recipe.precision)
-    (shop.checkpoints / f"{mark_of(key)}.pt").unlink(missing_ok=True)
+    score = validated(model, shop.sets, row.train, shop.place.device, row.recipe.precision)
+    (shop.place.checkpoints / f"{mark_of(key)}.pt").unlink(missing_ok=True)
     return Outcome(key, {"mIoU": round(score, 5), "seconds": measured["train_seconds"], "updates": measured["updates"]})
 
 
@@ -96,7 +96,7 @@ def _finished(shop: Workshop, task: Task, tried: dict[str, float]) -> Outcome:
     key = row.key(shop.sets.mark(row.train))
     model, measured = trained(shop, row, task.rate, mark_of(key))
     counted = budget(model, check_effective=False)
-    scores, ious = scored(model, shop.sets, row.train, shop.device, row.recipe.precision, shop.check)
+    scores, ious = scored(model, shop.sets, row.train, shop.place.device, row.recipe.precision, shop.check)
     kept = _kept(shop, row, model, mark_of(key))
     result = {
         "form": form.name,
@@ -115,22 +115,22 @@ def _finished(shop: Workshop, task: Task, tried: dict[str, float]) -> Outcome:
         "adapters": counted.adapters,
         "share": counted.ratio_backbone,
         "decoder": counted.decoder,
-        "device": device_name(shop.device),
-        "at_once": shop.at_once,
+        "device": device_name(shop.place.device),
+        "at_once": shop.place.at_once,
         "kept": kept,
         **measured,
         **scores,
         **record.provenance(),
     }
-    (shop.checkpoints / f"{mark_of(key)}.pt").unlink(missing_ok=True)
+    (shop.place.checkpoints / f"{mark_of(key)}.pt").unlink(missing_ok=True)
     return Outcome(key, result, ious, {name: image_numbers(shop.sets, name) for name in ious})
 
 
 def _kept(shop: Workshop, row: Row, model: S4ECAModel, mark: str) -> str | None:
     """Name of the file that holds the trained tensors, where they are to be kept."""
-    if shop.keep is None or not re.search(shop.keep[1], row.name):
+    if shop.place.keep is None or not re.search(shop.place.keep[1], row.name):
         return None
-    folder = shop.keep[0]
+    folder = shop.place.keep[0]
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trainable_state(model).items()}
     save_file(tensors, folder / f"{mark}.safetensors", metadata={"config": model.config.to_json(), "row": row.name})

@@ -35,30 +35,46 @@ class OutOfTimeError(Exception):
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where rows are trained.
+class Place:
+    """Where rows are trained, and how; a process of its own makes a `Workshop` of it.
 
     Attributes:
-        sets: the data sets.
-        prefixes: feature caches.
+        places: data sets by name.
+        cache: place of the feature caches (see `grid_data.Prefixes`).
         checkpoints: folder of rows that were cut.
         device: where the model is.
         workers: loader processes.
-        end: `time.monotonic()` at which to stop.
+        end: `time.monotonic()` at which to stop, which all processes of a machine read alike.
         at_once: number of processes that train beside one another.
         graph: record an update as a CUDA graph and replay it.
         keep: folder for the trained tensors of rows, and a regular expression that their names hold; None keeps none.
     """
 
-    sets: Sets
-    prefixes: Prefixes
+    places: dict[str, Path]
+    cache: str
     checkpoints: Path
-    device: str
-    workers: int
-    end: float
+    device: str = "cpu"
+    workers: int = 0
+    end: float = float("inf")
     at_once: int = 1
     graph: bool = False
     keep: tuple[Path, str] | None = None
+
+
+class Workshop:
+    """A place with its data sets opened and its feature caches at hand.
+
+    Args:
+        place: it.
+
+    Attributes:
+        sets: the data sets.
+        prefixes: feature caches.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.sets, self.prefixes = Sets(place.places), Prefixes(place.cache, place.device)
 
     def encode(self, row: Row, part: int = 0, parts: int = 1) -> None:
         """Encode a share of the images that a row is trained on, where its features are cached.
@@ -84,7 +100,7 @@ class Workshop:
         Raises:
             OutOfTimeError: they are.
         """
-        if time.monotonic() >= self.end:
+        if time.monotonic() >= self.place.end:
             raise OutOfTimeError
 
 
@@ -110,8 +126,7 @@ def optimiser_settings(row: Row, rate: float, updates: int) -> OptimConfig:
 
 def autocast(row: Row, device: str) -> torch.autocast:
     """Autocast to bf16 where the row's recipe says so; ``tf32`` rounds what matrix products read, and no more."""
-    if row.recipe.precision == "tf32":
-        torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high" if row.recipe.precision == "tf32" else "highest")
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=row.recipe.precision == "bf16")
 
 
@@ -133,20 +148,20 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
     """
     split = shop.sets.split(row.train, "train")
     total = row.updates(len(split))
-    model = fresh(row).to(shop.device)
+    model = fresh(row).to(shop.place.device)
     symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
     cache = shop.prefixes.of(model, split, drawn_symmetries(row), shop.check)
-    path = shop.checkpoints / f"{mark}.pt"
-    run = _Run(model, row, optimiser_settings(row, rate, total), total, path, shop.graph)
+    path = shop.place.checkpoints / f"{mark}.pt"
+    run = _Run(model, row, optimiser_settings(row, rate, total), total, path, shop.place.graph)
     drawn = list(batches(len(split), row.recipe.batch, row.seed, run.done, total))
-    peak = Peak(shop.device)
+    peak = Peak(shop.place.device)
     peak.begin()
     try:
-        steps = loader(model, split, cache, symmetries, drawn, shop.workers) if drawn else ()
+        steps = loader(model, split, cache, symmetries, drawn, shop.place.workers) if drawn else ()
         for batch in tqdm(steps, desc=row.name, initial=run.done, total=total, delay=2, leave=False):
             shop.check()
-            with autocast(row, shop.device):
-                run.update(batch.to(shop.device))
+            with autocast(row, shop.place.device):
+                run.update(batch.to(shop.place.device))
             if run.done % KEPT_EVERY == 0:
                 run.keep()
         run.peak = max(run.peak, peak.most())

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from s4eca.errors import ConfigError
+from s4eca.evaluation.protocols import scoring_protocol
+
 ROOT = Path(__file__).parents[2]
 PARTS = (
     "equal_budget", "grid_ahead", "grid_data", "grid_graph", "grid_pool", "grid_rows", "grid_scores", "grid_store",
@@ -89,21 +92,20 @@ def test_cut_and_gone_on_with_it_is_the_uncut_run(method: str, small: Path, grid
             if Cut.looks == 3:
                 raise training.OutOfTimeError
 
-    sets = grid["grid_data"].Sets({"rendered": small / "work" / "rendered"})
-    prefixes = grid["grid_data"].Prefixes("memory", "cpu")
-    settings = (sets, prefixes, tmp_path, "cpu", 0, float("inf"))
-    whole, measured = training.trained(training.Workshop(*settings), row, 1e-3, "whole")
+    place = training.Place({"rendered": small / "work" / "rendered"}, "memory", tmp_path)
+    shop, cut = training.Workshop(place), Cut(place)
+    cut.prefixes = shop.prefixes
+    whole, measured = training.trained(shop, row, 1e-3, "whole")
     with pytest.raises(training.OutOfTimeError):
-        training.trained(Cut(*settings), row, 1e-3, "cut")
+        training.trained(cut, row, 1e-3, "cut")
     assert torch.load(tmp_path / "cut.pt", weights_only=True)["done"] == 2
-    again, then = training.trained(training.Workshop(*settings), row, 1e-3, "cut")
+    again, then = training.trained(shop, row, 1e-3, "cut")
     assert then["loss_last_quarter"] == measured["loss_last_quarter"]
     from s4eca.layers.trainable import trainable_state
 
     ours, theirs = trainable_state(whole), trainable_state(again)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    plain = grid["grid_data"].Prefixes("none", "cpu")
-    uncached = training.Workshop(sets, plain, tmp_path, "cpu", 0, float("inf"))
+    uncached = training.Workshop(replace(place, cache="none"))
     _, same = training.trained(uncached, row, 1e-3, "uncached")
     assert same["loss_first_quarter"] == pytest.approx(measured["loss_first_quarter"], rel=2e-3)
 
@@ -310,3 +312,65 @@ def test_a_plan_that_is_none_is_one_sentence(text: str, grid: Any, tmp_path: Pat
     assert grid["equal_budget"].main([*words, "--out", str(tmp_path / "rows.json")]) == 2
     error = capsys.readouterr().err
     assert "is no list of rows" in error and error.count("\n") == 1
+
+
+def test_a_task_that_fails_is_said_when_the_others_are_done(
+    small: Path, grid: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def perform(task: Any) -> Any:
+        if task.row.form.method == "lora":
+            raise RuntimeError("no memory is left")
+        return found
+
+    class Failing(Inline):
+        def submit(self, work: Any, *given: Any) -> Future[Any]:
+            done: Future[Any] = Future()
+            try:
+                done.set_result(perform(*given) if isinstance(given[0], grid["grid_tasks"].Task) else True)
+            except RuntimeError as error:
+                done.set_exception(error)
+            return done
+
+    found = grid["grid_tasks"].Outcome("key", {"scores": {"rendered": {"mIoU": 0.5}}, "updates": 2})
+    pool = grid["grid_pool"]
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", Failing)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    kept: list[str] = []
+    monkeypatch.setattr(pool, "keep", lambda store, task, outcome: kept.append(task.row.form.method))
+    rows = [replace(row, recipe=replace(row.recipe, rate=1e-3)) for row in _rows(grid, "lora", "s4eca")]
+    place = grid["grid_training"].Place({"rendered": small / "work" / "rendered"}, "none", tmp_path, at_once=2)
+    store = grid["grid_store"].Store(tmp_path / "rows.json")
+    with pytest.raises(ConfigError, match="1 of the tasks failed"):
+        pool.at_once(place, store, lambda: iter([row for row in rows if row.form.method not in kept]))
+    assert kept == ["s4eca"] and "no memory is left" in capsys.readouterr().err
+
+
+def test_copies_of_an_image_and_ids_of_two_sets_are_told_apart(small: Path, grid: Any, tmp_path: Path) -> None:
+    """An image under two names is one image; a reference's id is its own set's."""
+    rows, data = grid["grid_rows"], grid["grid_data"]
+    split = data.Sets({"rendered": small / "work" / "rendered"}).split("rendered", "val")
+    one = split.references[0]
+    copy = tmp_path / f"copy{one.image.suffix}"
+    copy.write_bytes(one.image.read_bytes())
+    other = replace(one, image=copy, expression="another thing")
+    joined = data.Remembered(**{**vars(split), "references": (one, other), "root": tmp_path.parent})
+    model = grid["grid_training"].fresh(rows.Row(rows.ours("late-inject", 4), "rendered", 0, _recipe(grid))).eval()
+    predictor = grid["grid_ahead"].Ahead(model)
+    predictor.prepare(joined, [one.expression, other.expression])
+    encoded = predictor.encode(scoring_protocol("native").image_in(joined.image(one), 56)[0][None])
+    assert predictor.decode(encoded, [one.expression, other.expression]).logits.shape[0] == 2
+    shifted = next(r for r in split.references if not np.array_equal(split.mask(r), split.mask(one)))
+    twin = replace(shifted, id=one.id, image=copy)
+    assert not np.array_equal(joined.mask(one), joined.mask(twin))
+
+
+def test_a_row_in_tf32_leaves_the_next_one_as_it_is(grid: Any) -> None:
+    (row,) = _rows(grid, "lora")
+    for precision, wanted in (("tf32", "high"), ("fp32", "highest")):
+        grid["grid_training"].autocast(replace(row, recipe=replace(row.recipe, precision=precision)), "cpu")
+        assert torch.get_float32_matmul_precision() == wanted
+
+
+def _rows(grid: Any, *methods: str) -> list[Any]:
+    rows = grid["grid_rows"]
+    return [rows.Row(rows.Form(method, "late-inject", 4), "rendered", 0, _recipe(grid)) for method in methods]
