@@ -73,6 +73,12 @@ class S4ECASettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
             raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
+        several = self.text_proxies and self.proxies > 1
+        if self.candidate_order and not (self.spatial_gate or (self.language_read and several)):
+            raise ConfigError(
+                "candidate_order is true, but no affinity is left to set in order: turn spatial_gate on, or "
+                "language_read with more than one proxy."
+            )
 
 
 # Fields of the configuration that belong to `s4eca` and to methods made from it.

@@ -12,7 +12,8 @@ from s4eca.errors import ConfigError
 if TYPE_CHECKING:
     from s4eca.geo.cluster.recipe import SavedAdapter
 
-NAME = "{name}"
+NAME = "{name}"  # as `s4eca.geo.scenes` has it, which is not imported for one scene
+OUTPUTS = ("out", "polygons", "scores", "preview")
 
 
 def add_cluster(group: Any) -> None:
@@ -99,14 +100,14 @@ def scenes_of(args: argparse.Namespace) -> dict[str, str] | None:
         return None
     from s4eca.geo.scenes import check_patterns, find_scenes
 
-    check_patterns({name: getattr(args, name[2:]) for name in ("--out", "--polygons", "--scores", "--preview")})
+    check_patterns({f"--{name}": getattr(args, name) for name in OUTPUTS})
     return find_scenes(args.scene, args.asset)
 
 
 def of_scene(args: argparse.Namespace, name: str, scene: str) -> argparse.Namespace:
     """The options of one scene of many."""
+    from s4eca.geo.scenes import place_of
+
     given = vars(args)
-    outputs = {one: given[one] for one in ("out", "polygons", "scores", "preview") if given[one] is not None}
-    return argparse.Namespace(
-        **{**given, "scene": scene, **{one: text.replace(NAME, name) for one, text in outputs.items()}}
-    )
+    outputs = {one: str(place_of(given[one], name)) for one in OUTPUTS if given[one] is not None}
+    return argparse.Namespace(**{**given, "scene": scene, **outputs})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from s4eca.data.sample import ReferringDataset
 
@@ -27,7 +28,7 @@ def identity(split: ReferringDataset) -> dict[str, Any]:
     """
     pictures: dict[Path, bytes] = {}
     whole = hashlib.sha256()
-    for reference in split.references:
+    for reference in tqdm(split.references, desc="hash of the data", unit="ref", delay=2, leave=False):
         if reference.image not in pictures:
             pictures[reference.image] = hashlib.sha256(split.image_bytes(reference)).digest()
         mask = split.mask(reference)

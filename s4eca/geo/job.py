@@ -155,7 +155,7 @@ class Job:
                 staging.keep(
                     cell,
                     loop.strips(cell, bar.update),
-                    partial(loop.known, self.scene, seen),
+                    partial(loop.known, seen),
                 )
                 give_back()
 

@@ -111,18 +111,17 @@ class Loop:
         self.encoded = seen
         return self.answer
 
-    def known(self, scene: RasterSource, seen: int = 0) -> dict[str, Any]:
+    def known(self, seen: int = 0) -> dict[str, Any]:
         """What is remembered of the cell that was computed last.
 
         Args:
-            scene: the scene, which tells the blocks that were left out of it.
             seen: what `encoded` was before.
         """
         return {
             "encoded": self.encoded - seen,
             "answer": self.answer,
             "presence": None if self.presence is None else [float(one) for one in self.presence],
-            "skipped": sorted([b.row, b.col, b.height, b.width] for b in scene.skipped),
+            "skipped": sorted([b.row, b.col, b.height, b.width] for b in self._scene.skipped),
         }
 
     def strips(self, cell: Cell, advance: Callable[[int], object]) -> Iterator[Strip]:

@@ -41,9 +41,9 @@ class Question(tuple[str, ...]):
     """Expressions that the adapter which is active now reads once, whatever is active later; else a plain tuple.
 
     The text encoder reads each expression once, when the first window comes, and anew where weights, device or type
-    have changed since; of the windows, what no expression can
-    change is computed once for all of them (see `s4eca.layers.kept`). In inject mode that is nothing: residuals enter
-    the vision encoder, so that it runs for every expression.
+    have changed since; of the windows, what no expression can change is computed once for all of them (see
+    `s4eca.layers.kept`). In inject mode that is nothing: residuals enter the vision encoder, so that it runs for every
+    expression.
 
     Args:
         predictor: who answers.

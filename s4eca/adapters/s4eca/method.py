@@ -118,7 +118,7 @@ class S4ECAAdapter(Method):
             batch: B tokenised expressions.
         """
         words, proxies = read_once(self, batch, partial(self.read_text, text))
-        assert proxies is not None
+        assert proxies is not None, "the last text site always reads"
 
         def refine(index: int, patches: Tensor, grid: tuple[int, int], carry: Tensor | None) -> Refined:
             site: Any = self.vision[str(index)]

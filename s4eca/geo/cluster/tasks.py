@@ -119,10 +119,10 @@ def do(
                 return {"worker": address, "facts": facts}
             assert _HERE.model is not None
             task, cell = (pickle.loads(one) for one in given)
-            with _loop(task, given[0], _HERE.model[1]) as (loop, scene, clock):
+            with _loop(task, given[0], _HERE.model[1]) as (loop, clock):
                 if what == "answer":
                     return {"worker": address, "answer": loop.first_answer(cell)}
-                return {"worker": address, **_cell(task, cell, loop, scene), "seconds": clock.seconds()}
+                return {"worker": address, **_cell(task, cell, loop), "seconds": clock.seconds()}
     except S4ECAError as error:
         return {"worker": address, "refused": [type(error).__name__, f"Worker {address}: {error}"]}
 
@@ -188,7 +188,7 @@ def _probe(segmenter: Segmenter, asked: Demand) -> str:
 
 
 @contextmanager
-def _loop(task: SceneTask, content: bytes, segmenter: Segmenter) -> Iterator[tuple[Loop, RasterSource, Clock]]:
+def _loop(task: SceneTask, content: bytes, segmenter: Segmenter) -> Iterator[tuple[Loop, Clock]]:
     """The loop over the scene, which is the one that the run was begun with.
 
     Raises:
@@ -214,7 +214,7 @@ def _loop(task: SceneTask, content: bytes, segmenter: Segmenter) -> Iterator[tup
             _HERE.met.add(number)
         clock = Clock()
         grid = make_grid(scene, task.scaling, task.request.gsd)
-        yield Loop(task.work, segmenter, scene, grid, clock), scene, clock
+        yield Loop(task.work, segmenter, scene, grid, clock), clock
 
 
 def comparable(scene: RasterSource) -> dict[str, Any]:
@@ -227,11 +227,11 @@ def comparable(scene: RasterSource) -> dict[str, Any]:
     return found
 
 
-def _cell(task: SceneTask, cell: Cell, loop: Loop, scene: RasterSource) -> dict[str, Any]:
+def _cell(task: SceneTask, cell: Cell, loop: Loop) -> dict[str, Any]:
     """The rows of a cell as they are kept, and what is remembered of it."""
     pieces = [task.layout.piece(strip) for strip in loop.strips(cell, lambda count: None)]
     give_back()
     return {
         "pieces": [(np.frombuffer(piece.content, np.uint8), piece.largest, piece.rows) for piece in pieces],
-        "known": loop.known(scene),
+        "known": loop.known(),
     }

@@ -16,8 +16,14 @@ from typing import Any
 import rasterio
 
 SERVICES = frozenset({"DAAS", "EEDAI", "NGW", "OGCAPI", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"})
-SCHEMES = ("http", "https", "ftp", "s3", "gs", "az", "adls", "oss", "swift", "hdfs", "webhdfs")
-DRIVES = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsihdfs", "/vsiwebhdfs")
+# How GDAL calls what an address begins with.
+WEB = ("http", "https", "ftp")
+CLOUDS = {
+    "s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz", "adls": "/vsiadls", "oss": "/vsioss", "swift": "/vsiswift",
+    "hdfs": "/vsihdfs", "webhdfs": "/vsiwebhdfs",
+}  # fmt: skip
+SCHEMES = (*WEB, *CLOUDS)
+DRIVES = ("/vsicurl", *CLOUDS.values())
 NO_NEIGHBOURS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 PATIENCE = "30"  # seconds without a byte after which a server is given up
 
@@ -37,6 +43,14 @@ def is_distant(text: str) -> bool:
     scheme, colon, _ = text.partition("://")
     by_scheme = bool(colon) and any(part.lower() in SCHEMES for part in re.split(r"[+:]", scheme))
     return not text.startswith("<") and (by_scheme or any(drive in text for drive in DRIVES))
+
+
+def drive_of(name: str) -> str:
+    """An address as GDAL itself opens it, also from inside a virtual raster; any other name as it is."""
+    scheme, _, rest = name.partition("://")
+    if scheme.lower() in WEB:
+        return f"/vsicurl/{name}"
+    return f"{CLOUDS[scheme.lower()]}/{rest}" if rest and scheme.lower() in CLOUDS else name
 
 
 def reads_distant(file: Any) -> bool:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from s4eca.errors import RasterError
+from s4eca.geo.read.elsewhere import drive_of
 from s4eca.geo.read.opening import open_raster
 from s4eca.geo.read.virtual import Piece, band_xml, dataset_xml
 from s4eca.records import RasterName
@@ -126,7 +128,7 @@ def _short(value: Any) -> str:
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(_short, value))
-    text = value.to_string() if hasattr(value, "to_string") else str(value)
+    text = value.to_string() if isinstance(value, CRS) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -134,12 +136,7 @@ def _absolute(name: RasterName) -> str:
     """A name that leads to the same from anywhere."""
     if name.is_file:
         return os.path.abspath(name.text)
-    opened = str(name.for_gdal)
-    return (
-        f"/vsicurl/{opened}"
-        if opened.startswith(("http://", "https://", "ftp://"))
-        else opened.replace("s3://", "/vsis3/")
-    )
+    return drive_of(str(name.for_gdal))
 
 
 def _band(band: int, parts: Sequence[_Part], pieces: Sequence[Piece]) -> str:

@@ -75,7 +75,7 @@ def dataset_xml(
     a, b, c, d, e, f = tuple(transform)[:6]
     place = ", ".join(repr(float(v)) for v in (c, a, b, f, d, e))
     where = f'<SRS dataAxisToSRSAxisMapping="1,2">{escape(crs.to_wkt())}</SRS>' if crs else ""
-    if crs and not transform.is_identity or not transform.is_identity:
+    if not transform.is_identity:
         where += f"<GeoTransform>{place}</GeoTransform>"
     tags = "" if point is None else f"<Metadata><MDI key={quoteattr('AREA_OR_POINT')}>{escape(point)}</MDI></Metadata>"
     return f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{where}{tags}{"".join(bands)}</VRTDataset>'

@@ -10,6 +10,7 @@ from s4eca.adapters.s4eca.candidate_order import CandidateOrder, relations
 from s4eca.adapters.s4eca.selection import SpatialSelection
 from s4eca.config import S4ECAConfig
 from s4eca.encoders.toy import toy_pair
+from s4eca.errors import ConfigError
 from s4eca.model.model import attach
 
 GRID = (6, 8)
@@ -111,3 +112,10 @@ def test_language_decides_what_counts():
 def test_no_candidate_at_all_is_finite():
     found = relations(torch.zeros(1, 48, 2), GRID)
     assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("off", [{"language_read": False}, {"proxies": 1}, {"text_proxies": False}])
+def test_an_order_of_nothing_is_refused(off):
+    with pytest.raises(ConfigError, match="candidate_order is true, but no affinity is left"):
+        S4ECAConfig(candidate_order=True, spatial_gate=False, **off)
+    assert S4ECAConfig(candidate_order=True, spatial_gate=True, **off).candidate_order

@@ -142,3 +142,21 @@ def test_a_missing_package_is_named_with_the_extra(load, source, tmp_path, monke
 def test_an_unknown_packaged_name_says_which_there_is(load):
     with pytest.raises(EncoderError, match="'packaged:vgg' is not a packaged .*the one there is: packaged:"):
         load("packaged:vgg")
+
+
+def test_weights_go_by_the_names_of_the_installed_transformers():
+    """Releases of transformers 5 call the projections of an attention by two sets of names."""
+
+    class Other(torch.nn.Module):
+        def state_dict(self, *given, **more):
+            return {"encoder.layer.0.attention.attention.query.weight": torch.zeros(1)}
+
+    kept = {
+        "encoder.layer.0.attention.q_proj.weight": torch.ones(1),
+        "encoder.layer.0.attention.o_proj.bias": torch.ones(2), "encoder.layer.0.mlp.fc1.weight": torch.ones(3),
+    }  # fmt: skip
+    assert list(packaged._as_named_by(Other(), kept)) == [
+        "encoder.layer.0.attention.attention.query.weight", "encoder.layer.0.attention.output.dense.bias",
+        "encoder.layer.0.mlp.fc1.weight",
+    ]  # fmt: skip
+    assert [packaged._renamed(name) for name in packaged._as_named_by(Other(), kept)] == list(kept)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from web import serve
+from web import calm, serve
 
 from s4eca.errors import RasterError
 from s4eca.geo.read.opening import gdal_env
@@ -48,11 +48,8 @@ def web(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def calm(monkeypatch, web):
-    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    web.behave(status={}, slow=0.0)
-    web.take()
+def calmed(monkeypatch, web):
+    calm(monkeypatch, web)
 
 
 

@@ -9,10 +9,11 @@ import pytest
 import rasterio
 from places import PLACE, UTM
 from rasterio.shutil import copy
-from web import serve
+from web import calm, serve
 
 from s4eca.errors import RasterError
 from s4eca.geo.read.area import read_area
+from s4eca.geo.read.elsewhere import drive_of, is_distant
 from s4eca.geo.read.opening import gdal_env
 from s4eca.geo.read.source import Scene
 from s4eca.geo.staging.fingerprint import of_scene
@@ -48,12 +49,8 @@ def web(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def calm(monkeypatch, web):
-    """Nothing is tried again, no proxy is asked, and the server does what it should."""
-    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    web.behave(status={}, cut=[], slow=0.0, ranges=True)
-    web.take()
+def calmed(monkeypatch, web):
+    calm(monkeypatch, web)
 
 
 def one_percent():
@@ -227,3 +224,15 @@ def test_a_bucket(web, small, predict, monkeypatch):
         monkeypatch.setenv(name, value)
     run = predict("s3://bucket/a.tif")
     assert run.result.valid_pixels == 256**2 and run.tags["source"] == "a.tif"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("https://host/a.tif?key=1", "/vsicurl/https://host/a.tif?key=1"), ("S3://bucket/a.tif", "/vsis3/bucket/a.tif"),
+        ("gs://bucket/a.tif", "/vsigs/bucket/a.tif"), ("az://box/a.tif", "/vsiaz/box/a.tif"),
+        ("/vsizip/a.zip/b.tif", "/vsizip/a.zip/b.tif"), ("GPKG:a.gpkg:north", "GPKG:a.gpkg:north"),
+    ],
+)  # fmt: skip
+def test_addresses_inside_a_mosaic_are_spelt_as_gdal_does(name, wanted):
+    assert drive_of(name) == wanted and (is_distant(name) == (name != wanted))

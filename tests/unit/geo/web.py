@@ -111,6 +111,14 @@ class Handler(BaseHTTPRequestHandler):
             kind.asked.append([self.command, self.path, code])
 
 
+def calm(monkeypatch, web):
+    """Nothing is tried again, no proxy is asked, and the server does what it should."""
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    web.behave(status={}, cut=[], slow=0.0, ranges=True)
+    web.take()
+
+
 @contextlib.contextmanager
 def serve(folder):
     """A `Web` of a folder, on a port of its own."""
