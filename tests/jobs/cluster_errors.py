@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from error_lines import Make
 from job_inputs import Place
-
-Make = Callable[[Place], list[Any]]
 
 
 def many(place: Place, *words: Any, scenes: Any = None, out: str = "found-{name}.tif") -> list[Any]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from error_lines import Make
 from job_inputs import Place, cut
 from result_files import other, write
 
 from s4eca.evaluation.protocols import PROTOCOLS
-
-Make = Callable[[Place], list[Any]]
 
 
 def line(place: Place, *words: Any, second: Path | None = None, **settings: Any) -> list[Any]:

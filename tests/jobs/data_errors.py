@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyogrio
 import shapely
+from error_lines import Make
 from job_inputs import GRID, UTM, Place, cut
 from PIL import Image
-
-Make = Callable[[Place], list[Any]]
 
 
 def polygons(place: Place, *shapes: Any, crs: Any = UTM, name: str = "labels.gpkg", classes: Any = "roof") -> Path:

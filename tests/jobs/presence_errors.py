@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from error_lines import Make
 from job_inputs import Place
 
-Make = Callable[[Place], list[Any]]
 CONFIG = "adapter_config.json"
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyogrio
 import shapely
+from error_lines import Make
 from job_inputs import UTM, Place
 
-Make = Callable[[Place], list[Any]]
 TILES = "http://127.0.0.1:9/{z}/{x}/{y}.png"
 HERE = "--bounds=14.99,45.1,15.01,45.2"
 

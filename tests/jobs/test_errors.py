@@ -6,12 +6,7 @@ it did before. What only looks wrong, and is not, is in `test_unusual.py`.
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
-import socket
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,69 +14,18 @@ import pytest
 from cluster_errors import CLUSTER
 from compare_errors import COMPARE
 from data_errors import DATA
+from error_lines import CONFIG, WEIGHTS, Make, fit, there
+from field_errors import FIELDS
 from job_inputs import Place, cut
+from output_errors import OUTPUTS
 from presence_errors import PRESENCE
 from source_errors import SOURCES
-
-Make = Callable[[Place], list[Any]]
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-
-
-def linked(place: Place) -> list[Any]:
-    """--out is a symbolic link to the scene."""
-    scene = place.scene()
-    place.out.symlink_to(scene)
-    return place.predict(scene, "--overwrite")
-
-
-def behind_a_linked_folder(place: Place) -> list[Any]:
-    """--out is the scene by way of a folder that is a link."""
-    scene = place.scene()
-    (place.tmp / "elsewhere").symlink_to(place.tmp)
-    return place.predict(scene, "--overwrite", out=place.tmp / "elsewhere" / "scene.tif")
-
-
-def there(place: Place, name: str, content: str = "precious") -> Path:
-    """A file that is in the way."""
-    (place.tmp / name).write_text(content)
-    return place.tmp / name
-
-
-def of_another_run(place: Place) -> list[Any]:
-    """Cells of another prompt lie beside the output."""
-    (place.tmp / "out.tif.s4eca").mkdir()
-    lines = ({"asked": {"the prompts": ["a boat"]}}, {"cell": 0, "sha256": "", "largest": [0.1]})
-    there(place, "out.tif.s4eca/journal.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    there(place, "out.tif.s4eca/lock", f"process {os.getpid()} on {socket.gethostname()}")
-    return place.predict(place.scene())
-
-
-def of_another_process(place: Place) -> list[Any]:
-    """Somebody is at work on the output."""
-    from s4eca.geo.staging.lock import Lock
-
-    place.held = Lock(place.tmp / "out.tif.s4eca" / "lock")
-    return place.predict(place.scene())
 
 
 def half_weights(place: Place) -> Place:
     """A place whose adapter has half its weights file."""
     cut(place.own_adapter() / WEIGHTS, 0.5)
     return place
-
-
-def one_tensor(place: Place, *, lost: bool) -> list[Any]:
-    """The adapter has a tensor too few, or one too many."""
-    from safetensors.torch import load_file, save_file
-
-    path = place.own_adapter() / WEIGHTS
-    tensors = load_file(path)
-    if lost:
-        del tensors[min(tensors)]
-    else:
-        tensors["adapter.stranger"] = tensors[min(tensors)].clone()
-    save_file(tensors, path)
-    return place.predict(place.scene())
 
 
 def broken(place: Place) -> Place:
@@ -94,24 +38,6 @@ def broken(place: Place) -> Place:
     name = next(name for name in sorted(tensors) if name.startswith("decoder."))
     save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, path)
     return place
-
-
-def other_encoder(place: Place) -> list[Any]:
-    """The vision encoder's weights are no longer those that the adapter was made with."""
-    import json
-
-    path = place.own_adapter() / CONFIG
-    note = json.loads(path.read_text())
-    note["encoders"]["vision"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(note))
-    return place.predict(place.scene())
-
-
-def not_json(place: Place) -> list[Any]:
-    """A line of the jsonl breaks off."""
-    path = place.references() / "references.jsonl"
-    path.write_text(path.read_text() + '{"image": "a.png", \n')
-    return place.evaluate(path.parent, "jsonl")
 
 
 def half_a_pickle(place: Place) -> list[Any]:
@@ -142,16 +68,6 @@ def half_a_jpeg(place: Place) -> list[Any]:
     folder = place.references(suffix="jpg")
     cut(folder / "b.jpg")
     return place.evaluate(folder, "jsonl", "--out", place.tmp / "scores.json")
-
-
-def fit(place: Place, text: str, *words: Any) -> list[Any]:
-    """A line of `s4eca fit` with a configuration that ends with `text`."""
-    return ["fit", "-c", place.run_config(text), *words]
-
-
-def describe(place: Place, folder: Path, *words: Any, layout: str = "jsonl", out: Path | None = None) -> list[Any]:
-    """A line of `s4eca data describe`."""
-    return ["data", "describe", folder, "--layout", layout, "--out", out or place.tmp / "described", *words]
 
 
 def no_gpu_nine(place: Place) -> list[Any]:
@@ -208,114 +124,6 @@ FILES: dict[str, tuple[Make, list[str]]] = {
         lambda p: ["data", "check", p.poisoned(), "--layout", "rrsisd"], ["refs(unc).p", "not loaded"]
     ),
     "code in a checkpoint": (poisoned_checkpoint, ["last.ckpt", "no checkpoint"]),
-}
-
-FIELDS: dict[str, tuple[Make, list[str]]] = {
-    "unknown key, adapter": (
-        lambda p: p.config_with(colour="red") and p.predict(p.scene()), [CONFIG, "unknown key", "colour"]
-    ),
-    "unknown key, show": (
-        lambda p: ["adapter", "show", p.config_with(colour="red")], [CONFIG, "unknown key", "colour"]
-    ),
-    "missing key, adapter": (
-        lambda p: p.config_with(encoders=None) and p.predict(p.scene()), [CONFIG, "lacks the key", "encoders"]
-    ),
-    "key of a wrong kind, adapter": (
-        lambda p: p.config_with(encoders=["dinov2"]) and p.predict(p.scene()), [CONFIG, "encoders"]
-    ),
-    "unknown setting, adapter": (
-        lambda p: p.config_with(config={"widht": 8}) and p.predict(p.scene()), [CONFIG, "'widht'", "'width'"]
-    ),
-    "a setting of a wrong kind, adapter": (
-        lambda p: p.config_with(config={"width": "wide"}) and p.predict(p.scene()), [CONFIG, "width", "'wide'"]
-    ),
-    "another format": (
-        lambda p: p.config_with(format_version=7) and p.predict(p.scene()), [CONFIG, "format_version 7"]
-    ),
-    "another library": (
-        lambda p: p.config_with(library=None, peft_type="LORA") and p.predict(p.scene()), [CONFIG, "LORA"]
-    ),
-    "not JSON, adapter": (
-        lambda p: (p.own_adapter() / CONFIG).write_text('{"library":') and p.predict(p.scene()), [CONFIG, "JSON"]
-    ),
-    "a tensor too few": (lambda p: one_tensor(p, lost=True), [WEIGHTS, "lacks the tensor"]),
-    "a tensor too many": (lambda p: one_tensor(p, lost=False), [WEIGHTS, "unknown tensor", "adapter.stranger"]),
-    "another encoder": (other_encoder, [CONFIG, "vision encoder", "000000000000"]),
-    "unknown key, jsonl": (
-        lambda p: p.evaluate(p.references(expresion="roof"), "jsonl"), ["line 2", "'expresion'", "'expression'"]
-    ),
-    "missing key, jsonl": (lambda p: p.evaluate(p.references(split=None), "jsonl"), ["line 2", "'split'"]),
-    "key of a wrong kind, jsonl": (lambda p: p.evaluate(p.references(image=7), "jsonl"), ["line 2", "image", "7"]),
-    "not JSON, jsonl": (not_json, ["references.jsonl, line 5", "not JSON"]),
-    "RLE of another size": (
-        lambda p: p.evaluate(p.references(mask_size=(64, 48)), "jsonl"), ["line 1", "64 x 48", "48 x 64"]
-    ),
-    "RLE that is too short": (
-        lambda p: p.evaluate(p.references(rle={"size": [48, 64], "counts": [5, 9]}), "jsonl"),
-        ["line 2", "14 pixels", "48 x 64"],
-    ),
-    "unknown split": (lambda p: p.evaluate(p.references(), "jsonl", "--split", "tset"), ["'tset'", "test"]),
-    "unknown split, rrsisd": (
-        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--split", "val"), ["'val'", "test"]
-    ),
-    "unknown split, refsegrs": (
-        lambda p: p.evaluate(p.rendered("refsegrs"), "refsegrs", "--split", "val"), ["'val'", "test"]
-    ),
-    "unknown split, check": (
-        lambda p: ["data", "check", p.references(), "--layout", "jsonl", "--split", "val"], ["'val'", "test"]
-    ),
-    "described without instances": (lambda p: describe(p, p.references()), ["instances.json", "does not exist"]),
-    "described layout without instances": (
-        lambda p: describe(p, p.rendered("refsegrs"), layout="refsegrs"), ["--layout", "'refsegrs'", "rrsisd"]
-    ),
-    "described folder is missing": (lambda p: describe(p, p.tmp / "no-data"), ["no-data", "does not exist"]),
-    "described folder of another layout": (
-        lambda p: describe(p, p.rendered("jsonl"), layout="rrsisd"), ["refs(unc).p", "'jsonl'"]
-    ),
-    "described folder that is not exhaustive": (
-        lambda p: describe(p, p.rendered("jsonl"), "--reader", "exhaustive=no"), ["instances.json", "exhaustive=true"]
-    ),
-    "described folder lost an image": (
-        lambda p: (p.rendered("jsonl") / "images" / "00002.png").unlink() or describe(p, p.tmp / "data"),
-        ["00002.png", "does not exist"],
-    ),
-    "described image is damaged": (
-        lambda p: cut(p.rendered("jsonl") / "images" / "00002.png") and describe(p, p.tmp / "data"), ["00002.png"]
-    ),
-    "described annotations are damaged": (
-        lambda p: cut(p.rendered("jsonl") / "instances.json") and describe(p, p.tmp / "data"),
-        ["instances.json", "JSON"],
-    ),
-    "unknown split, describe": (
-        lambda p: describe(p, p.rendered("jsonl"), "--split", "trian"), ["'trian'", "test"]
-    ),
-    "unknown kind": (lambda p: describe(p, p.rendered("jsonl"), "--kinds", "position,colours"), ["colours", "colour"]),
-    "unknown margin": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "sise=2"), ["sise", "size"]),
-    "margin that is no number": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "size=two"), ["size", "two"]),
-    "margin out of range": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "inside=0.2"), ["inside", "0.2"]),
-    "most below least": (lambda p: describe(p, p.rendered("jsonl"), "--most", "4"), ["most", "4", "8"]),
-    "share of contrasts above one": (
-        lambda p: describe(p, p.rendered("jsonl"), "--contrasts", "7"), ["contrasts", "7"]
-    ),
-    "unknown key, yaml": (lambda p: fit(p, "data: {root: x, layout: jsonl, batchsize: 4}"), ["batchsize"]),
-    "unknown setting, yaml": (
-        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.widht", "9"), ["widht"]
-    ),
-    "impossible value, yaml": (
-        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.mode", "sideways"), ["mode", "sideways"]
-    ),
-    "unknown precision": (
-        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--trainer.precision", "bf16-true"),
-        ["trainer.precision", "bf16-true", "auto"],
-    ),
-    "unknown strategy": (
-        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--trainer.strategy", "deepspeed"),
-        ["trainer.strategy", "deepspeed", "fsdp"],
-    ),
-    "not YAML": (lambda p: fit(p, "data: {root: ["), ["run.yaml"]),
-    "counts that are not the published ones": (
-        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"), ["data", "0", "12181"]
-    ),
 }
 
 ASKED: dict[str, tuple[Make, list[str]]] = {
@@ -420,132 +228,6 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
     "no such verb": (lambda p: ["predcit", p.scene()], ["'predcit'", "'predict'"]),
     "no such option": (lambda p: p.predict(p.scene(), "--colour", "red"), ["--colour"]),
 }
-
-OUTPUTS: dict[str, tuple[Make, list[str]]] = {
-    "out exists": (lambda p: there(p, "out.tif") and p.predict(p.scene()), ["--out", "out.tif", "--overwrite"]),
-    "style exists": (lambda p: there(p, "out.qml") and p.predict(p.scene()), ["out.qml", "--overwrite"]),
-    "polygons exist": (
-        lambda p: p.predict(p.scene(), "--polygons", there(p, "p.gpkg")), ["--polygons", "p.gpkg", "--overwrite"]
-    ),
-    "scores exist": (
-        lambda p: p.predict(p.scene(), "--scores", there(p, "s.tif")), ["--scores", "s.tif", "--overwrite"]
-    ),
-    "preview exists": (
-        lambda p: p.predict(p.scene(), "--preview", there(p, "p.png")), ["--preview", "p.png", "--overwrite"]
-    ),
-    "preview is the scene": (
-        lambda p: p.predict(p.scene(name="scene.png", driver="PNG", crs=None, transform=None), "--preview",
-                            p.tmp / "scene.png", "--overwrite"), ["--preview", "input itself"],
-    ),
-    "preview is the mask": (
-        lambda p: p.predict(p.scene(), "--preview", p.tmp / "out.tif"), ["--preview", "out.tif", ".png"]
-    ),
-    "preview of another format": (
-        lambda p: p.predict(p.scene(), "--preview", p.tmp / "p.jpg"), ["--preview", "p.jpg", ".png"]
-    ),
-    "no folder for the preview": (
-        lambda p: p.predict(p.scene(), "--preview", p.tmp / "none" / "p.png"), ["--preview", "no folder"]
-    ),
-    "a cube exists": (
-        lambda p: (p.tmp / "s.zarr").mkdir() or p.predict(p.scene(), "--overwrite", "--scores", p.tmp / "s.zarr"),
-        ["--scores", "s.zarr", "never replaced"],
-    ),
-    "a mask as a cube": (lambda p: p.predict(p.scene(), out=p.tmp / "m.zarr"), ["--out", "m.zarr", ".tif or .tiff"]),
-    "a cloud-optimised cube": (
-        lambda p: p.predict(p.scene(), "--cog", "--scores", p.tmp / "s.zarr"), ["--scores", "s.zarr", ".tif or .tiff"]
-    ),
-    "GeoJSON exists": (
-        lambda p: p.predict(p.scene(), "--polygons", there(p, "p.geojson")), ["--polygons", "--overwrite"]
-    ),
-    "GeoJSON without longitudes": (
-        lambda p: p.predict(p.nowhere(), "--allow-ungeoreferenced", "--polygons", p.tmp / "p.geojson"),
-        ["--polygons", "p.geojson", "longitudes", "scene.tif", ".gpkg"],
-    ),
-    "polygons of another format": (
-        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.kml"), ["--polygons", "p.kml", ".geojson", ".parquet"]
-    ),
-    "polygons as a shapefile": (
-        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.shp"), ["--polygons", "shapefile", ".gpkg"]
-    ),
-    "out is a folder": (lambda p: p.out.mkdir() or p.predict(p.scene(), "--overwrite"), ["--out", "is a folder"]),
-    "out is the input": (
-        lambda p: p.predict(p.scene(), "--overwrite", out=p.tmp / "scene.tif"), ["--out", "input itself"]
-    ),
-    "out is the input by a link": (linked, ["--out", "input itself"]),
-    "out is the input by a linked folder": (behind_a_linked_folder, ["--out", "input itself"]),
-    "scores are the input": (
-        lambda p: p.predict(p.scene(), "--overwrite", "--scores", p.tmp / "scene.tif"), ["--scores", "input itself"]
-    ),
-    "no folder for out": (
-        lambda p: p.predict(p.scene(), out=p.tmp / "none" / "out.tif"), ["--out", "none", "no folder"]
-    ),
-    "no folder for polygons": (
-        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "none" / "p.gpkg"), ["--polygons", "no folder"]
-    ),
-    "out below a file": (
-        lambda p: p.predict(p.scene(), out=there(p, "file") / "out.tif"), ["--out", "file", "no folder"]
-    ),
-    "out where nobody may write": (lambda p: p.predict(p.scene(), out="/proc/out.tif"), ["/proc/out.tif", "written"]),
-    "out of another format": (lambda p: p.predict(p.scene(), out=p.tmp / "out.png"), ["--out", "out.png", ".tif"]),
-    "scores of evaluate exist": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "s.json")), ["s.json", "--overwrite"]
-    ),
-    "no folder for scores of evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--out", p.tmp / "none" / "s.json"),
-        ["--out", "none", "there is no folder"],
-    ),
-    "cells of another run beside the mask": (
-        of_another_run, ["out.tif.s4eca", "1 finished cells of another run", "the prompts", "a boat", "remove"]
-    ),
-    "mask that another process makes": (of_another_process, ["out.tif is being made by process", "wait for it"]),
-    "cell of no size": (lambda p: p.predict(p.scene(), "--cell", "0"), ["cell is 0"]),
-    "unknown way with errors": (lambda p: p.predict(p.scene(), "--on-error", "skip"), ["--on-error", "skip", "nodata"]),
-    "scores of evaluate below a file": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--out", there(p, "file") / "s.json"), ["file"]
-    ),
-    "scores of evaluate where nobody may write": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--out", "/proc/s.json"), ["/proc/s.json", "written"]
-    ),
-    "converted adapter exists": (
-        lambda p: ["adapter", "convert", p.adapter, there(p, "made").parent], ["exists"]
-    ),
-    "converted adapter below a file": (
-        lambda p: ["adapter", "convert", p.adapter, there(p, "file") / "made"], ["file", "cannot be written"]
-    ),
-    "rendered data over a full folder": (
-        lambda p: ["data", "render", there(p, "file").parent, "--layout", "jsonl", "--scenes", "3"], ["empty folder"]
-    ),
-    "rendered data below a file": (
-        lambda p: ["data", "render", there(p, "file") / "made", "--layout", "jsonl", "--scenes", "3"],
-        ["file", "cannot be written"],
-    ),
-    "described over a full folder": (
-        lambda p: describe(p, p.rendered("jsonl"), out=there(p, "file").parent), ["--out", "not an empty folder"]
-    ),
-    "described over a file": (
-        lambda p: describe(p, p.rendered("jsonl"), out=there(p, "file")), ["--out", "not an empty folder"]
-    ),
-    "described below a file": (
-        lambda p: describe(p, p.rendered("jsonl"), out=there(p, "file") / "made"), ["--out", "cannot be written"]
-    ),
-    "described where nobody may write": (
-        lambda p: describe(p, p.rendered("jsonl"), out=Path("/proc/made")), ["/proc/made", "cannot be written"]
-    ),
-    "demo over a full folder": (lambda p: ["demo", "--out", there(p, "file").parent], ["--out", "not empty"]),
-    "demo over somebody's folder": (
-        lambda p: ["demo", "--overwrite", "--out", there(p, "file").parent], ["--out", "something else"]
-    ),
-    "demo below a file": (lambda p: ["demo", "--out", there(p, "file") / "demo"], ["--out", "file"]),
-    "run below a file": (
-        lambda p: fit(p, f"data: {{root: {p.references()}, layout: jsonl, train_split: test, val_split: test}}",
-                      "--run.out", there(p, "file") / "run"), ["file"],
-    ),
-}  # fmt: skip
-
-if importlib.util.find_spec("pyarrow") is None:
-    OUTPUTS["GeoParquet without pyarrow"] = (
-        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.parquet"), ["pyarrow", "s4eca[parquet]"]
-    )  # fmt: skip
 
 PARTS = (FILES, FIELDS, ASKED, OUTPUTS, DATA, COMPARE, PRESENCE, SOURCES, CLUSTER)
 TABLE = {name: row for part in PARTS for name, row in part.items()}

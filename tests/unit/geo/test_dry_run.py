@@ -138,8 +138,8 @@ def test_a_scene_without_data(raster, rgb, brightness, tmp_path):
     assert found.lines()[-1] == "time: not known: no window with data in 5 cells"
 
 
-def test_what_an_earlier_run_left(raster, rgb, brightness, tmp_path):
-    scene = raster(rgb(90, 90))
+def cut_off(scene, out, brightness):
+    """A run that is interrupted when some of its cells are finished."""
 
     class Tired(brightness):
         def probabilities(self, windows, expressions):
@@ -148,7 +148,13 @@ def test_what_an_earlier_run_left(raster, rgb, brightness, tmp_path):
             return super().probabilities(windows, expressions)
 
     with pytest.raises(KeyboardInterrupt):
-        segment_geotiff(scene, ["a"], Tired(), tmp_path / "m.tif", cell=40, progress=False, say=lambda note: None)
+        segment_geotiff(scene, ["a"], Tired(), out, cell=40, progress=False, say=lambda note: None)
+
+
+def test_what_an_earlier_run_left(raster, rgb, brightness, tmp_path):
+    scene = raster(rgb(90, 90))
+
+    cut_off(scene, tmp_path / "m.tif", brightness)
     before = listing(tmp_path)
     found = told(scene, tmp_path / "m.tif", brightness(), ["a"], cell=40)
     assert 0 < found.finished_before < found.cells[0] * found.cells[1] and listing(tmp_path) == before
@@ -209,14 +215,7 @@ def test_one_of_many_that_is_refused_hides_no_other(verb, raster, rgb, tmp_path,
 def test_cells_of_another_run_are_refused_as_by_the_run(raster, rgb, brightness, tmp_path):
     scene = raster(rgb(90, 90))
 
-    class Tired(brightness):
-        def probabilities(self, windows, expressions):
-            if len(self.shapes) == 6:
-                raise KeyboardInterrupt
-            return super().probabilities(windows, expressions)
-
-    with pytest.raises(KeyboardInterrupt):
-        segment_geotiff(scene, ["a"], Tired(), tmp_path / "m.tif", cell=40, progress=False, say=lambda note: None)
+    cut_off(scene, tmp_path / "m.tif", brightness)
     for other in ({"threshold": 0.7}, {"bounds": (14.0, 44.0, 15.0002, 46.0)}):
         with pytest.raises(RasterError) as dry:
             told(scene, tmp_path / "m.tif", brightness(), ["a"], cell=40, **other)

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from sizes import SMALL
+
+from s4eca.saved.folder import WEIGHTS
+from s4eca.training.module import S4ECAModule
 
 
 def in_processes(count: int, work: Callable[[int], None]) -> None:
@@ -47,6 +51,43 @@ def forked(work: Callable[[], None]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def last(out: Path) -> dict[str, Any]:
+    """The last checkpoint of a run."""
+    found: dict[str, Any] = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+    return found
+
+
+def killed_at(update: int, train: Callable[[], object], out: Path, monkeypatch: Any) -> None:
+    """Begin a run that dies by kill -9 in an update, behind its first checkpoint; it goes on in another process."""
+    steps, step = [], S4ECAModule.training_step
+
+    def dying(self: Any, batch: Any, batch_idx: int) -> Any:
+        steps.append(batch_idx)
+        if len(steps) == update:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, batch, batch_idx)
+
+    def work() -> None:
+        monkeypatch.setattr(S4ECAModule, "training_step", dying)
+        train()
+
+    _, status = os.waitpid(forked(work), 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert 0 < last(out)["global_step"] < update
+
+
+def assert_same_end(whole: Path, out: Path, told: str) -> None:
+    """Two runs end with the same weights, averages and scores, to the bit."""
+    a, b = last(whole), last(out)
+    assert a["global_step"] == b["global_step"]
+    averages = [one["callbacks"].get("MovingAverage", {}).get("average", {}) for one in (a, b)]
+    adapters = [load_file(one / "adapter" / WEIGHTS) for one in (whole, out)]
+    for first, second in ((a["state_dict"], b["state_dict"]), averages, adapters):
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first), told
+    assert (out / "scores.csv").read_text() == (whole / "scores.csv").read_text()
 
 
 def _lives(pid: int) -> bool:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 import re
 import shlex
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
-from several import forked
+from several import assert_same_end, killed_at, last
 
 from s4eca.data.identity import identity
 from s4eca.data.open import open_dataset
 from s4eca.errors import ConfigError
 from s4eca.saved.card import metadata
-from s4eca.saved.folder import CONFIG, WEIGHTS
-from s4eca.training.module import S4ECAModule
+from s4eca.saved.folder import CONFIG
 from s4eca.training.provenance import check_joint_provenance, check_provenance
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -63,10 +58,6 @@ def undisturbed(line, changes, tmp_path_factory):
     return out
 
 
-def last(out):
-    return torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 def test_every_set_is_scored_and_so_are_all(undisturbed):
     rows = list(csv.DictReader((undisturbed / "scores.csv").open()))
     assert [int(row["update"]) for row in rows] == [2, 4, 6, 9, 11, 13, 16]
@@ -100,31 +91,11 @@ def test_the_adapter_is_the_one_of_the_best_mean_and_says_what_it_learnt_from(un
 def test_a_killed_run_goes_on_as_if_it_had_not_been(undisturbed, line, changes, tmp_path, monkeypatch):
     """kill -9 at a random update, within an epoch and between two validations; the end is the undisturbed run's."""
     out, same = tmp_path / "killed", {**changes, "data__workers": 1}
-    steps, step = [], S4ECAModule.training_step
     dies = random.SystemRandom().randint(3, 16)
-
-    def killed(self, batch, batch_idx):
-        steps.append(batch_idx)
-        if len(steps) == dies:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, batch, batch_idx)
-
-    def work():
-        monkeypatch.setattr(S4ECAModule, "training_step", killed)
-        line("fit", out, **same)
-
-    _, status = os.waitpid(forked(work), 0)
-    assert os.WIFSIGNALED(status) and 0 < last(out)["global_step"] < dies
+    killed_at(dies, lambda: line("fit", out, **same), out, monkeypatch)
     assert line("fit", out, "--ckpt_path", str(out / "checkpoints" / "last.ckpt"), **same) == 0
-    a, b = last(undisturbed), last(out)
-    assert a["global_step"] == b["global_step"] == 16
-    for first, second in (
-        (a["state_dict"], b["state_dict"]),
-        (load_file(undisturbed / "adapter" / WEIGHTS), load_file(out / "adapter" / WEIGHTS)),
-    ):
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[name], second[name]) for name in first), f"killed in update {dies}"
-    assert (out / "scores.csv").read_text() == (undisturbed / "scores.csv").read_text()
+    assert last(out)["global_step"] == 16
+    assert_same_end(undisturbed, out, f"killed in update {dies}")
 
 
 def test_a_run_that_goes_on_with_other_shares_says_so(undisturbed, line, changes, tmp_path, capfd):
