@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,28 @@ def dataset(scenes, tmp_path_factory):
         return root / layout
 
     return folder
+
+
+@pytest.fixture
+def opened(toy_model):
+    """The data of a run on the toy pair, with as much of Lightning's trainer as they need; keywords are settings.
+
+    `made.trainer.fit_loop.epoch_progress.current.processed` is the epoch that Lightning says the run is in.
+    """
+    from s4eca.training.datamodule import ReferringData
+
+    def make(model: Any = None, limit_val_batches: float = 1.0, **settings: Any) -> Any:
+        made = ReferringData(batch_size=3, **settings)
+        progress = SimpleNamespace(current=SimpleNamespace(processed=0))
+        made.trainer = SimpleNamespace(
+            lightning_module=SimpleNamespace(model=toy_model(**(model or {}))), world_size=1, global_rank=0,
+            strategy=SimpleNamespace(root_device="cpu"), limit_val_batches=limit_val_batches,
+            state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(restarting=False, epoch_progress=progress),
+        )  # fmt: skip
+        made.setup("fit")
+        return made
+
+    return make
 
 
 def settings(hub: Any, root: Path, **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,15 +20,10 @@ TURNS = ["IDENTITY", "FLIP_LR", "ROT90"]
 
 
 @pytest.fixture
-def samples(dataset, toy_model):
+def samples(dataset, opened):
     def make(layout="rrsisd", root=None, model=None, **more):
-        made = ReferringData(str(root or dataset(layout)), layout, batch_size=3, symmetries=TURNS, **more)
-        made.trainer = SimpleNamespace(
-            lightning_module=SimpleNamespace(model=toy_model(**(model or {}))), limit_val_batches=0, world_size=1,
-            strategy=SimpleNamespace(root_device="cpu"), global_rank=0, current_epoch=0,
-            state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(restarting=False),
-        )  # fmt: skip
-        made.setup("fit")
+        where = {"root": str(root or dataset(layout)), "layout": layout}
+        made = opened(model, limit_val_batches=0, **where, symmetries=TURNS, **more)
         return made.train_dataloader().dataset
 
     return make

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,31 +22,8 @@ from s4eca.training.sets import read_sets, shares_of
 
 # Of the samples below, as they were when one set was all that a run could have.
 ALWAYS = "c63e5db2c9c312338de9b794c2227f4ebc556066c5063e577c432fca0331d452"
-PROGRESS = SimpleNamespace(processed=0)
 
 SIZES = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(1, 40), min_size=1, max_size=5)
-
-
-def run_of(model, **more):
-    """As much of Lightning's trainer as the data need."""
-    return SimpleNamespace(
-        lightning_module=SimpleNamespace(model=model), strategy=SimpleNamespace(root_device="cpu"),
-        limit_val_batches=1.0, world_size=1, global_rank=0, state=SimpleNamespace(fn="fit"),
-        fit_loop=SimpleNamespace(restarting=False, epoch_progress=SimpleNamespace(current=PROGRESS)), **more,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def opened(toy_model):
-    """The data of a run on the toy pair."""
-
-    def make(**settings):
-        made = ReferringData(batch_size=3, **settings)
-        made.trainer = run_of(toy_model())
-        made.setup("fit")
-        return made
-
-    return make
 
 
 @pytest.fixture
@@ -65,12 +41,12 @@ def test_one_root_draws_the_samples_that_it_always_has(opened, dataset):
     made = opened(root=str(dataset("rrsisd")), layout="rrsisd", absent_share=0.3, seed=5,
                   symmetries=["IDENTITY", "FLIP_LR", "ROT90"])  # fmt: skip
     loader, seen = made.train_dataloader(), hashlib.sha256()
-    for PROGRESS.processed in range(3):
+    progress = made.trainer.fit_loop.epoch_progress.current
+    for progress.processed in range(3):
         for batch in loader:
             seen.update(repr((batch.expressions, batch.indices, batch.present.tolist())).encode())
             for truth in batch.truths:
                 seen.update(truth.numpy().tobytes())
-    PROGRESS.processed = 0
     assert seen.hexdigest() == ALWAYS
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,22 +12,12 @@ from torch.utils.data import DataLoader
 
 from s4eca.data.feature_cache import FeatureCache
 from s4eca.training import dataset as samples_module
-from s4eca.training.datamodule import ReferringData
 
 
 @pytest.fixture
-def loader(dataset, toy_model):
-    made = ReferringData(str(dataset("rrsisd")), "rrsisd", batch_size=3, absent_share=0.15, symmetries=["FLIP_LR"])
-    module = SimpleNamespace(model=toy_model())
-    strategy = SimpleNamespace(root_device="cpu")
-    made.trainer = SimpleNamespace(
-        lightning_module=module, strategy=strategy, limit_val_batches=1.0, world_size=1, global_rank=0,
-        current_epoch=0, state=SimpleNamespace(fn="fit"), fit_loop=SimpleNamespace(
-            restarting=False, epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0))
-        ),
-    )  # fmt: skip
-    made.setup("fit")
-    return made.train_dataloader()
+def loader(dataset, opened):
+    where = {"root": str(dataset("rrsisd")), "layout": "rrsisd"}
+    return opened(**where, absent_share=0.15, symmetries=["FLIP_LR"]).train_dataloader()
 
 
 def test_samples_can_be_pickled_before_and_after_use(loader):

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from s4eca.training.batch import Collate, Item
-from s4eca.training.datamodule import ReferringData
 from s4eca.training.samplers import DrawSampler
-
-PROGRESS = SimpleNamespace(processed=0)
 
 
 @pytest.fixture
-def data(dataset, toy_model):
-    def make(layout, **settings):
-        made = ReferringData(str(dataset(layout)), layout, batch_size=3, **settings)
-        module = SimpleNamespace(model=toy_model())
-        made.trainer = SimpleNamespace(
-            lightning_module=module, strategy=SimpleNamespace(root_device="cpu"), limit_val_batches=1.0, world_size=1,
-            global_rank=0,
-            current_epoch=0,
-            state=SimpleNamespace(fn="fit"),
-            fit_loop=SimpleNamespace(restarting=False, epoch_progress=SimpleNamespace(current=PROGRESS)),
-        )
-        made.setup("fit")
-        return made
-
-    return make
+def data(dataset, opened):
+    return lambda layout, **settings: opened(root=str(dataset(layout)), layout=layout, **settings)
 
 
-def epoch(loader, number=0):
-    PROGRESS.processed = number  # where Lightning says that the run is
-    return list(loader)
+def epochs(made):
+    """What one loader gives in an epoch by its number."""
+    loader = made.train_dataloader()
+
+    def of(number):
+        made.trainer.fit_loop.epoch_progress.current.processed = number
+        return list(loader)
+
+    return of
 
 
 @pytest.mark.parametrize("share", [0.0, 0.15, 0.3])
@@ -62,14 +51,14 @@ def test_where_the_user_says_they_are_exhaustive(data):
 
 
 def test_draws_are_a_function_of_seed_and_epoch(data):
-    first, second = (data("rrsisd", symmetries=["IDENTITY", "FLIP_LR", "ROT90"]).train_dataloader() for _ in range(2))
+    first, second = (epochs(data("rrsisd", symmetries=["IDENTITY", "FLIP_LR", "ROT90"])) for _ in range(2))
     for number in (0, 1):
-        a, b = epoch(first, number), epoch(second, number)
+        a, b = first(number), second(number)
         assert [x.expressions for x in a] == [x.expressions for x in b]
         assert all(torch.equal(x.images, y.images) for x, y in zip(a, b, strict=True))
-    assert [x.indices for x in epoch(first, 0)] != [x.indices for x in epoch(first, 1)]
-    other = data("rrsisd", symmetries=["IDENTITY", "FLIP_LR", "ROT90"], seed=1).train_dataloader()
-    assert [x.indices for x in epoch(first, 0)] != [x.indices for x in epoch(other, 0)]
+    assert [x.indices for x in first(0)] != [x.indices for x in first(1)]
+    other = epochs(data("rrsisd", symmetries=["IDENTITY", "FLIP_LR", "ROT90"], seed=1))
+    assert [x.indices for x in first(0)] != [x.indices for x in other(0)]
 
 
 def test_every_sample_is_drawn_once_an_epoch():
