@@ -99,7 +99,7 @@ class Question(tuple[str, ...]):
         readers = (model.text, model.adapter, model.encoder_updates)  # all that expressions go through on their own
         tensors = [t for reader in readers for t in (*reader.parameters(), *reader.buffers())]
         state = (model.training, self._predictor.dtype, [_mark(t) for t in tensors])
-        if self._state not in (None, state):
+        if self._state != state:
             self._read = [one.to(model.device) for one in self._read]
             self._kept = [{} for _ in self]
         self._state = state
