@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import resident
 import torch
 from cost_variants import Trial, Variant, random_pair
 from torch import Tensor
@@ -18,7 +18,6 @@ from s4eca.encoders.toy import toy_pair
 from s4eca.layers import checkpointed as site
 
 MIB = 2**20
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def memory(variant: Variant, config: S4ECAConfig, device: str, batch: int, bf16: bool) -> dict[str, float]:
@@ -97,21 +96,16 @@ class Peak:
 
     def now(self) -> float:
         """MiB in use."""
-        return torch.cuda.memory_allocated() / MIB if self.cuda else _status("VmRSS")
+        return torch.cuda.memory_allocated() / MIB if self.cuda else resident.now_mib()
 
     def begin(self) -> None:
         """Forget what was before."""
         gc.collect()
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
-        elif RESET.exists():
-            RESET.write_text("5")
+        else:
+            resident.begin()
 
     def most(self) -> float:
         """MiB at the highest point since `begin`."""
-        return torch.cuda.max_memory_allocated() / MIB if self.cuda else _status("VmHWM")
-
-
-def _status(field: str) -> float:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
+        return torch.cuda.max_memory_allocated() / MIB if self.cuda else resident.most_mib()

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from record import provenance, write
+from resident import most_mib
 
 PARTS = ("speed", "files", "precision", "memory")
 PHRASES = ("the red roof", "a car beside the road", "the largest building", "trees along the river", "a small boat")
@@ -227,9 +227,8 @@ def precision_of(adapter: str, scene: Path, phrases: Sequence[str], rounds: int,
 def memory_child(scene: Path, phrases: int, place: Path) -> None:
     """One run in this process; prints its peak."""
     result = run_scene(scene, PHRASES[:phrases], Colours(), place, polygons=place / "found.gpkg")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    objects = sum(one.polygons or 0 for one in result.prompts)
-    print(json.dumps({"peak_mib": round(peak), "polygons": objects, "seconds": round(result.seconds["total"], 1)}))
+    objects, seconds = sum(one.polygons or 0 for one in result.prompts), result.seconds["total"]
+    print(json.dumps({"peak_mib": round(most_mib()), "polygons": objects, "seconds": round(seconds, 1)}))
 
 
 def memory(sides: Sequence[int], polygon_side: int, place: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,8 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 from record import provenance, write
+from resident import most_mib
 
-MIB = 2**20
 LIMIT_MIB = 300
 WINDOW = 448
 BLOB = 128  # pixels between the bright spots that become polygons
@@ -62,16 +61,6 @@ def make_scene(path: Path, side: int, dtype: str, tiled: bool) -> None:
             file.write(values, window=Window(0, row, side, values.shape[1]))
 
 
-def peak_mib() -> float:
-    """High-water mark of this process's resident memory, in MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
-
-
 def measure(scene: Path, prompts: int, adapter: str | None, device: str) -> dict[str, Any]:
     """Run one scene with every output and report, in the process that was started for it."""
     from s4eca.geo.segment import segment_geotiff
@@ -82,14 +71,14 @@ def measure(scene: Path, prompts: int, adapter: str | None, device: str) -> dict
         from s4eca.model.predictor import Predictor
 
         segmenter = Predictor(S4ECAModel.from_pretrained(adapter), device=device)
-    before = peak_mib()
+    before = most_mib()
     folder = scene.parent
     result = segment_geotiff(
         scene, [f"thing {i}" for i in range(prompts)], segmenter, folder / "mask.tif", polygons=folder / "found.gpkg",
         scores=folder / "scores.tif", overwrite=True, progress=False,
     )  # fmt: skip
     return {
-        "peak_mib": round(peak_mib(), 1),
+        "peak_mib": round(most_mib(), 1),
         "before_mib": round(before, 1),
         "seconds": {part: round(spent, 1) for part, spent in result.seconds.items()},
         "windows": result.windows,

@@ -37,6 +37,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import resident
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
@@ -250,12 +251,6 @@ ROWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def status_mib(field: str) -> float:
-    """A field of /proc/self/status, which begins anew with every program (`ru_maxrss` is handed on to children)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field + ":"))
-    return int(line.split()[1]) / 1024
-
-
 def child(name: str, scene: Path, weights: Path, out: Path) -> None:
     """One run in this process; prints what it took."""
     torch.set_num_threads(1)
@@ -264,12 +259,12 @@ def child(name: str, scene: Path, weights: Path, out: Path) -> None:
     with torch.inference_mode():
         model(torch.zeros(BATCH, 3, WINDOW, WINDOW))
     model.seconds, model.windows = 0.0, 0
-    before = status_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    before = resident.now_mib()
+    resident.begin()
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = status_mib("VmHWM")
+    peak = resident.most_mib()
     took = {"wall": wall, "cpu": cpu, "model": model.seconds, "peak_mib": peak, "growth_mib": peak - before}
     told = {key: round(value, 2) for key, value in took.items()}
     print(json.dumps({**told, "windows": model.windows, "version": version_of(ROWS[name]["package"])}))

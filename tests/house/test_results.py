@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -107,3 +108,16 @@ def test_the_table_of_tiled_inference_is_that_of_its_result():
     ours = result["rows"]["s4eca"]
     assert ours["nodata"] == {"kept": 1.0, "valid_marked": 0.0}
     assert not result["left_out"] and result["command"] and len(result["commit"]) >= 40
+
+
+def test_a_measured_peak_is_not_that_of_who_started_the_process():
+    """A benchmark that holds a model measures small processes."""
+    child = "import resident; print(resident.most_mib())"
+    parent = "; ".join([  # it is forked, as from a process with threads
+        "import os, subprocess, sys", "held = bytearray(b'x') * (200 << 20)",
+        f"subprocess.run([sys.executable, '-c', {child!r}], preexec_fn=os.getpid)",
+    ])  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", parent], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert 0 < float(done.stdout) < 100
