@@ -107,3 +107,17 @@ def test_other_kernels(kernels, toy_model):
     model = toy_model(kernels=kernels)
     update(model)
     assert dead_slices({k: v for k, v in backward(model, seed=4).items() if "depthwise" not in k}) == []
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_a_normalised_residual_is_as_large_at_every_site(normed, toy_model):
+    """What a visual site writes back: of no mean and unit variance with `residual_norm`, of any size without."""
+    model, seen = toy_model(residual_norm=normed), []
+    update(model)
+    for site in model.adapter.vision.values():
+        site.up.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(pixels(model), SAID)
+    spread = [(h.mean(-1).abs().max(), (h.var(-1, unbiased=False) - 1).abs().max()) for h in seen]
+    assert len(seen) > 1
+    assert [bool(mean < 1e-5 and variance < 0.01) for mean, variance in spread] == [normed] * len(seen)

@@ -15,6 +15,7 @@ from rasterio.features import rasterize
 from s4eca.errors import ConfigError, RasterError
 from s4eca.geo.read.area import PixelArea, check_bounds, read_area
 from s4eca.geo.read.opening import gdal_env
+from s4eca.geo.read.scaling import find_scaling
 from s4eca.geo.read.source import Scene
 from s4eca.geo.segment import segment_geotiff
 from s4eca.records import Box, RasterName
@@ -60,12 +61,13 @@ def test_nothing_outside_is_shown_and_other_windows_are_not_computed(raster, rgb
     assert shown == 4 and all(np.array_equal(a, b) for a, b in zip(seen[:4], seen[4:], strict=True))
 
 
-def test_cells_outside_take_no_room_and_no_time(raster, vector, predict, never, tmp_path):
+def test_cells_outside_take_no_room_and_no_time(vector, tmp_path, monkeypatch):
     path = tmp_path / "wide.tif"
     profile = {"driver": "GTiff", "width": 20_000, "height": 20_000, "count": 3, "dtype": "uint8", "SPARSE_OK": True}
     with rasterio.open(path, "w", crs=UTM, transform=PLACE, tiled=True, **profile):
         pass
-    reads = []
+    reads, looked, read = [], [], Scene.read
+    monkeypatch.setattr(Scene, "read", lambda self, box: looked.append(box) or read(self, box))
 
     class Counts:
         image_size, threshold, bands, band_ranges, fill = 448, 0.5, (), (), (0.0, 0.0, 0.0)
@@ -80,6 +82,8 @@ def test_cells_outside_take_no_room_and_no_time(raster, vector, predict, never, 
         path, "a", Counts(), tmp_path / "out.tif", aoi=aoi, progress=False, say=lambda note: None, max_memory=2**33,
     )  # fmt: skip
     assert result.valid_pixels == 10_000 and result.encoded <= 4 and max(reads) < 2**20
+    assert looked and all(11_000 < row < 17_000 for box in looked for row in (box.row, box.row + box.height))
+    assert {(box.col, box.width) for box in looked} == {(11_760, 4_480)}, "one cell of the 25"
     with rasterio.open(tmp_path / "out.tif") as file:
         assert (file.read(1, window=((14990, 15110), (14990, 15110))) != 255).sum() == 10_000
         assert (file.read(1, window=((0, 500), (0, 500))) == 255).all()
@@ -113,6 +117,16 @@ def test_windows_of_an_area_are_parts_of_the_whole(shape):
         some, expected = area.of(box), whole[row : row + box.height, col : col + box.width]
         assert (some is None and not expected.any()) or np.array_equal(some, expected)
         assert area.touches(box) or not expected.any()
+
+
+def test_a_first_look_is_at_the_whole_scene_whatever_is_asked_for(raster, vector):
+    """Bright and dark are the same for every part of a scene, so that parts of it fit together."""
+    picture = np.random.default_rng(0).integers(1, 1000, (3, 70, 90)).astype(np.uint16)
+    picture[:, :, 45:] *= 10
+    path, aoi = raster(picture), vector(on_map(shapely.box(0, 0, 40, 70)))
+    with gdal_env(), Scene(path) as whole, Scene(path, area=read_area(aoi, None)) as part:
+        shown = find_scaling(part)
+        assert shown == find_scaling(whole) and shown.kind == "percentile" and min(shown.high) > 5000
 
 
 def test_bounds_are_degrees(raster, rgb, predict):

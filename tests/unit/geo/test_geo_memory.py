@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from s4eca.errors import RasterError
-from s4eca.geo import freed
+from s4eca.geo import freed, job
 from s4eca.geo.finish import Finish
 from s4eca.geo.grids import NativeGrid, RowBuffer, make_grid
 from s4eca.geo.memory import choose_cells, needs
@@ -166,6 +166,14 @@ def test_areas_are_counted_without_a_copy_of_the_pixels_in_a_wider_type(raster):
             assert tracemalloc.get_traced_memory()[1] < marked.nbytes
         finally:
             tracemalloc.stop()
+
+
+def test_freed_memory_is_given_back_after_every_cell(raster, brightness, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(job, "give_back", lambda: given.append(1))
+    path = raster(np.random.default_rng(0).integers(1, 255, (3, 100, 100), dtype=np.uint8))
+    result = segment_geotiff(path, "a", brightness(), tmp_path / "m.tif", cell=40, progress=False)
+    assert len(given) == result.cells > 1
 
 
 def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
