@@ -20,6 +20,7 @@ from s4eca.errors import ClusterError, ConfigError, NotFiniteError, RasterError
 from s4eca.geo.cluster import connect, tasks, team
 from s4eca.geo.cluster.connect import check_cluster, connected
 from s4eca.geo.cluster.recipe import SavedAdapter, Sent
+from s4eca.geo.read.arrays import RasterArray
 from s4eca.geo.request import make_request
 from s4eca.geo.segment import segment_geotiff
 from s4eca.geo.staging.folder import Staging
@@ -287,13 +288,57 @@ def test_a_segmenter_that_cannot_be_sent_is_named(run, threads):
         run("together", threads, held)
 
 
+def test_an_array_is_of_this_process_alone(run, threads, rgb):
+    with rasterio.open(run.scene) as file:
+        array = RasterArray(file.read(), file.transform, file.crs)
+    with pytest.raises(ClusterError, match="The scene is a RasterArray, which workers cannot open; write it to a Geo"):
+        run("together", threads, source=array)
+
+
+def test_the_workers_forget_the_model(run, threads):
+    run("together", threads)
+    left = threads.run(lambda dask_worker: [name for name in dask_worker.plugins if name.startswith("s4eca-")])
+    assert left and not any(left.values())
+
+
+def test_a_cluster_without_workers_waits_for_some_and_says_so(run, tmp_path, monkeypatch):
+    import distributed
+
+    monkeypatch.setattr(team, "PATIENCE", 0.1)
+    said = []
+    with (
+        distributed.LocalCluster(
+            n_workers=0, threads_per_worker=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False}, silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        done = run("together", client, say=lambda note: (said.append(note), cluster.scale(1)))
+    assert said == ["The Dask scheduler has no workers; the run goes on when some have come."] and done.cells == CELLS
+
+
 def test_a_client_is_a_client(run):
     with pytest.raises(ConfigError, match="client is a str; it must be a distributed.Client"):
         run("together", "tcp://127.0.0.1:8786")
 
 
-def test_relative_names_lead_to_the_scene(run, threads, tmp_path, monkeypatch):
+@pytest.fixture
+def workers_elsewhere(tmp_path, monkeypatch):
+    """The run is begun in the folder of the scene; when its workers are told of it, that is no longer the folder."""
+    (tmp_path / "elsewhere").mkdir()
+    crew = team.Team.crew
+
+    def moving(self, *given):
+        made = crew(self, *given)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return made
+
+    monkeypatch.setattr(team.Team, "crew", moving)
+
     monkeypatch.chdir(tmp_path)
+
+
+def test_relative_names_lead_to_the_scene(run, threads, workers_elsewhere):
     assert run("together", threads, source="scene.tif").cells == CELLS
 
 
@@ -303,18 +348,16 @@ def test_an_area_elsewhere_keeps_its_name(aoi):
     assert (asked.aoi, local) == (aoi, False)
 
 
-def test_an_area_here_is_found_from_anywhere(run, threads, tmp_path, monkeypatch, vector):
+def test_an_area_here_is_found_from_anywhere(run, threads, tmp_path, workers_elsewhere, vector):
     vector(on_map(shapely.box(10, 20, 70, 60)))
-    monkeypatch.chdir(tmp_path)
     alone = run("alone", source="scene.tif", aoi="aoi.gpkg")
     assert run("together", threads, source="scene.tif", aoi="aoi.gpkg").prompts == alone.prompts
     assert (tmp_path / "alone/mask.tif").read_bytes() == (tmp_path / "together/mask.tif").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["<x>.tif", "a:b.tif", "x[1] {name}.tif"])
-def test_odd_relative_names_lead_to_the_scene(run, threads, tmp_path, monkeypatch, name):
+def test_odd_relative_names_lead_to_the_scene(run, threads, tmp_path, workers_elsewhere, name):
     (tmp_path / name).write_bytes(run.scene.read_bytes())
-    monkeypatch.chdir(tmp_path)
     assert run("together", threads, source=name).cells == CELLS
 
 

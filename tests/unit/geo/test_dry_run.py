@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import shapely
 import torch
+from places import in_degrees, on_map
 from sizes import SMALL
 
 from s4eca.cli.main import main
@@ -136,6 +138,16 @@ def test_a_scene_without_data(raster, rgb, brightness, tmp_path):
     found = told(raster(np.zeros((3, 90, 90)), nodata=0), tmp_path / "m.tif", brightness(), window=32, cell=40)
     assert found.seconds is None and found.seconds_per_window is None
     assert found.lines()[-1] == "time: not known: no window with data in 5 cells"
+
+
+def test_an_area_takes_the_time_and_the_room_of_its_cells(raster, rgb, brightness, tmp_path):
+    scene = raster(rgb(90, 90))
+    whole, one = (
+        told(scene, tmp_path / "m.tif", brightness(), ["a"], cell=40, **area)
+        for area in ({}, {"bounds": in_degrees(on_map(shapely.box(2, 2, 10, 10))).bounds})
+    )
+    windows = [round(found.seconds / found.seconds_per_window) for found in (whole, one)]
+    assert whole.cells == one.cells and windows[1] < windows[0] / 4 and one.disk_bytes < whole.disk_bytes / 3
 
 
 def cut_off(scene, out, brightness):

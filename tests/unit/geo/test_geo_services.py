@@ -52,7 +52,6 @@ def calmed(monkeypatch, web):
     calm(monkeypatch, web)
 
 
-
 def scene(web, tmp_path, name="{z}/{x}/{y}.png", **options):
     """An open scene of tiles; the output is not written."""
     settings = {"bounds": BOUNDS, "gsd": 3.0, **options}
@@ -137,9 +136,9 @@ def test_a_tile_that_is_refused_is_one_sentence(web, predict, status):
     ("{q}.png", {}, "has the place {q}"),
 ])  # fmt: skip
 def test_what_an_address_lacks(web, never, predict, name, options, message):
-    with pytest.raises(RasterError, match=message):
-        predict(web.url(name), segmenter=never, **{"bounds": BOUNDS, "gsd": 3.0, **options})
-    assert web.take()[1] == []
+    with pytest.raises(RasterError, match=message) as caught:
+        predict(web.url(f"{name}?key=secret"), segmenter=never, **{"bounds": BOUNDS, "gsd": 3.0, **options})
+    assert web.take()[1] == [] and "secret" not in str(caught.value)
 
 
 def wms(web, level=ZOOM):
