@@ -134,7 +134,7 @@ class Trial:
 
     def loss(self, fused: Fused, detail: Tensor | None) -> Tensor:
         """The loss of what adapters made of the batch."""
-        return segmentation_loss(self.model.decoder(fused, detail).float(), self.truth)
+        return segmentation_loss(self.model.decoder(fused, detail).logits.float(), self.truth)
 
     def step(self) -> tuple[float, float]:
         """One training step: seconds of encoders and adapters, and of the decoder, each with its update."""

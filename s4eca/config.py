@@ -111,6 +111,8 @@ class S4ECAConfig:
         threshold: probability above which a pixel is foreground.
         presence_threshold: probability of presence below which a mask is emptied; None empties none.
         options: the method's own settings by name, as the dataclass in its class has them; `s4eca` has none.
+        parts: optional parts of the decoder by name (`s4eca.registry.DECODER_PARTS`), each with its own settings; an
+            empty object takes a part's defaults.
         bands: names of the input bands in their order; empty means RGB in 0..255.
         band_ranges: per band the values that become 0 and 1 at the encoder; what lies beyond is cut off.
         chosen: the three bands that the vision encoder sees as red, green and blue; empty puts a small trainable map
@@ -151,6 +153,7 @@ class S4ECAConfig:
     threshold: float = 0.5
     presence_threshold: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
     bands: tuple[str, ...] = ()
     band_ranges: tuple[tuple[float, float], ...] = ()
     chosen: tuple[str, ...] = ()
@@ -194,6 +197,8 @@ class S4ECAConfig:
             raise ConfigError(
                 f"decoder_width is {self.decoder_width}; it must be a multiple of decoder_heads, {self.decoder_heads}."
             )
+        for name, settings in self.parts.items():
+            check_kind(f"parts.{name}", "dict[str, Any]", settings)
         _check_bands(self.bands, self.band_ranges, self.chosen)
 
     def s4eca_settings(self, kind: type[S4ECASettings] = S4ECASettings) -> S4ECASettings:
@@ -295,6 +300,7 @@ def check_kind(name: str, annotation: str, value: Any) -> None:
         "tuple[tuple[int, int], ...]": (_pairs(value, int), "a list of [size, dilation]"),
         "tuple[tuple[float, float], ...]": (_pairs(value, int | float), "a list of [low, high]"),
         "tuple[str, ...]": (_texts(value), "a list of texts"),
+        "tuple[int, ...]": (_wholes(value), "a list of whole numbers"),
         "dict[str, Any]": (isinstance(value, dict), "an object"),
     }.get(kind, (True, ""))
     if not fits:
@@ -312,6 +318,10 @@ def _pairs(value: Any, kind: Any) -> bool:
 
 def _texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+
+
+def _wholes(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
 
 
 def _check_bands(bands: tuple[str, ...], ranges: tuple[tuple[float, float], ...], chosen: tuple[str, ...]) -> None:

@@ -188,6 +188,7 @@ class Encoded:
         sites: per adapter site of the frozen prefix, the patches (B, h*w, C) after that block.
         resume: hidden states from which the remaining blocks go on; None when no block remains.
         detail: (B, 3, 8h, 8w) the image itself, normalised, for a decoder that draws fine edges; None when unused.
+        fine: (B, 3, 16h, 16w), likewise, for a part of the decoder that looks at pixels; None when unused.
         grids: the (h, w) of each site; empty where all are `grid`.
         origin: what it depends on beside the image, the sites and the pair (`S4ECAModel.origin`); None where not known.
         kept: what was made of it alone, for further expressions (`s4eca.layers.kept`); None keeps nothing.
@@ -200,6 +201,7 @@ class Encoded:
     grids: dict[int, tuple[int, int]] = field(default_factory=dict)
     origin: dict[str, Any] | None = None
     kept: dict[Any, Any] | None = None
+    fine: Tensor | None = None
 
     def grid_at(self, site: int) -> tuple[int, int]:
         """The patch grid (h, w) at a site."""
@@ -214,7 +216,21 @@ class Encoded:
             None if self.detail is None else change(self.detail),
             self.grids,
             self.origin,
+            fine=None if self.fine is None else change(self.fine),
         )
+
+
+@dataclass(frozen=True)
+class PyramidSizes:
+    """Channels that a part of the decoder is built for.
+
+    Attributes:
+        widths: of the decoder's map at each level: the patch grid, twice and four times as many cells a side.
+        sentence: of what is said.
+    """
+
+    widths: tuple[int, ...]
+    sentence: int
 
 
 @dataclass(frozen=True)
@@ -252,11 +268,6 @@ class Prediction:
     def presence(self) -> Tensor | None:
         """(B,) or (K,) probability in 0..1 that what is said is there at all; None without a no-target head."""
         return self.extras[PRESENCE].float().sigmoid() if PRESENCE in self.extras else None
-
-    @classmethod
-    def drawn(cls, found: Tensor | tuple[Tensor, Tensor]) -> Prediction:
-        """What a decoder gives: logits, with a no-target head its logits (B,) beside them."""
-        return cls(found[0], {PRESENCE: found[1]}) if isinstance(found, tuple) else cls(found)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
         """The same prediction with every tensor changed."""

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from s4eca.adapters.s4eca.candidate_order import RELATIONS
 from s4eca.config import S4ECAConfig, S4ECASettings, spread
 from s4eca.layers.trainable import trainable_modules
-from s4eca.records import TextSpec, VisionSpec
+from s4eca.records import PyramidSizes, TextSpec, VisionSpec
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
@@ -75,6 +75,16 @@ def count_presence(config: S4ECAConfig) -> int:
         return 0
     with shapes_only():
         return count(PresenceHead(config.decoder_width, config.presence))
+
+
+def count_parts(config: S4ECAConfig) -> dict[str, int]:
+    """Parameters of each optional part of the decoder by name; empty where there is none."""
+    from s4eca.registry import build_parts
+
+    d = config.decoder_width
+    with shapes_only():
+        built = build_parts(config, PyramidSizes((d, d // 2, d // 4), d))
+    return {name: count(part) for name, part in built.items()}
 
 
 def count_model(model: S4ECAModel) -> tuple[int, int]:

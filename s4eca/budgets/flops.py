@@ -148,9 +148,9 @@ def _count(model: S4ECAModel, images: Tensor, batch: TextBatch, cached: bool) ->
         fused = model.fuse(encoded, batch)
     leaves = cut(fused)
     with counting() as decoder:
-        drawn = model.decoder(leaves.fused, encoded.detail)
+        drawn = model.decoder(leaves.fused, encoded.detail, fine=encoded.fine)
     with counting() as decoder_back:
-        (drawn if isinstance(drawn, Tensor) else drawn[0].sum() + drawn[1]).sum().backward()
+        sum((told.sum() for told in drawn.extras.values()), drawn.logits.sum()).backward()
     with counting() as back:
         leaves.backward()
     totals = [counter.get_total_flops() for counter in (before, decoder, back, decoder_back)]

@@ -12,17 +12,24 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s4eca.budgets.count import count_bands, count_model, count_presence, count_trainable, meta_model, specs
+from s4eca.budgets.count import (
+    count_bands,
+    count_model,
+    count_parts,
+    count_presence,
+    count_trainable,
+    meta_model,
+    specs,
+)
 from s4eca.budgets.solve import setting
 from s4eca.config import S4ECAConfig
 from s4eca.errors import ConfigError
 from s4eca.layers.trainable import trainable_modules
 from s4eca.records import TextSpec, VisionSpec
-from s4eca.registry import method_class
+from s4eca.registry import DECODER_PARTS, method_class
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
-
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Budget:
         dead: names of trainable tensors, or of slices of them, that no training can move.
         bands: of the adapters' parameters, those of the map from bands to colours; left out of tables where 0.
         presence: of the decoder's parameters, those of the no-target head; left out of tables where 0.
+        parts: of the decoder's parameters, those of each of its optional parts by name; left out of tables where empty.
         known_dead: those of `dead` that the method is known to have, being built as published.
         setting: name and value of what scales the method, for instance ``{"width": 160}`` or
             ``{"rank": 13, "rank_text": 13}``; empty where nothing does.
@@ -64,6 +72,7 @@ class Budget:
     flops_forward: int | None = None
     flops_step: int | None = None
     presence: int = 0
+    parts: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def with_guests(self, count: int) -> Budget:
         """The same budget with `count` more parameters of peft adapters that the encoders brought along."""
@@ -78,7 +87,7 @@ class Budget:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        rare = ("r", "bands", "known_dead", "flops_forward", "flops_step", "presence")
+        rare = ("r", "bands", "known_dead", "flops_forward", "flops_step", "presence", "parts")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in rare or value}
 
     def to_json(self) -> str:
@@ -93,18 +102,21 @@ class Budget:
             *([("of these, bands", self.bands, "the map from bands to colours")] if self.bands else []),
             ("decoder", self.decoder, ""),
             *([("no-target head", self.presence, "of these; whether what is said is there")] if self.presence else []),
+            *((name.replace("_", " "), number, f"of these; {_title(name)}") for name, number in self.parts.items()),
             ("trainable", self.trainable, f"{self.ratio_with_decoder:.4%} of the frozen encoders"),
             ("frozen vision", self.frozen_vision, ""),
             ("frozen text", self.frozen_text, ""),
             ("frozen encoders", backbone, "vision + text, the denominator of both shares"),
             *(("width r" if self.r is not None else name, value, "") for name, value in self.setting.items()),
         ]
-        lines = [f"{name:<16}{count:>15,}  {remark}".rstrip() for name, count, remark in rows]
+        wide = max(16, *(len(name) + 1 for name, _, _ in rows))
+        lines = [f"{name:<{wide}}{count:>15,}  {remark}".rstrip() for name, count, remark in rows]
         known = f", {len(self.known_dead):,} of them known of the method" if self.known_dead else ""
-        lines.append(f"{'dead':<16}{len(self.dead):>15,}  trainable tensors or slices that no update can move{known}")
+        said = f"trainable tensors or slices that no update can move{known}"
+        lines.append(f"{'dead':<{wide}}{len(self.dead):>15,}  {said}")
         if self.flops_forward is not None and self.flops_step is not None:
-            lines.append(f"{'GFLOPs forward':<16}{self.flops_forward / 1e9:>15,.1f}  one image and expression")
-            lines.append(f"{'GFLOPs step':<16}{self.flops_step / 1e9:>15,.1f}  the same with its backward")
+            lines.append(f"{'GFLOPs forward':<{wide}}{self.flops_forward / 1e9:>15,.1f}  one image and expression")
+            lines.append(f"{'GFLOPs step':<{wide}}{self.flops_step / 1e9:>15,.1f}  the same with its backward")
         return "\n".join(lines)
 
     def problems(self, max_ratio: float | None = None) -> list[str]:
@@ -174,11 +186,17 @@ def budget(
         dead=dead,
         bands=count_bands(subject),
         presence=count_presence(subject),
+        parts=count_parts(subject),
         known_dead=known,
         setting=size,
         flops_forward=work[0],
         flops_step=work[1],
     )
+
+
+def _title(name: str) -> str:
+    title: str = DECODER_PARTS.load(name).TITLE
+    return title
 
 
 def _dead(

@@ -74,9 +74,7 @@ def run(args: argparse.Namespace) -> int:
     absent = _absent(args.absent, config.presence > 0 and dataset.exhaustive)
     predictor = make_predictor(S4ECAModel.from_pretrained(folder), args)
     with named(args.adapter):
-        measured = measure(
-            predictor, dataset, absent=absent, batch_size=args.batch_size, progress=sys.stderr.isatty()
-        )
+        measured = measure(predictor, dataset, absent=absent, batch_size=args.batch_size, progress=sys.stderr.isatty())
     chosen = choose(measured, t_acc=args.t_acc)
     about = {
         "data": dataset.name, "layout": dataset.layout, "split": dataset.split, "references": len(dataset),

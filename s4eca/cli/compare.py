@@ -31,11 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", type=Path, metavar="FILE", help="which of the files differences are taken to (the first)"
     )
     parser.add_argument(
-        "--protocol", action="append", default=[], choices=PROTOCOLS, metavar="|".join(PROTOCOLS),
+        "--protocol",
+        action="append",
+        default=[],
+        choices=PROTOCOLS,
+        metavar="|".join(PROTOCOLS),
         help="scoring rules, may be given several times (all that every file has)",
     )
     parser.add_argument(
-        "--published", choices=PUBLISHED, metavar="|".join(PUBLISHED),
+        "--published",
+        choices=PUBLISHED,
+        metavar="|".join(PUBLISHED),
         help="published rows of that data set beside them, each with its protocol and source",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (0)")

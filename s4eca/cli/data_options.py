@@ -15,7 +15,10 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how it is laid out")
     parser.add_argument("--split", help="one split only (default: all it has)")
     parser.add_argument(
-        "--reader", action="append", default=[], metavar="NAME=VALUE",
+        "--reader",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
         help="option of the layout's reader, may be given several times (docs/data.md lists them)",
     )
     parser.add_argument("--bands", metavar="RED,NIR,...", help="names of the images' bands (default: 8-bit RGB)")

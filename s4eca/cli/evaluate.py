@@ -33,12 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder (or a .jsonl file)")
     parser.add_argument("--layout", required=True, choices=tuple(LAYOUTS), help="how the data folder is laid out")
     parser.add_argument(
-        "--reader", action="append", default=[], metavar="NAME=VALUE",
+        "--reader",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
         help="option of the layout's reader, may be given several times (docs/data.md lists them)",
     )
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument(
-        "--protocol", action="append", choices=PROTOCOLS, metavar="|".join(PROTOCOLS),
+        "--protocol",
+        action="append",
+        choices=PROTOCOLS,
+        metavar="|".join(PROTOCOLS),
         help="scoring rules, may be given several times (default: all three)",
     )
     parser.add_argument("--expect-published", action="store_true", help="fail unless the counts are the published ones")

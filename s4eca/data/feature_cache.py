@@ -20,9 +20,10 @@ from s4eca.records import Encoded, Tokens
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
-
+# The image itself at two sizes, as `Encoded` calls it.
+PIXELS = ("detail", "fine")
 # Features at one site do not depend on which other sites were kept: a cache with more than is asked serves.
-PARTIAL = ("sites", "detail")
+PARTIAL = ("sites", *PIXELS)
 # What folders of earlier versions do not say; one that says it is held to it.
 LATER = ("behaviour",)
 
@@ -30,7 +31,7 @@ LATER = ("behaviour",)
 def _covers(found: Any, asked: Any) -> bool:
     if isinstance(found, list) and isinstance(asked, list):
         return set(asked) <= set(found)
-    return found is True and asked is False
+    return found is True and not asked
 
 
 class FeatureCache:
@@ -91,8 +92,7 @@ class FeatureCache:
         tensors = {f"site.{index}": patches[0] for index, patches in encoded.sites.items()}
         if encoded.resume is not None:
             tensors["resume"] = encoded.resume.values[0]
-        if encoded.detail is not None:
-            tensors["detail"] = encoded.detail[0]
+        tensors |= {name: shown[0] for name in PIXELS if (shown := getattr(encoded, name)) is not None}
         # Copies: the last site of the prefix is a part of what is resumed from, and a row is a part of its batch.
         tensors = {
             key: value.detach().to("cpu", self.dtype, copy=True, memory_format=torch.contiguous_format)
@@ -138,7 +138,7 @@ class FeatureCache:
             return self._memory[name]
         from safetensors import SafetensorError, safe_open
 
-        unused = set() if self.recipe.get("detail") else {"detail"}
+        unused = {name for name in PIXELS if not self.recipe.get(name)}
         sites = {f"site.{i}" for i in self.recipe.get("sites", ())}
         try:
             with safe_open(self._path(name), framework="pt") as file:
@@ -155,9 +155,9 @@ class FeatureCache:
 
     def _wanted(self) -> set[str]:
         """Tensors that the recipe asks of every entry; late sites are not in the frozen prefix and so not here."""
-        detail = {"detail"} if self.recipe.get("detail") else set()
+        shown = {name for name in PIXELS if self.recipe.get(name)}
         whole = {f"site.{i}" for i in self.recipe.get("sites", ())} if not self.recipe.get("late_blocks") else set()
-        return detail | whole
+        return shown | whole
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None
@@ -186,9 +186,9 @@ def stack(entries: list[dict[str, Tensor]], prefix: int) -> Encoded:
     keys = entries[0].keys()
     sites = sorted(int(k.removeprefix("site.")) for k in keys if k.startswith("site."))
     resume = Tokens(join("resume"), (h, w), prefix) if "resume" in keys else None
-    detail = join("detail") if "detail" in keys else None
+    shown = {name: join(name) for name in PIXELS if name in keys}
     own = {i: _pair(entries[0][f"grid.{i}"]) for i in sites if f"grid.{i}" in keys}
-    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, detail, own)
+    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, grids=own, **shown)
 
 
 def _pair(grid: Tensor) -> tuple[int, int]:

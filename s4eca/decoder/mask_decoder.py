@@ -6,6 +6,7 @@ The kernel made from the sentence follows the idea of CRIS (Wang et al., CVPR 20
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.presence import PresenceHead
+from s4eca.decoder.pyramid import LEVELS, LazyPyramid
 from s4eca.layers.attention import Attention
 from s4eca.layers.coordinates import coordinates
 from s4eca.layers.kept import once
 from s4eca.layers.resize import regrid
-from s4eca.records import Fused, TextSpec
+from s4eca.records import PRESENCE, Fused, Prediction, PyramidSizes, TextSpec
+from s4eca.registry import build_parts
 
 KERNEL = 3
 FOREGROUND_PRIOR = 0.05
@@ -109,15 +112,24 @@ class MaskDecoder(nn.Module):
         with torch.no_grad():
             # Foregrounds are small: start every pixel near their usual share instead of at one half.
             self.kernel.bias[-1] = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
-        # Last, so that everything else starts alike with and without it.
+        # Last, so that everything else starts alike with and without them.
         self.presence = PresenceHead(d, config.presence) if config.presence else None
+        self.parts = nn.ModuleDict(build_parts(config, PyramidSizes((d, d // 2, d // 4), d)))
 
     def forward(
-        self, fused: Fused, detail: Tensor | None = None, kept: dict[Any, Any] | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Fused levels and words, pixels (B, 3, 8h, 8w) where the detail branch is on, to logits (B, 1, 4h, 4w).
+        self,
+        fused: Fused,
+        detail: Tensor | None = None,
+        kept: dict[Any, Any] | None = None,
+        fine: Tensor | None = None,
+    ) -> Prediction:
+        """Fused levels and words to logits (B, 1, 4h, 4w), and what heads and parts say beside them.
 
-        With a no-target head its logit (B,) comes second. `kept` is that of the encoding (`Encoded.kept`).
+        Args:
+            fused: from the adapters.
+            detail: (B, 3, 8h, 8w), the pixels, where the detail branch is on.
+            kept: that of the encoding (`Encoded.kept`).
+            fine: (B, 3, 16h, 16w), the pixels, where a part reads them.
         """
         grid = finest(fused.grids)
         memory, mask, sentence = self._language(fused)
@@ -125,15 +137,45 @@ class MaskDecoder(nn.Module):
         for layer in self.layers:
             x = layer(x, grid, memory, mask)
         x = self.norm(x)
-        image = x.transpose(1, 2).unflatten(2, grid)
-        if self.detail is None:
-            image = self.up2(self.up1(image))
-        else:
+        pixels = None
+        if self.detail is not None:
             assert detail is not None, "the detail branch needs the pixels"
-            image = self.up2(self.up1(image), once(kept, self.detail, partial(self.detail, detail)))
-            image = image + F.gelu(self.detail.mix(image))
-        logits = self._draw(image, sentence)
-        return logits if self.presence is None else (logits, self.presence(x, sentence, logits))
+            pixels = once(kept, self.detail, partial(self.detail, detail))
+        pyramid = LazyPyramid(x.transpose(1, 2).unflatten(2, grid), partial(self._rise, pixels), sentence, fine, kept)
+        parts: list[Any] = list(self.parts.values())
+        looked = [part.look(pyramid) for part in parts]
+        maps: list[Tensor] = []
+        for level in range(LEVELS):
+            image = self._rise(pixels, level, maps[-1]) if level else pyramid.map(0)
+            for part, seen in zip(parts, looked, strict=True):
+                image = part.refine(level, image, seen)
+            maps.append(image)
+        logits = self._draw(maps[-1], sentence)
+        told = {} if self.presence is None else {PRESENCE: self.presence(x, sentence, logits)}
+        for part, seen in zip(parts, looked, strict=True):
+            told |= part.tell(maps, logits, seen)
+        return Prediction(logits, told)
+
+    def losses(self, told: Mapping[str, Tensor], truth: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """Weighted loss terms of the parts by name, none without parts.
+
+        Args:
+            told: `Prediction.extras` of a decoding in training mode.
+            truth: (B, 1, M, M) in 0..1.
+            present: (B,) bool, whether there is a target.
+        """
+        found: dict[str, Tensor] = {}
+        for part in self.parts.values():
+            found |= part.losses(told, truth, present)  # type: ignore[operator]
+        return found
+
+    def _rise(self, pixels: Tensor | None, level: int, below: Tensor) -> Tensor:
+        """The map of level 1 or 2 from the one below it; `pixels` is what the detail branch sees."""
+        if level == 1:
+            first: Tensor = self.up1(below)
+            return first
+        image: Tensor = self.up2(below, pixels)
+        return image if self.detail is None else image + F.gelu(self.detail.mix(image))
 
     def _patches(self, fused: Fused) -> Tensor:
         grid = finest(fused.grids)
@@ -176,5 +218,3 @@ def _pooled(x: Tensor, grid: tuple[int, int], pool: int) -> Tensor:
     image = rearrange(x, "b (h w) d -> b d h w", h=grid[0])
     pooled = F.avg_pool2d(image, pool, ceil_mode=True, count_include_pad=False)
     return rearrange(pooled, "b d h w -> b (h w) d")
-
-

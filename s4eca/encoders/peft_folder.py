@@ -198,9 +198,7 @@ def _wrapped(module: Any, wrap: Callable[[Any], Any]) -> Any:
     return encoder
 
 
-def _settle(
-    encoder: Any, settings: Any, name: str, what: str, learns: Set[str] | None, split: bool = False
-) -> bool:
+def _settle(encoder: Any, settings: Any, name: str, what: str, learns: Set[str] | None, split: bool = False) -> bool:
     """Tell the encoder what is inside it and set what of that trains (None: all); False where nothing is."""
     backbone = encoder.backbone
     layers, added = wrapped_layers(backbone), frozenset(guest_names(backbone))

@@ -67,7 +67,9 @@ class ScoringProtocol:
         if self.presence is not None:
             check_presence_threshold("presence", self.presence)
         for field, value, known in (
-            ("fit", self.fit, warps.FITS), ("grid", self.grid, GRIDS), ("empty", self.empty, overlap.EMPTY_POLICIES),
+            ("fit", self.fit, warps.FITS),
+            ("grid", self.grid, GRIDS),
+            ("empty", self.empty, overlap.EMPTY_POLICIES),
         ):
             if value not in known:
                 raise ConfigError(f"{field} is {value!r}; it must be one of {', '.join(known)}.")

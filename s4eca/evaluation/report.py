@@ -243,5 +243,3 @@ def _percent(scores: Mapping[str, float]) -> list[str]:
 
 def _row(head: str, cells: Sequence[str]) -> str:
     return f"{head:<28}" + "".join(f"{cell:>8}" if len(cell) < 8 else f"  {cell}" for cell in cells)
-
-

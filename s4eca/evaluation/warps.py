@@ -54,7 +54,10 @@ def image_in(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float32
 
     border = tuple(255 * mean for mean in CLIP_MEAN)
     warped = cv2.warpAffine(
-        np.ascontiguousarray(image), _forward(geometry, geometry.image), (side, side), flags=cv2.INTER_CUBIC,
+        np.ascontiguousarray(image),
+        _forward(geometry, geometry.image),
+        (side, side),
+        flags=cv2.INTER_CUBIC,
         borderValue=border,
     )
     return np.asarray(warped, dtype=np.float32)

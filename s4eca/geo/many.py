@@ -108,8 +108,12 @@ def segment_geotiffs(
     check_patterns({"out": out, "polygons": polygons, "scores": scores})
     requests = {
         name: make_request(
-            source, expressions, place_of(out, name), polygons=None if polygons is None else place_of(polygons, name),
-            scores=None if scores is None else place_of(scores, name), **options,
+            source,
+            expressions,
+            place_of(out, name),
+            polygons=None if polygons is None else place_of(polygons, name),
+            scores=None if scores is None else place_of(scores, name),
+            **options,
         )  # fmt: skip
         for name, source in scenes.items()
     }

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from s4eca.adapters.sites import inside
-from s4eca.config import INTERPOLATION
+from s4eca.config import INTERPOLATION, S4ECAConfig
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
 from s4eca.model.holder import Holder
 from s4eca.records import Encoded
+from s4eca.registry import part_classes
 
 
 def uncacheable(model: Holder) -> str | None:
@@ -49,9 +50,21 @@ def origin(model: Holder) -> dict[str, Any]:
 
 def detail(model: Holder, pixels: Tensor) -> Tensor | None:
     """The image (B, 3, 8h, 8w) for a decoder that draws fine edges; None where it does not."""
-    if not model.config.decoder_detail:
-        return None
-    size = (8 * (pixels.shape[-2] // model.stride), 8 * (pixels.shape[-1] // model.stride))
+    return _shown(model, pixels, 8) if model.config.decoder_detail else None
+
+
+def fine(model: Holder, pixels: Tensor) -> Tensor | None:
+    """The image (B, 3, 16h, 16w) for a part of the decoder that looks at pixels; None where none does."""
+    return _shown(model, pixels, 16) if reads_fine(model.config) else None
+
+
+def reads_fine(config: S4ECAConfig) -> bool:
+    """Whether a part of the decoder looks at the pixels."""
+    return any(part.FINE for part in part_classes(config).values())
+
+
+def _shown(model: Holder, pixels: Tensor, times: int) -> Tensor:
+    size = (times * (pixels.shape[-2] // model.stride), times * (pixels.shape[-1] // model.stride))
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
@@ -70,6 +83,7 @@ def feature_recipe(model: Holder, dtype: str) -> dict[str, Any]:
         "mean": list(vision.spec.mean),
         "std": list(vision.spec.std),
         "detail": bool(model.config.decoder_detail),
+        **({"fine": True} if reads_fine(model.config) else {}),
         "dtype": dtype,
         **model.config.band_settings(),
         **({} if rounded == "fp32" else {"encoder_dtype": rounded}),

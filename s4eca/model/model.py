@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from s4eca.config import S4ECAConfig
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges, rgb_alone
 from s4eca.layers.encoder_updates import EncoderUpdates
-from s4eca.model.encodings import detail, fitting, origin, uncacheable
+from s4eca.model.encodings import detail, fine, fitting, origin, uncacheable
 from s4eca.model.expressions import check_list, check_pairs, check_reading, warn_of
 from s4eca.model.named_adapters import NamedAdapters
 from s4eca.model.pair import load_pair, moved
@@ -173,7 +173,7 @@ class S4ECAModel(nn.Module):
         """
         encoded = self.method.encode(self._stepped(self.vision), pixels)
         encoded.origin = origin(self)
-        encoded.detail = detail(self, pixels)
+        encoded.detail, encoded.fine = detail(self, pixels), fine(self, pixels)
         return encoded
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
@@ -194,7 +194,8 @@ class S4ECAModel(nn.Module):
 
     def decode(self, encoded: Encoded, batch: TextBatch) -> Prediction:
         """What the model says, logits (B, 1, 4h, 4w), of B encoded images and B tokenised expressions."""
-        return Prediction.drawn(self.decoder(self.fuse(encoded, batch), encoded.detail, encoded.kept))
+        found: Prediction = self.decoder(self.fuse(encoded, batch), encoded.detail, encoded.kept, encoded.fine)
+        return found
 
     def tokenize(self, expressions: Sequence[str], *, cut: bool = False) -> TextBatch:
         """Ids and mask of expressions, on the model's device.
@@ -314,5 +315,3 @@ def attach(
     model = S4ECAModel(*pair, config.replace(vision=pair[0].spec.source, text=pair[1].spec.source))
     model = model if place is None else model.to(place)
     return model if running is None else model.run_with(running)
-
-

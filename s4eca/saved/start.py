@@ -1,4 +1,4 @@
-"""A fit that begins with a saved adapter: the same encoders and sizes, and a no-target head that may be new."""
+"""A fit that begins with a saved adapter: the same encoders and sizes; no-target head and decoder parts may be new."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from s4eca.errors import AdapterFolderError
 from s4eca.layers.trainable import trainable_state
 from s4eca.saved.folder import WEIGHTS, Attached, check_encoders, fill, read_config, read_settings, read_tensors
 
-HEAD = "decoder.presence."
+HEAD, PARTS = "decoder.presence.", "decoder.parts."
 # Settings that no saved tensor depends on. Encoders are told by their weights, for a local copy has another name.
 FREE = ("vision", "text", "threshold", "presence_threshold")
 
@@ -19,8 +19,8 @@ def start_from(model: Attached, folder: Path | str) -> None:
 
     Args:
         model: built from the settings of the fit.
-        folder: made with encoders of the same weights and with the same settings, thresholds aside; where it has no
-            no-target head, the model's own stays as it is.
+        folder: made with encoders of the same weights and with the same settings, thresholds aside; a no-target head
+            or a part of the decoder that it does not have stays as the model built it.
 
     Raises:
         AdapterFolderError: the first thing that differs, by name.
@@ -29,8 +29,11 @@ def start_from(model: Attached, folder: Path | str) -> None:
     note = read_config(folder)
     saved, own = read_settings(folder, note).to_dict(), model.config.to_dict()
     new_head = model.config.presence > 0 and not saved["presence"]
+    new = tuple(f"{PARTS}{name}." for name in own["parts"] if name not in saved["parts"]) + (HEAD,) * new_head
+    kept = {name: settings for name, settings in own["parts"].items() if name in saved["parts"]}
     for name in sorted({*saved, *own} - set(FREE)):
-        if saved.get(name) != own.get(name) and not (name == "presence" and new_head):
+        may = (name == "presence" and new_head) or (name == "parts" and saved["parts"] == kept)
+        if saved.get(name) != own.get(name) and not may:
             raise AdapterFolderError(
                 f"{folder} was made with {name} = {saved.get(name)!r}, here model.config.{name} is {own.get(name)!r}; "
                 "a fit that starts from it needs the same."
@@ -43,6 +46,6 @@ def start_from(model: Attached, folder: Path | str) -> None:
             )  # fmt: skip
     check_encoders(folder, note, model)
     tensors = read_tensors(folder / WEIGHTS)
-    if new_head:
-        tensors |= {name: tensor for name, tensor in trainable_state(model).items() if name.startswith(HEAD)}
+    if new:
+        tensors |= {name: tensor for name, tensor in trainable_state(model).items() if name.startswith(new)}
     fill(folder / WEIGHTS, model, tensors)

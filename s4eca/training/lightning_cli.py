@@ -180,7 +180,9 @@ class S4ECACLI(LightningCLI):
             ScoreRows(out / "scores.csv"),
             PictureGrid(out / "pictures"),
             BestFolder(
-                out / "adapter", FolderWriter(run, _command(self.line), self.datamodule), average,
+                out / "adapter",
+                FolderWriter(run, _command(self.line), self.datamodule),
+                average,
                 monitor="val/separation" if self.model.optim.presence_alone else "val/mIoU",
             ),  # fmt: skip
             # Behind all that look at the validated model: it swaps the raw weights back in.

@@ -96,6 +96,10 @@ class S4ECAModule(LightningModule):
             told = presence_loss(found.extras[PRESENCE], batch.present)
             self.log("presence_loss", told, prog_bar=True, batch_size=size, sync_dist=True)
             loss = told if self.optim.presence_alone else loss
+        if not self.optim.presence_alone:
+            for name, term in self.model.decoder.losses(found.extras, truth, batch.present).items():
+                self.log(f"{name}_loss", term, batch_size=size, sync_dist=True)
+                loss = loss + term
         self.log("loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 

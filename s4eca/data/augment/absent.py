@@ -133,9 +133,7 @@ class AbsentSampler:
         return Reference(name, like.image, text, like.split, source=nothing, kind=KIND, category=category)
 
 
-def absent_beside(
-    dataset: ReferringDataset, each: float, seed: int = 0, setting: str = ASKED
-) -> tuple[Reference, ...]:
+def absent_beside(dataset: ReferringDataset, each: float, seed: int = 0, setting: str = ASKED) -> tuple[Reference, ...]:
     """Absent expressions to score beside a split's own references (see `AbsentSampler.beside`); none for 0.
 
     Raises:

@@ -127,9 +127,7 @@ def do(
         return {"worker": address, "refused": [type(error).__name__, f"Worker {address}: {error}"]}
 
 
-def _take_part(
-    address: str, place: Any, plugins: Mapping[str, Any], asked: Demand, content: bytes
-) -> dict[str, Any]:
+def _take_part(address: str, place: Any, plugins: Mapping[str, Any], asked: Demand, content: bytes) -> dict[str, Any]:
     """What this worker is, after it was found to be what is asked for.
 
     Raises:

@@ -137,9 +137,7 @@ class Team:
         """What versions and model are at the workers, for the fingerprint of a run."""
         return {name: value for name, value in self.demand(work).facts.items() if name != PROBE}
 
-    def crew(
-        self, request: Request, work: Work, scaling: Scaling, scene: RasterSource, layout: CellLayout
-    ) -> Crew:
+    def crew(self, request: Request, work: Work, scaling: Scaling, scene: RasterSource, layout: CellLayout) -> Crew:
         """The team at work on one scene.
 
         Args:

@@ -49,9 +49,7 @@ class Cleaner:
         )
         # An object that covers exactly as much as asked for stays.
         limit = None if min_area is None else float(np.nextafter(min_area, 0.0))
-        self._small = (
-            {thing: SmallComponents(limit, 4, holes=False) for thing in things} if limit is not None else {}
-        )
+        self._small = {thing: SmallComponents(limit, 4, holes=False) for thing in things} if limit is not None else {}
 
     def add(self, values: NDArray[np.uint8], sure: NDArray[Any]) -> None:
         """The next rows (bands, n, W) of what was marked, and how sure that is, where it is wanted back.

@@ -183,9 +183,7 @@ class Writers:
         request = self._request
         if not request.sentences:
             return None
-        return Chosen(
-            self._facts, request.sentences, request.expressions, self._room, sure=self._polygons is not None
-        )
+        return Chosen(self._facts, request.sentences, request.expressions, self._room, sure=self._polygons is not None)
 
     def saw(self, largest: Sequence[float | None]) -> None:
         """The largest probability of each expression in a part of the scene; None where no pixel is valid."""

@@ -123,7 +123,7 @@ def outputs(model, batch, images):
         fused = model.fuse(model.encode(images), batch)
         words = fused.words
         reports = [*fused.scale_weights, *fused.spatial_gates, fused.proxies]
-        return [*fused.levels, *reports, words.pooled, words.values[words.mask], model.decoder(fused)]
+        return [*fused.levels, *reports, words.pooled, words.values[words.mask], model.decoder(fused).logits]
 
 
 def test_ids_behind_the_end_move_nothing(speaking):

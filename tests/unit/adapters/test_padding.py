@@ -27,7 +27,7 @@ def outputs(model, batch):
     encoded = model.encode(pixels(model))
     with torch.no_grad():
         fused = model.fuse(encoded, batch)
-        logits = model.decoder(fused)
+        logits = model.decoder(fused).logits
     words = fused.words
     reports = [*fused.scale_weights, *fused.spatial_gates, fused.proxies]
     return [*fused.levels, *reports, words.pooled, words.values[words.mask], logits]

@@ -121,7 +121,7 @@ def test_a_cut_graph_gives_the_same_gradients() -> None:
         encoded = model.encode(model.normalise(images))
         fused = model.fuse(encoded, batch)
         leaves = cut(fused)
-        model.decoder(leaves.fused if parted else fused, None).square().sum().backward()
+        model.decoder(leaves.fused if parted else fused, None).logits.square().sum().backward()
         leaves.backward()
         return [p.grad for p in model.parameters() if p.grad is not None]
 
@@ -165,7 +165,7 @@ def test_counting_leaves_a_model_as_it_was(method: str) -> None:
     """Gradients are neither lost nor added to, batch norm's statistics stand still, no random number is drawn."""
     model = lived_in(method)
     dropout = torch.nn.Dropout(0.5)
-    model.decoder.register_forward_hook(lambda module, args, output: dropout(output))
+    model.decoder.register_forward_hook(lambda module, args, output: output.map(dropout))
     before = state(model)
     flops_of(model, bare=1)
     after = state(model)

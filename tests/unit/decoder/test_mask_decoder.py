@@ -41,12 +41,12 @@ def row(f, i):
 
 
 def test_logits_are_four_times_the_grid():
-    assert decoder()(fused()).shape == (2, 1, 20, 28)
-    assert decoder(widths=(10,))(fused(grids=((4, 4),), widths=(10,))).shape == (2, 1, 16, 16)
+    assert decoder()(fused()).logits.shape == (2, 1, 20, 28)
+    assert decoder(widths=(10,))(fused(grids=((4, 4),), widths=(10,))).logits.shape == (2, 1, 16, 16)
 
 
 def test_levels_of_other_grids_are_drawn_on_the_finest_one():
-    assert decoder()(fused(grids=((20, 28), (10, 14), (5, 7)))).shape == (2, 1, 80, 112)
+    assert decoder()(fused(grids=((20, 28), (10, 14), (5, 7)))).logits.shape == (2, 1, 80, 112)
 
 
 def test_the_memory_holds_words_sentence_and_proxies():
@@ -70,11 +70,11 @@ def test_without_proxies_the_memory_is_shorter():
 
 def test_masked_words_are_not_read():
     d, f = decoder(), fused()
-    before = d(f)
+    before = d(f).logits
     f.words.values[~f.words.mask] = 1e3
-    assert torch.equal(d(f), before)
+    assert torch.equal(d(f).logits, before)
     f.words.values[f.words.mask] += 0.1
-    assert not torch.equal(d(f), before)
+    assert not torch.equal(d(f).logits, before)
 
 
 @pytest.mark.parametrize("settings", [{}, {"decoder_pool": 2, "decoder_detail": 4}])
@@ -82,17 +82,17 @@ def test_a_batch_of_one_equals_its_row(settings):
     """The dynamic kernel folds the batch into the groups of one convolution; rows must not mix."""
     d, f = decoder(**settings), fused(4)
     detail = torch.randn(4, 3, 40, 56) if settings else None
-    together = d(f, detail)
+    together = d(f, detail).logits
     for i in range(4):
-        alone = d(row(f, i), None if detail is None else detail[i : i + 1])
+        alone = d(row(f, i), None if detail is None else detail[i : i + 1]).logits
         assert (together[i] - alone[0]).abs().max() < 1e-5
 
 
 def test_each_row_follows_its_own_sentence():
     d, f = decoder(), fused()
-    before = d(f)
+    before = d(f).logits
     f.words.pooled[1] += 1.0
-    after = d(f)
+    after = d(f).logits
     assert torch.equal(after[0], before[0]) and not torch.equal(after[1], before[1])
 
 
@@ -113,16 +113,16 @@ def test_the_dynamic_kernel_by_hand():
 def test_every_pixel_starts_near_the_usual_share_of_foreground():
     d = decoder()
     assert float(d.kernel.bias[-1].detach()) == pytest.approx(math.log(0.05 / 0.95))
-    assert 0.005 < float(d(fused()).sigmoid().mean().detach()) < 0.35
+    assert 0.005 < float(d(fused()).logits.sigmoid().mean().detach()) < 0.35
 
 
 def test_the_detail_branch_sees_pixels_and_asks_for_them():
     d, f = decoder(decoder_detail=4), fused()
     pixels = torch.randn(2, 3, 40, 56)
-    before = d(f, pixels)
+    before = d(f, pixels).logits
     assert before.shape == (2, 1, 20, 28)
     pixels[:, :, 30:, 40:] += 1
-    changed = (d(f, pixels) != before).any(0)[0]
+    changed = (d(f, pixels).logits != before).any(0)[0]
     assert changed[-5:, -5:].any()
     with pytest.raises(AssertionError, match="pixels"):
         d(f)
@@ -139,7 +139,7 @@ def test_pooling_changes_no_parameter_and_no_shape():
     plain, pooled = decoder(), decoder(decoder_pool=3)
     assert parameter_count(plain) == parameter_count(pooled)
     pooled.load_state_dict(plain.state_dict())
-    a, b = plain(fused()), pooled(fused())
+    a, b = plain(fused()).logits, pooled(fused()).logits
     assert a.shape == b.shape and not torch.equal(a, b)
 
 
@@ -156,5 +156,5 @@ def test_published_sizes(widths, text_width, r, expected):
 
 def test_bf16_logits_are_drawn_in_float32():
     with torch.autocast("cpu", torch.bfloat16):
-        logits = decoder()(fused())
+        logits = decoder()(fused()).logits
     assert logits.isfinite().all()
