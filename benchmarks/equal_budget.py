@@ -183,7 +183,7 @@ def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
         passes=args.passes,
         batch=args.batch,
         updates=args.updates,
-        precision=_precision(args.precision, args.device),
+        precision=precision_of(args.precision, args.device),
         symmetries=tuple(args.symmetries),
         search=args.search,
         rate=args.rate,
@@ -288,7 +288,7 @@ def _counted(config: str, cached: bool) -> tuple[int, int]:
     return found.step, flops(known).forward if cached else found.forward
 
 
-def _precision(asked: str, device: str) -> str:
+def precision_of(asked: str, device: str) -> str:
     """Of ``auto``: bf16 on an accelerator that has it, and on processors with instructions for it."""
     if asked != "auto":
         return asked

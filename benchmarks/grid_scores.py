@@ -25,7 +25,13 @@ STEPS = 10_000  # an IoU is kept as a whole number of ten-thousandths
 
 
 def scored(
-    model: S4ECAModel, sets: Sets, own: str, device: str, precision: str, check: Callable[[], None]
+    model: S4ECAModel,
+    sets: Sets,
+    own: str,
+    device: str,
+    precision: str,
+    check: Callable[[], None],
+    names: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Native scores on all validation splits, and the IoU of each reference.
 
@@ -36,6 +42,7 @@ def scored(
         device: where to.
         precision: ``fp32`` or ``bf16``.
         check: asked in front of each set.
+        names: of the sets to be scored; None takes all that have a validation split.
 
     Returns:
         Set -> scores (0..1) with those of each kind and size, and set -> IoU of its references in ten-thousandths.
@@ -44,7 +51,7 @@ def scored(
     scores: dict[str, Any] = {}
     kept: dict[str, list[int]] = {}
     began = time.monotonic()
-    for name in sets.scored:
+    for name in sets.scored if names is None else names:
         check()
         split = sets.split(name, "val")
         records: dict[str, Record] = {}

@@ -32,10 +32,19 @@ class Store:
         """Set -> image numbers under ``images``, and key -> set -> IoUs in ten-thousandths under ``rows``."""
         return _read(self.beside, {"images": {}, "rows": {}})
 
-    def add(self, key: str, row: dict[str, Any], ious: dict[str, list[int]], images: dict[str, list[int]]) -> None:
+    def add(
+        self,
+        key: str,
+        row: dict[str, Any],
+        ious: dict[str, list[int]],
+        images: dict[str, list[int]],
+        sizes: dict[str, list[float]] | None = None,
+    ) -> None:
         """Keep a finished row: its references first, so that no row is without them."""
         beside = self.references
         beside["images"].update(images)
+        if sizes:
+            beside["sizes"] = {**beside.get("sizes", {}), **sizes}
         beside["rows"][key] = ious
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.beside, _lines(beside).encode())
@@ -44,6 +53,10 @@ class Store:
     def add_search(self, key: str, found: dict[str, Any]) -> None:
         """Keep what a short run for the rate scored."""
         self._put("searches", key, found)
+
+    def write(self, part: str, value: Any) -> None:
+        """Replace a whole part of the file."""
+        write_whole(self.path, (json.dumps({**self.content, part: value}, indent=1) + "\n").encode())
 
     def _put(self, part: str, key: str, value: dict[str, Any]) -> None:
         content = self.content

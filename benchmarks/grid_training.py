@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +23,23 @@ from s4eca.decoder.mask_decoder import MaskDecoder
 from s4eca.files import write_whole
 from s4eca.layers.trainable import trainable_parameters, trainable_state
 from s4eca.model.model import S4ECAModel, attach
+from s4eca.records import Prediction
 from s4eca.training.averaging import MovingAverage
 from s4eca.training.optim import OptimConfig, build_optimiser
 
 KEPT_EVERY = 250  # updates between two checkpoints
 AVERAGE = 0.99
 CLIP = 1.0
+
+
+Objective = Callable[[S4ECAModel, Prediction, torch.Tensor], torch.Tensor]
+
+
+def plain_objective(model: S4ECAModel, found: Prediction, truth: torch.Tensor) -> torch.Tensor:
+    """The loss of the mask, and of the decoder's parts where there are any; every reference has a target."""
+    present = torch.ones(len(truth), dtype=torch.bool, device=truth.device)
+    terms: Any = model.decoder.losses(found.extras, truth, present)  # type: ignore[operator]
+    return sum(terms.values(), segmentation_loss(found.logits.float(), truth))
 
 
 class OutOfTimeError(Exception):
@@ -130,7 +142,14 @@ def autocast(row: Row, device: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=row.recipe.precision == "bf16")
 
 
-def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAModel, dict[str, Any]]:
+def trained(
+    shop: Workshop,
+    row: Row,
+    rate: float,
+    mark: str,
+    begin: Callable[[S4ECAModel], None] | None = None,
+    objective: Objective | None = None,
+) -> tuple[S4ECAModel, dict[str, Any]]:
     """Train a row's model, from its checkpoint where it has one.
 
     Args:
@@ -138,6 +157,8 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
         row: what.
         rate: learning rate of the method.
         mark: name of the checkpoint.
+        begin: gives the untrained model what it is to start with; None leaves it as it is.
+        objective: what is minimised; None takes the loss of the mask with those of the decoder's parts.
 
     Returns:
         The model in eval mode, holding the moving average, and what was measured: seconds of the updates, peak in MiB,
@@ -148,11 +169,14 @@ def trained(shop: Workshop, row: Row, rate: float, mark: str) -> tuple[S4ECAMode
     """
     split = shop.sets.split(row.train, "train")
     total = row.updates(len(split))
-    model = fresh(row).to(shop.place.device)
+    model = fresh(row)
+    if begin is not None:
+        begin(model)
+    model = model.to(shop.place.device)
     symmetries = tuple(Symmetry[name] for name in row.recipe.symmetries)
     cache = shop.prefixes.of(model, split, drawn_symmetries(row), shop.check)
     path = shop.place.checkpoints / f"{mark}.pt"
-    run = _Run(model, row, optimiser_settings(row, rate, total), total, path, shop.place.graph)
+    run = _Run(model, row, optimiser_settings(row, rate, total), total, path, shop.place.graph, objective)
     drawn = list(batches(len(split), row.recipe.batch, row.seed, run.done, total))
     peak = Peak(shop.place.device)
     peak.begin()
@@ -203,11 +227,20 @@ class _Run:
         total: number of updates.
         path: of the checkpoint, read if it is there.
         graph: record an update and replay it.
+        objective: what is minimised.
     """
 
     def __init__(
-        self, model: S4ECAModel, row: Row, optim: OptimConfig, total: int, path: Path, graph: bool = False
+        self,
+        model: S4ECAModel,
+        row: Row,
+        optim: OptimConfig,
+        total: int,
+        path: Path,
+        graph: bool = False,
+        objective: Objective | None = None,
     ) -> None:
+        self.objective = objective or plain_objective
         self.model, self.row, self.path, self.total = model.train(), row, path, total
         self.optimiser, self.schedule = build_optimiser(model, optim, total)
         self.trained = list(trainable_parameters(model).values())
@@ -241,8 +274,7 @@ class _Run:
         if encoded is None:
             assert sample.images is not None
             encoded = self.model.encode(self.model.normalise(sample.images))
-        logits = self.model.decode(encoded, sample.said).logits
-        loss = segmentation_loss(logits.float(), sample.truth)
+        loss = self.objective(self.model, self.model.decode(encoded, sample.said), sample.truth)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.trained, CLIP)

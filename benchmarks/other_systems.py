@@ -1,0 +1,202 @@
+"""Do the parts of the four other systems earn their place? Each goes on from one trained adapter, beside its controls.
+
+    python benchmarks/other_systems.py run --data isaid-ref=DATA/isaid-ref --base isaid-ref=KEPT.safetensors \
+        --work runs/systems [--arms none detail_stem ...] [--seeds 0 1] [--minutes 60]
+    python benchmarks/other_systems.py verdicts
+
+A part joins a trained adapter (`equal_budget.py run --keep`), whose masks it leaves bit-equal, and both train on: as
+many updates, in the same order, at the same rates as the arm without any part. Parts start from seeds of their own, so
+that nothing else differs. Rows are resumable, keyed by everything that matters, and written as each ends; the IoU of every
+reference stands beside them. `verdicts` compares over all sets with rows of the same seeds, by the rule of
+systems_verdicts.py, and writes it into the same file. A bucket below 200 references or 50 images says nothing and is
+marked so; therefore below 32 px decides where a part is meant for tiny targets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import numpy as np
+import record
+import torch
+from equal_budget import precision_of
+from grid_rows import Form, Recipe, Row, ours
+from grid_scores import image_numbers, scored
+from grid_store import Store
+from grid_tasks import device_name
+from grid_training import OutOfTimeError, Place, Workshop, trained
+from safetensors import safe_open
+from systems_arms import ARMS, BY_NAME, NOTHING, Arm
+from systems_verdicts import compared
+
+from s4eca.budgets.report import budget
+from s4eca.errors import ConfigError, S4ECAError
+from s4eca.layers.trainable import trainable_state
+from s4eca.model.model import S4ECAModel
+
+OUT = Path("benchmarks/results/other_systems.json")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run or judge; a user's mistake is one sentence and 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run_, judge = verbs.add_parser("run", help="train and score arms"), verbs.add_parser("verdicts", help="judge")
+    for one in (run_, judge):
+        one.add_argument("--out", type=Path, default=OUT)
+    run_.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help="a set; may be repeated")
+    run_.add_argument("--base", action="append", required=True, metavar="NAME=FILE", help="its adapter, of --keep")
+    run_.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS], metavar="ARM")
+    run_.add_argument("--seeds", nargs="+", type=int, default=[0])
+    run_.add_argument("--passes", type=int, default=1)
+    run_.add_argument("--rate", type=float, default=8e-4)
+    run_.add_argument("--size", type=int, default=224)
+    run_.add_argument("--device", default="cpu")
+    run_.add_argument("--precision", choices=("auto", "fp32", "bf16", "tf32"), default="auto")
+    run_.add_argument("--minutes", type=float, default=float("inf"))
+    run_.add_argument("--threads", type=int, default=0)
+    run_.add_argument("--work", type=Path, required=True, help="folder for checkpoints and caches")
+    run_.add_argument("--cache", default="", help="memory, none or a folder (default: WORK/cache)")
+    run_.add_argument("--list", action="store_true", help="print what is not done")
+    args = parser.parse_args(words)
+    try:
+        return run(args) if args.verb == "run" else verdicts(args.out)
+    except S4ECAError as error:
+        print(f"other_systems: error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Arms one after the other, until all are done or the minutes are over."""
+    unknown = [name for name in args.arms if name not in BY_NAME]
+    if unknown:
+        raise ConfigError(f"--arms has {unknown[0]!r}; known: {', '.join(BY_NAME)}.")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    places, bases = (
+        {k: Path(v) for k, _, v in (one.partition("=") for one in given)} for given in (args.data, args.base)
+    )
+    end = time.monotonic() + 60 * args.minutes
+    place = Place(places, args.cache or str(args.work / "cache"), args.work / "checkpoints", args.device, end=end)
+    shop, store = Workshop(place), Store(args.out)
+    try:
+        for seed in args.seeds:
+            for name, base in bases.items():
+                for arm in (BY_NAME[one] for one in args.arms):
+                    one_arm(args, shop, store, arm, name, base, seed)
+    except OutOfTimeError:
+        print("Not every arm is done; the same command goes on from here.")
+    return 0
+
+
+def one_arm(args: argparse.Namespace, shop: Workshop, store: Store, arm: Arm, name: str, base: Path, seed: int) -> None:
+    """Train and score one arm, unless its row is there."""
+    recipe = Recipe(
+        size=args.size, passes=args.passes, rate=args.rate, precision=precision_of(args.precision, args.device)
+    )
+    form = ours("late-inject", 4)
+    parts = (("parts", json.dumps(arm.parts, sort_keys=True)),) if arm.parts else ()
+    row = Row(Form(form.method, form.mode, form.late_blocks, (*form.changes, *parts)), name, seed, recipe)
+    weights = hashlib.sha256(base.read_bytes()).hexdigest()[:8]
+    told = f" | {json.dumps(arm.scale_loss, sort_keys=True)}" if arm.scale_loss else ""
+    key = f"{arm.name}{told} | from {weights} | {row.key(shop.sets.mark(name))}"
+    if key in store.content["rows"]:
+        return
+    if args.list:
+        print(f"{arm.name} on {name}, seed {seed}")
+        return
+    mark = hashlib.sha256(key.encode()).hexdigest()[:16]
+    model, measured = trained(shop, row, args.rate, mark, partial(begin, base), None)
+    counted = budget(model, check_effective=False)
+    scores, ious = scored(model, shop.sets, name, args.device, recipe.precision, shop.check, [name])
+    found = {
+        "arm": arm.name, "parts": arm.parts, "scale_loss": arm.scale_loss, "of": arm.of, "train": name, "seed": seed,
+        "base": base.name, "from": weights, "passes": args.passes, "rate": args.rate, "size": args.size,
+        "precision": recipe.precision, "parameters": counted.parts, "device": device_name(args.device),
+        **measured, **scores, **record.provenance(),
+    }  # fmt: skip
+    references = shop.sets.split(name, "val")
+    sizes = [round(float(np.sqrt((references.mask(r) > 0).sum())), 2) for r in references.references]
+    store.add(key, found, ious, {name: image_numbers(shop.sets, name)}, {name: sizes})
+    (shop.place.checkpoints / f"{mark}.pt").unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def begin(base: Path, model: S4ECAModel) -> None:
+    """Give a model the tensors of a trained adapter; those of new parts stay as they were built.
+
+    Raises:
+        ConfigError: the file is of another configuration.
+    """
+    own = trainable_state(model)
+    with safe_open(base, framework="pt") as file:
+        names = set(file.keys())
+        wrong = sorted(n for n in names ^ set(own) if not (n in own and n.startswith("decoder.parts.")))
+        if wrong:
+            raise ConfigError(f"--base {base.name} does not fit at {wrong[0]}; it must be kept by a row of this form.")
+        for name in names:
+            own[name].copy_(file.get_tensor(name))
+
+
+def verdicts(out: Path) -> int:
+    """Compare each part with its absence and its controls, over all sets where both have rows of the same seeds."""
+    store = Store(out)
+    rows, beside = store.content["rows"], store.references
+    found = {}
+    for arm in ARMS:
+        if arm.of or arm is NOTHING:
+            continue
+        against = {}
+        for other in (NOTHING, *(a for a in ARMS if a.of == arm.name)):
+            sides = _sides(rows, beside, arm.name, other.name)
+            if sides:
+                against[other.name] = compared(*sides, bucket=arm.bucket)
+        if NOTHING.name in against:
+            found[arm.name] = {"verdict": _explained(against), "what": arm.what, "against": against}
+            primary = against[NOTHING.name]["primary"]
+            print(
+                f"{arm.name}: {found[arm.name]['verdict']}, {primary['points']} ({primary['low']} to {primary['high']})"
+            )
+    store.write("verdicts", found)
+    return 0
+
+
+def _explained(against: dict[str, Any]) -> str:
+    """The verdict against absence; useless as explained where a control does as well."""
+    first: str = against[NOTHING.name]["verdict"]
+    equal = [name for name, found in against.items() if name != NOTHING.name and found["primary"]["low"] <= 0]
+    return f"useless as explained (as good: {', '.join(equal)})" if first == "useful" and equal else first
+
+
+def _sides(rows: dict[str, Any], beside: dict[str, Any], ours_: str, theirs: str) -> Any:
+    """IoUs of both arms by seed, joined over the sets where both have the same seeds; images and sizes likewise."""
+    of: dict[str, dict[str, dict[int, str]]] = {}
+    for key, row in rows.items():
+        of.setdefault(row["arm"], {}).setdefault(row["train"], {})[row["seed"]] = key
+    both = sorted(set(of.get(ours_, {})) & set(of.get(theirs, {})))
+    seeds = sorted(set.intersection(*(set(of[a][name]) for a in (ours_, theirs) for name in both))) if both else []
+    if not seeds:
+        return None
+    sides = [
+        [[iou for name in both for iou in beside["rows"][of[arm][name][seed]][name]] for seed in seeds]
+        for arm in (ours_, theirs)
+    ]
+    images, sizes, first = [], [], 0
+    for name in both:
+        images += [first + number for number in beside["images"][name]]
+        sizes += beside["sizes"][name]
+        first = max(images) + 1
+    return sides[0], sides[1], images, sizes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

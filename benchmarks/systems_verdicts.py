@@ -1,0 +1,82 @@
+"""Verdicts on parts: paired differences of IoU, a bootstrap over images, and a rule that was written before the run.
+
+Of a part against its absence, over the same references: useful if the interval of the primary bucket lies above 0 and
+that of all references above -0.5 points; harmful if the first lies below 0 or the second below -0.5; useless if the
+first lies within +-0.5; else undecided. A part that beats its absence but not its control is useless as explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4eca.evaluation.resampling import mean_interval
+
+DRAWS = 10_000
+MARGIN = 0.5  # points
+EDGES = {"<16": (0, 16), "16-32": (16, 32), "<32": (0, 32), "32-64": (32, 64), "64-128": (64, 128), ">128": (128, 1e9)}
+SECONDARY = ("<16", "16-32", "32-64", "64-128", ">128")
+LEAST_REFERENCES, LEAST_IMAGES = 200, 50
+
+
+def inside(sizes: NDArray[np.float64], bucket: str) -> NDArray[np.bool_]:
+    """Which references a bucket holds, by the root of their mask's area in pixels of the image."""
+    if bucket == "all":
+        return np.ones(len(sizes), bool)
+    low, high = EDGES[bucket]
+    return (sizes >= low) & (sizes < high)
+
+
+def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    """Mean gap in points of the chosen references with its 95 % interval, and how many they are."""
+    of = np.unique(images[chosen], return_inverse=True)[1]
+    found = {"references": int(chosen.sum()), "images": int(of.max()) + 1 if len(of) else 0}
+    found["measurable"] = found["references"] >= LEAST_REFERENCES and found["images"] >= LEAST_IMAGES
+    if not len(of):
+        return found
+    low, high = mean_interval(gaps[chosen], of, resamples=DRAWS)
+    return {**found, "points": round(float(gaps[chosen].mean()), 2), "low": round(low, 2), "high": round(high, 2)}
+
+
+def verdict(primary: Mapping[str, Any], everywhere: Mapping[str, Any]) -> str:
+    """One of ``useful``, ``harmful``, ``useless``, ``undecided``, from two of `difference`."""
+    if primary["low"] > 0 and everywhere["low"] > -MARGIN:
+        return "useful"
+    if primary["high"] < 0 or everywhere["high"] < -MARGIN:
+        return "harmful"
+    if primary["low"] > -MARGIN and primary["high"] < MARGIN:
+        return "useless"
+    return "undecided"
+
+
+def needed(primary: Mapping[str, Any]) -> int:
+    """References with which this mean would be told from 0, if it is the true one (the interval shrinks as a root)."""
+    half = (primary["high"] - primary["low"]) / 2
+    return int(np.ceil(primary["references"] * (half / max(abs(primary["points"]), 0.05)) ** 2))
+
+
+def compared(
+    ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]], images: Sequence[int], sizes: Sequence[float],
+    bucket: str,
+) -> dict[str, Any]:  # fmt: skip
+    """A part (IoUs of each seed, in ten-thousandths) against its absence or control, seed by seed.
+
+    Args:
+        ours: with the part.
+        theirs: without it, of the same seeds in the same order.
+        images: number of each reference's image.
+        sizes: root of each reference's mask area.
+        bucket: that decides.
+    """
+    gaps = (np.asarray(ours, float) - np.asarray(theirs, float)).mean(0) / 100
+    of, known = np.asarray(images), np.asarray(sizes, float)
+    primary, everywhere = (difference(gaps, of, inside(known, name)) for name in (bucket, "all"))
+    found: dict[str, Any] = {"bucket": bucket, "primary": primary, "all": everywhere, "seeds": len(ours)}
+    found["verdict"] = verdict(primary, everywhere)
+    if found["verdict"] == "undecided":
+        found["references_to_decide"] = needed(primary)
+    found["secondary"] = {name: difference(gaps, of, inside(known, name)) for name in SECONDARY if name != bucket}
+    return found
