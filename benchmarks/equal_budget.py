@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     end = time.monotonic() + 60 * args.minutes
     if args.threads:
         torch.set_num_threads(args.threads)
-    places = dict(_place(one) for one in args.data)
+    places = dict(place_of(one) for one in args.data)
     if args.small:
         places = {"rendered": _rendered(args.work / "rendered")}
     if not places:
@@ -307,7 +307,7 @@ def _change(one: str) -> tuple[str, str]:
         raise ConfigError(f"--set is {one!r}; it must be NAME=JSON, for instance proxies=4 or dense=false.") from None
 
 
-def _place(one: str) -> tuple[str, Path]:
+def place_of(one: str) -> tuple[str, Path]:
     name, equals, folder = one.partition("=")
     if not equals or not name or "+" in name:
         raise ConfigError(f"--data is {one!r}; it must be NAME=FOLDER, and a name has no '+'.")

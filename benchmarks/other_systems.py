@@ -6,8 +6,8 @@
 
 A part joins a trained adapter (`equal_budget.py run --keep`), whose masks it leaves bit-equal, and both train on: as
 many updates, in the same order, at the same rates as the arm without any part. Parts start from seeds of their own, so
-that nothing else differs. Rows are resumable, keyed by everything that matters, and written as each ends; the IoU of every
-reference stands beside them. `verdicts` compares over all sets with rows of the same seeds, by the rule of
+that nothing else differs. Rows are resumable, keyed by everything that matters, and written as each ends; the IoU of
+every reference stands beside them. `verdicts` compares over all sets with rows of the same seeds, by the rule of
 systems_verdicts.py, and writes it into the same file. A bucket below 200 references or 50 images says nothing and is
 marked so; therefore below 32 px decides where a part is meant for tiny targets.
 """
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import record
 import torch
-from equal_budget import precision_of
+from equal_budget import place_of, precision_of
 from grid_rows import Form, Recipe, Row, ours
 from grid_scores import image_numbers, scored
 from grid_store import Store
@@ -82,9 +82,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--arms has {unknown[0]!r}; known: {', '.join(BY_NAME)}.")
     if args.threads:
         torch.set_num_threads(args.threads)
-    places, bases = (
-        {k: Path(v) for k, _, v in (one.partition("=") for one in given)} for given in (args.data, args.base)
-    )
+    places, bases = dict(map(place_of, args.data)), dict(map(place_of, args.base))
     end = time.monotonic() + 60 * args.minutes
     place = Place(places, args.cache or str(args.work / "cache"), args.work / "checkpoints", args.device, end=end)
     shop, store = Workshop(place), Store(args.out)
@@ -162,10 +160,9 @@ def verdicts(out: Path) -> int:
                 against[other.name] = compared(*sides, bucket=arm.bucket)
         if NOTHING.name in against:
             found[arm.name] = {"verdict": _explained(against), "what": arm.what, "against": against}
-            primary = against[NOTHING.name]["primary"]
-            print(
-                f"{arm.name}: {found[arm.name]['verdict']}, {primary['points']} ({primary['low']} to {primary['high']})"
-            )
+            told = against[NOTHING.name]["primary"]
+            said = f"{told['points']} ({told['low']} to {told['high']})"
+            print(f"{arm.name}: {found[arm.name]['verdict']}, {said} points at {arm.bucket}")
     store.write("verdicts", found)
     return 0
 

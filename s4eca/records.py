@@ -248,7 +248,10 @@ class Guest:
     note: dict[str, Any]
 
 
-PRESENCE = "presence_logits"  # among the extras of a `Prediction`, where the adapter has a no-target head
+# Among the extras of a `Prediction`: of the no-target head; of the box head boxes (B, 4), left, top, right and bottom
+# as fractions of the square input, and how sure each is, (B,) in 0..1.
+PRESENCE = "presence_logits"
+BOXES, BOX_SCORES = "boxes", "box_scores"
 
 
 @dataclass

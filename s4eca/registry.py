@@ -95,6 +95,7 @@ DECODER_PARTS = Table(
         "bifusion_neck": "s4eca.decoder.parts.bifusion_neck:BiFusionNeck",
         "detail_stem": "s4eca.decoder.parts.detail_stem:DetailStem",
         "foreground_gate": "s4eca.decoder.parts.foreground_gate:ForegroundGate",
+        "box_head": "s4eca.decoder.parts.box_head:ReferringBoxHead",
     },
 )
 # Ending of an image file -> what reads any number of bands from it (`s4eca.data.band_files.BandReader`).

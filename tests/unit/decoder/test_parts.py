@@ -211,6 +211,11 @@ def test_odd_grids(toy_model, name, size):
         ({"foreground_gate": {"aux": -1.0}}, r"parts.foreground_gate.aux is -1.0"),
         ({"foreground_gate": {"aux": 0.0, "gates": False}}, r"nothing of the gate is left"),
         ({"foreground_gate": {"target": "x"}}, r"parts.foreground_gate.target is 'x'"),
+        ({"box_head": {"constant": 0.0}}, r"parts.box_head.constant is 0.0; it must be a number above 0"),
+        ({"box_head": {"nwd": -1.0}}, r"parts.box_head.nwd is -1.0"),
+        ({"box_head": {"weight": 0.0}}, r"parts.box_head has no weight on any box"),
+        ({"box_head": {"l1": 0.0, "giou": 0.0, "nwd": 0.0}}, r"parts.box_head has no weight on any box"),
+        ({"box_head": {"pixels": 0}}, r"parts.box_head.pixels is 0"),
         ({"foreground_gate": {"width": 0}}, r"parts.foreground_gate.width is 0"),
     ],
 )
