@@ -48,6 +48,10 @@ class NotFiniteError(S4ECAError):
     """A model, or a tensor of it, holds NaN or infinity where numbers are needed."""
 
 
+class CascadeError(S4ECAError):
+    """A detector or refiner that cannot be had, or a phrase that it cannot be asked."""
+
+
 class CalibrationError(S4ECAError):
     """No threshold does what is asked of it; done and found wanting, so that the command line ends with 1."""
 

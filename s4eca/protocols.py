@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from s4eca.config import S4ECAConfig
     from s4eca.records import (
         Box,
+        Boxes,
         Encoded,
         Fused,
         Guest,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         RasterLayout,
         ReaderOption,
         Reading,
+        RefinedMasks,
         SceneFacts,
         TextBatch,
         TextSpec,
@@ -372,6 +374,55 @@ class AskedSegmenter(Protocol):
 
     def ask(self, expressions: Sequence[str]) -> Sequence[str]:
         """The same expressions, to be given to `probabilities` again and again."""
+
+
+class BoxProposer(Protocol):
+    """What finds boxes by phrases (a row of `s4eca.registry.BOX_PROPOSERS` makes one).
+
+    Attributes:
+        name: what results were made with: the model's identifier and a hash of its weights.
+    """
+
+    name: str
+
+    def propose(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[Sequence[str]]) -> list[Boxes]:
+        """Images (H, W, 3) RGB of any sizes, and the phrases of each, to the boxes of each."""
+
+
+class MaskRefiner(Protocol):
+    """What draws a mask from a box, a coarse mask or both (a row of `s4eca.registry.MASK_REFINERS` makes one).
+
+    Attributes:
+        name: what results were made with: the model's identifier and a hash of its weights.
+    """
+
+    name: str
+
+    def refine(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        boxes: Sequence[Tensor | None],
+        coarse: Sequence[Tensor | None],
+    ) -> list[RefinedMasks]:
+        """Prompts to masks, image by image; rows of one image do not see one another.
+
+        Args:
+            images: (H, W, 3) RGB, of any sizes.
+            boxes: (N, 4) xyxy in pixels of the image, N at least 1.
+            coarse: (N, H, W) logits on the image's grid, or None.
+        """
+
+
+@runtime_checkable
+class RefiningSegmenter(Protocol):
+    """What a segmenter has besides if masks are refined on an image's own pixels (`s4eca.Predictor` can)."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether they are."""
+
+    def refined(self, image: NDArray[Any], logits: Tensor, expressions: Sequence[str]) -> Tensor:
+        """Coarse logits (K, h', w') over an image (H, W, 3) RGB in 0..255 to refined ones (K, H, W)."""
 
 
 class Teacher(Protocol):

@@ -278,6 +278,34 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """What a detector proposes in one image.
+
+    Attributes:
+        xyxy: (N, 4) float32: left, top, right, bottom in pixels of the image, right and bottom behind the last one.
+        score: (N,) float32 in 0..1.
+        phrase: (N,) int64, which of the image's phrases each answers.
+    """
+
+    xyxy: Tensor
+    score: Tensor
+    phrase: Tensor
+
+
+@dataclass(frozen=True)
+class RefinedMasks:
+    """What a refiner draws in one image.
+
+    Attributes:
+        logits: (N, H, W) float32 on the image's grid.
+        iou: (N,) float32, the IoU that the refiner foretells; any real number, comparable within one refiner alone.
+    """
+
+    logits: Tensor
+    iou: Tensor
+
+
+@dataclass(frozen=True)
 class ReaderOption:
     """One option of a layout's reader, as `data.reader` in YAML and `--reader NAME=VALUE` on the command line give it.
 

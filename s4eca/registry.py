@@ -98,6 +98,27 @@ DECODER_PARTS = Table(
         "box_head": "s4eca.decoder.parts.box_head:ReferringBoxHead",
     },
 )
+# Kind of model -> ``load(identifier, device)`` that gives a `BoxProposer`, or a `MaskRefiner`. A plain identifier is a
+# model of the hub or a folder in its format, whose own configuration says its kind.
+BOX_PROPOSERS = Table(
+    "s4eca.box_proposers",
+    {
+        "grounding-dino": "s4eca.cascade.grounding_dino:load",
+        "mm-grounding-dino": "s4eca.cascade.grounding_dino:load",
+        "owlv2": "s4eca.cascade.owl:load",
+        "owlvit": "s4eca.cascade.owl:load",
+    },
+)
+MASK_REFINERS = Table(
+    "s4eca.mask_refiners",
+    {
+        "sam": "s4eca.cascade.sam:load",
+        "sam_hq": "s4eca.cascade.sam:load",
+        "sam2": "s4eca.cascade.sam:load",
+        "sam3_tracker": "s4eca.cascade.sam:load",
+        "box-prompt": "s4eca.cascade.box_prompt:load",
+    },
+)
 # Ending of an image file -> what reads any number of bands from it (`s4eca.data.band_files.BandReader`).
 BAND_READERS = Table(
     "s4eca.band_readers",

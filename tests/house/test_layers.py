@@ -15,7 +15,7 @@ PACKAGE = ROOT / "s4eca"
 
 # A heavy library and the places that may import it.
 HOMES: dict[str, tuple[str, ...]] = {
-    "transformers": ("encoders/hf", "encoders/packaged.py", "encoders/meta.py"),
+    "transformers": ("encoders/hf", "encoders/packaged.py", "encoders/meta.py", "cascade/"),
     "onnx": ("encoders/packaged.py",),
     "open_clip": ("encoders/openclip.py", "encoders/openclip_files.py", "encoders/openclip_plain.py"),
     "timm": ("encoders/timm_models.py", "encoders/timm_files.py"),

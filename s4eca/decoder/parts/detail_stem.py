@@ -75,7 +75,8 @@ class DetailStem(Part):
     def look(self, pyramid: Pyramid) -> Tensor:
         """D (B, C_level, 2^level h, 2^level w), once for all that is asked about an image."""
         assert pyramid.fine is not None, "the model keeps the pixels for a part that reads them"
-        return once(pyramid.kept, self, partial(self.stem, pyramid.fine))
+        found: Tensor = once(pyramid.kept, self, partial(self.stem, pyramid.fine))
+        return found
 
     def refine(self, level: int, image: Tensor, looked: Any) -> Tensor:
         """The map of its level with the detail added."""

@@ -114,7 +114,8 @@ class ForegroundGate(Part):
         if self.theta is None:
             return image
         strength = REACH * self.theta[self.settings.levels.index(level)].tanh()
-        return image * (1 + strength * (2 * found[level].sigmoid() - 1)).to(image.dtype)
+        factor: Tensor = 1 + strength * (2 * found[level].sigmoid() - 1)
+        return image * factor.to(image.dtype)
 
     def tell(self, maps: Sequence[Tensor], logits: Tensor, looked: Any) -> dict[str, Tensor]:
         """In training the gates' logits, which the auxiliary loss reads."""

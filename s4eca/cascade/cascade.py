@@ -1,0 +1,145 @@
+"""`Cascade`: what stands between an adapter's coarse logits and the masks a user gets, where boxes are refined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s4eca.cascade.boxes import box_of, clipped
+from s4eca.cascade.isolation import FILL
+from s4eca.cascade.joint import agreed
+from s4eca.cascade.recursion import refined
+from s4eca.cascade.settings import CascadeSettings
+from s4eca.errors import ConfigError
+from s4eca.protocols import BoxProposer, MaskRefiner
+from s4eca.records import Boxes
+
+MEAN = (124, 116, 104)  # of ImageNet, which encoders and refiners of the field normalise by
+INSIDE = 20.0  # the logit of a filled box
+
+
+@dataclass
+class Told:
+    """What a cascade has done so far, for remarks.
+
+    Attributes:
+        dropped: boxes outside the image or smaller than a pixel.
+        nothing: expressions for which there was no box.
+        refined: expressions whose mask was refined.
+    """
+
+    dropped: int = 0
+    nothing: int = 0
+    refined: int = 0
+
+
+@dataclass
+class Cascade:
+    """Refines masks by boxes (ours, after LOSI: language to boxes, boxes to masks; its paper's inside is not public).
+
+    Attributes:
+        refiner: draws masks; may lack where R is 0.
+        proposer: finds boxes by phrases; ``detector`` and ``joint`` need one.
+        settings: which boxes, which view, how often.
+        told: what it has done so far.
+
+    Raises:
+        ConfigError: a mode without what it needs.
+    """
+
+    refiner: MaskRefiner | None = None
+    proposer: BoxProposer | None = None
+    settings: CascadeSettings = field(default_factory=CascadeSettings)
+    told: Told = field(default_factory=Told)
+
+    def __post_init__(self) -> None:
+        """Refuse a mode without its parts."""
+        mode = self.settings.mode
+        if mode in ("detector", "joint") and self.proposer is None:
+            raise ConfigError(f"mode of the cascade is {mode!r}, which needs a detector; name one (--detector ID).")
+        if mode != "s4eca" and self.settings.recursion and self.refiner is None:
+            raise ConfigError(f"mode of the cascade is {mode!r}, which needs a refiner; name one (--refine ID).")
+        if mode in ("s4eca", "cascade") and self.proposer is not None:
+            raise ConfigError(f"mode of the cascade is {mode!r}, which asks no detector; take joint or detector.")
+
+    @property
+    def name(self) -> str:
+        """What results were made with, for hashes of runs and for result files."""
+        parts = [part.name for part in (self.proposer, self.refiner) if part is not None]
+        return " + ".join([*parts, ", ".join(f"{k} {v}" for k, v in asdict(self.settings).items())])
+
+    def apply(self, image: NDArray[np.uint8], logits: Tensor, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Coarse logits over an image to refined ones.
+
+        Args:
+            image: (H, W, 3) RGB.
+            logits: (K, h', w') of the adapter, over the whole image.
+            phrases: the K expressions.
+
+        Returns:
+            (K, H, W) float32 logits; what no refiner was shown is `FILL`. And (K,) the IoU that the refiner foretells,
+            minus infinity where nothing was refined.
+        """
+        size = (image.shape[0], image.shape[1])
+        coarse = F.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0].cpu()
+        if self.settings.mode == "s4eca" or not len(phrases):
+            return coarse, torch.full((len(phrases),), float("-inf"))
+        boxes = self._boxes(image, coarse, phrases)
+        found, foretold = [], []
+        for number, box in enumerate(boxes):
+            drawn, iou = self._one(image, box, coarse[number])
+            found.append(drawn)
+            foretold.append(iou)
+        return torch.stack(found), torch.tensor(foretold)
+
+    def _one(self, image: NDArray[np.uint8], box: Tensor | None, coarse: Tensor) -> tuple[Tensor, float]:
+        """One mask, and the IoU that is foretold."""
+        alone = self.settings.mode == "detector"
+        if box is None:
+            self.told.nothing += 1
+            return torch.full_like(coarse, FILL) if alone else coarse, float("-inf")
+        first, prompt = (filled(box, coarse), None) if alone else (coarse, coarse)
+        if not self.settings.recursion:
+            return first, float("-inf")
+        assert self.refiner is not None, "checked when the cascade was made"
+        found = refined(image, box, first, prompt, self.refiner, self.settings, MEAN)
+        self.told.refined += 1
+        return found.logits, found.iou
+
+    def _boxes(self, image: NDArray[np.uint8], coarse: Tensor, phrases: Sequence[str]) -> list[Tensor | None]:
+        """The box of each phrase, or None."""
+        if self.settings.mode == "cascade":
+            return [box_of(one.sigmoid()) for one in coarse]
+        assert self.proposer is not None, "checked when the cascade was made"
+        proposed = self._inside(self.proposer.propose([image], [list(phrases)])[0], (image.shape[0], image.shape[1]))
+        chosen: list[Tensor | None] = []
+        for number in range(len(phrases)):
+            own = proposed.phrase == number
+            xyxy, score = proposed.xyxy[own], proposed.score[own]
+            if not len(xyxy):
+                chosen.append(box_of(coarse[number].sigmoid()) if self.settings.mode == "joint" else None)
+            elif self.settings.mode == "detector":
+                chosen.append(xyxy[int(score.argmax())])
+            else:
+                chosen.append(xyxy[agreed(xyxy, score, coarse[number].sigmoid(), self.settings.agreement)])
+        return chosen
+
+    def _inside(self, boxes: Boxes, size: tuple[int, int]) -> Boxes:
+        """Boxes cut at the image's border; those of which less than a pixel is left are counted and gone."""
+        cut, there = clipped(boxes.xyxy.cpu(), size)
+        self.told.dropped += int((~there).sum())
+        return Boxes(cut[there], boxes.score.cpu()[there], boxes.phrase.cpu()[there])
+
+
+def filled(box: Tensor, like: Tensor) -> Tensor:
+    """Logits (H, W) of a box filled to the pixels whose centre it holds."""
+    rows, cols = torch.arange(like.shape[0]) + 0.5, torch.arange(like.shape[1]) + 0.5
+    left, top, right, bottom = (float(v) for v in box)
+    inside = ((rows >= top) & (rows < bottom))[:, None] & ((cols >= left) & (cols < right))[None]
+    return torch.where(inside, INSIDE, FILL)
