@@ -110,7 +110,8 @@ def _dead_once(config: S4ECAConfig, vision: VisionSpec, text: TextSpec, seed: in
             pixels = images if model.bands is None else model.bands(images)
             said = model.decode(model.encode(pixels), model.tokenize(EXPRESSIONS))
             terms = model.decoder.losses(said.extras, truth, present).values()
-            sum(terms, prediction_loss(said, truth, present)).backward()  # type: ignore[no-untyped-call]
+            loss: Tensor = sum(terms, prediction_loss(said, truth, present))
+            loss.backward()  # type: ignore[no-untyped-call]
             update()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     largest = max((float(p.grad.abs().max()) for p in trained.values() if p.grad is not None), default=0.0)

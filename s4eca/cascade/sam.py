@@ -86,8 +86,8 @@ class Sam:
 
     def _prompt(self, mask: Tensor, given: Any) -> Tensor:
         """Logits (H, W) as the model reads a mask: (1, 1, h, w), padded as the image is."""
-        size = self.model.prompt_encoder.mask_input_size
-        height, width = (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else (int(size), int(size))
+        prompts = self.model.config.prompt_encoder_config
+        height = width = 4 * (prompts.image_size // prompts.patch_size)
         if not self.padded:
             return F.interpolate(mask[None, None].float(), size=(height, width), mode="bilinear", align_corners=False)
         scale = height / max(mask.shape)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from s4eca.cli.cascade_options import asks_cascade, cascade_of
 from s4eca.errors import NotFiniteError
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def add_running(group: Any, *, batch: int, what: str) -> None:
     group.add_argument("--batch-size", type=int, default=batch, metavar="N", help=f"{what} (default: %(default)s)")
 
 
-def make_predictor(model: Any, args: argparse.Namespace) -> Predictor:
-    """The predictor of a model, as the options of `add_running` say.
+def make_predictor(model: Any, args: argparse.Namespace, cascade: bool = False) -> Predictor:
+    """The predictor of a model, as the options of `add_running`, and with `cascade` those of `add_cascade`, say.
 
     Raises:
         ConfigError: something that this machine or the method of the adapter cannot have.
@@ -58,6 +59,9 @@ def make_predictor(model: Any, args: argparse.Namespace) -> Predictor:
     running = Running(encoder_dtype=args.encoder_dtype, compile=args.compile)
     plain = running == Running()
     made = Predictor(model, device=args.device, precision=args.precision, running=None if plain else running)
+    if cascade and asks_cascade(args):
+        refining = cascade_of(args, str(made.model.device))
+        made = Predictor(made.model, precision=made.precision, cascade=refining)
     if made.fitting is not None:
         print(f"s4eca: {made.fitting.sentence}", file=sys.stderr, flush=True)
     return made

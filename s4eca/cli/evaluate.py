@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_adapter, add_running, make_predictor, named
+from s4eca.cli.cascade_options import add_cascade
 from s4eca.cli.outputs import require_writable
 from s4eca.cli.presence_options import add_absent, add_presence_threshold, check_presence
 from s4eca.errors import ConfigError, S4ECAError
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_absent(checks, default=0.0)
     run = parser.add_argument_group("running and writing")
     add_running(run, batch=16, what="expressions decoded at a time")
+    add_cascade(parser)
     run.add_argument("--json", action="store_true", help="print the report as JSON on stdout, and nothing else there")
     run.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the report (JSON) here")
     run.add_argument("--records", type=Path, metavar="FILE", help="write one line of counts per reference (jsonl)")
@@ -151,7 +153,9 @@ def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]]:
     if args.untrained:
         model = _untrained(model)
         about["sha256"] = None
-    predictor = make_predictor(model, args)
+    predictor = make_predictor(model, args, cascade=True)
+    if predictor.cascade is not None:
+        about["refinement"] = predictor.cascade.name
     about |= {"device": str(model.device), "precision": predictor.precision, "encoder_dtype": args.encoder_dtype}
     return predictor, about
 

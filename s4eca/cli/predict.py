@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from s4eca.cli.adapter_options import add_adapter, add_running, asked_only, make_predictor, named
+from s4eca.cli.cascade_options import add_cascade, asks_cascade
 from s4eca.cli.cluster_options import add_asset, add_cluster, connection, on_cluster, reached, saved_adapter, scenes_of
 from s4eca.cli.cluster_options import of_scene as options_of
 from s4eca.cli.dry_run_options import add_dry_run, report
@@ -116,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overlap", type=float, default=0.25, metavar="SHARE", help="overlap of windows (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help="mark pixels above T, 0 to 1 (default: the adapter's)")
     add_presence_threshold(where)
+    add_cascade(parser)
     how = parser.add_argument_group("how it runs")
     add = how.add_argument
     add_dry_run(how)
@@ -134,6 +136,8 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("pyogrio").setLevel(logging.CRITICAL)
     check_presence(args)
     away, scenes = on_cluster(args), scenes_of(args)
+    if away and asks_cascade(args):
+        raise ConfigError("--refine and --detector work in this process alone; leave --workers and --dask out.")
     requests = {"": _request(args)}
     if scenes is not None:
         requests = {name: _request(options_of(args, name, scene)) for name, scene in scenes.items()}
@@ -158,13 +162,15 @@ def run(args: argparse.Namespace) -> int:
             facts[name] = check(request)
         remarks[name] = _compare_gsd(note["card"].get("gsd"), facts[name], request)
     model = S4ECAModel.from_pretrained(folder)
-    predictor = asked_only(model) if away and not args.dry_run else make_predictor(model, args)
+    predictor = asked_only(model) if away and not args.dry_run else make_predictor(model, args, cascade=True)
     words = predictor.check(next(iter(requests.values())).expressions)
     for remark in (*(one for some in remarks.values() for one in some), *words):
         say(remark)
     with ended_in_order(), named(args.adapter), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExpressionWarning)  # said above, once and not for every window
         sha256, tags = adapter_folder.sha256(folder), {"vision": model.config.vision, "text": model.config.text}
+        if predictor.cascade is not None:
+            tags["refinement"] = predictor.cascade.name
         if args.dry_run:
             told = {name: [*some, *words] for name, some in remarks.items()}
             return _explain(args, requests, predictor, told, (sha256, tags), many=scenes is not None)

@@ -186,9 +186,9 @@ def stack(entries: list[dict[str, Tensor]], prefix: int) -> Encoded:
     keys = entries[0].keys()
     sites = sorted(int(k.removeprefix("site.")) for k in keys if k.startswith("site."))
     resume = Tokens(join("resume"), (h, w), prefix) if "resume" in keys else None
-    shown = {name: join(name) for name in PIXELS if name in keys}
+    detail, fine = (join(name) if name in keys else None for name in PIXELS)
     own = {i: _pair(entries[0][f"grid.{i}"]) for i in sites if f"grid.{i}" in keys}
-    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, grids=own, **shown)
+    return Encoded((h, w), {i: join(f"site.{i}") for i in sites}, resume, detail, own, fine=fine)
 
 
 def _pair(grid: Tensor) -> tuple[int, int]:

@@ -5,6 +5,7 @@ The trainer has no part in it, so a number cannot depend on how a model was trai
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +22,13 @@ from s4eca.evaluation import report
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
-from s4eca.protocols import PresenceSegmenter, Segmenter
+from s4eca.evaluation.warps import Geometry, probabilities_on_image
+from s4eca.protocols import PresenceSegmenter, RefiningSegmenter, Segmenter
 from s4eca.records import Encoded, Prediction
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from s4eca.data.sample import Reference, ReferringDataset
     from s4eca.evaluation.overlap import Counts
     from s4eca.model.model import S4ECAModel
@@ -223,8 +227,9 @@ def _score_image(
         for start in range(0, len(texts), batch_size):
             chosen = list(texts[start : start + batch_size])
             found = predicted(segmenter, encoded, chosen, group)
-            for place, one in enumerate(found.logits, start=start):
-                counts[place] |= {rule.name: rule.count(one, geometry, masks[place]) for rule in fitting}
+            drawn, lies = _refined(segmenter, image, found.logits, geometry, chosen)
+            for place, one in enumerate(drawn, start=start):
+                counts[place] |= {rule.name: rule.count(one, lies, masks[place]) for rule in fitting}
             if found.presence is not None:
                 for place, probability in enumerate(found.presence.tolist(), start=start):
                     presence[place] |= {rule.name: probability for rule in fitting}
@@ -232,6 +237,20 @@ def _score_image(
         _record(dataset, reference, group, text, mask, rules, counts[place], presence[place])
         for place, (reference, text, mask) in enumerate(zip(references, texts, masks, strict=True))
     ]
+
+
+def _refined(
+    segmenter: Segmenter, image: NDArray[Any], logits: Tensor, geometry: Geometry, texts: Sequence[str]
+) -> tuple[Tensor, Geometry]:
+    """Logits as they are scored, and how they lie on the square: refined ones cover the whole image and no margin."""
+    if not (isinstance(segmenter, RefiningSegmenter) and segmenter.refines):
+        return logits, geometry
+    if geometry.fit != "stretch":
+        import torch
+
+        found = [probabilities_on_image(one, geometry, geometry.image) for one in logits]
+        logits = torch.logit(torch.from_numpy(np.stack(found)), eps=1e-6)
+    return segmenter.refined(image, logits, texts), dataclasses.replace(geometry, fit="stretch")
 
 
 def predicted(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: str) -> Prediction:

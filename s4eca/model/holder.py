@@ -28,7 +28,7 @@ class Holder(Protocol):
     vision: Any
     text: Any
     adapter: Any
-    decoder: nn.Module
+    decoder: Any
     bands: Any
     standby: nn.ModuleDict
     training: bool

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
+from s4eca.decoder.mask_decoder import MaskDecoder
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges, rgb_alone
 from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.encodings import detail, fine, fitting, origin, uncacheable
@@ -42,7 +43,7 @@ class S4ECAModel(nn.Module):
 
     config: S4ECAConfig
     adapter: Any
-    decoder: nn.Module
+    decoder: MaskDecoder
     encoder_updates: EncoderUpdates
     scaling: DeclaredRanges | None
     bands: BandAdapter | None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from s4eca.cascade.cascade import Cascade
 from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
 from s4eca.model.expressions import check_list, check_reading, unread, warn_of
@@ -35,9 +36,11 @@ class Predictor:
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast), or ``auto``: bf16 where the device multiplies it faster,
             else fp32. The attribute `precision` is what was taken, `fitting` why, where it was left to the device.
         running: encoders in bf16 or int8, compiled blocks (see `s4eca.model.running.Running`); None leaves it as it is.
+        cascade: refines every mask on the image's own pixels (see `s4eca.cascade.cascade.Cascade`); None leaves them.
 
     Raises:
-        ConfigError: unknown precision, a device that is not there, or a way to run that the method cannot have.
+        ConfigError: unknown precision, a device that is not there, a way to run that the method cannot have, or a
+            cascade beside an adapter for other bands than RGB.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Predictor:
         device: str | None = None,
         precision: str = "fp32",
         running: Running | None = None,
+        cascade: Cascade | None = None,
     ) -> None:
         if precision not in (*PRECISIONS, AUTO):
             raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join((*PRECISIONS, AUTO))}.")
@@ -66,7 +70,28 @@ class Predictor:
             raise ConfigError(
                 "precision is 'fp16', but the encoders are in bf16, which it cannot be mixed with; take bf16."
             )
+        if cascade is not None and model.config.bands:
+            raise ConfigError(
+                f"The adapter sees the bands {', '.join(model.config.bands)}, and detectors and refiners see RGB; "
+                "leave the cascade out."
+            )
+        self.cascade = cascade
         self._image: tuple[Encoded, NDArray[Any]] | None = None
+
+    @property
+    def refines(self) -> bool:
+        """Whether masks are refined on the image's own pixels."""
+        return self.cascade is not None
+
+    def refined(self, image: NDArray[Any], logits: torch.Tensor, expressions: Sequence[str]) -> torch.Tensor:
+        """Coarse logits (K, h', w') over an image (H, W, 3) RGB in 0..255 to float32 logits (K, H, W) of the cascade.
+
+        Without a cascade they are drawn bilinearly to the image's size.
+        """
+        if self.cascade is None:
+            return upsample(logits[:, None], (int(image.shape[0]), int(image.shape[1])))[:, 0]
+        seen = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        return self.cascade.apply(seen, logits, expressions)[0].to(logits.device)
 
     @property
     def image_size(self) -> int:
@@ -142,7 +167,7 @@ class Predictor:
             said = check_list([expressions] if isinstance(expressions, str) else expressions)
             warn_of(self.check(said))
             told = self._predict(encoded, said)
-            found = upsample(told.logits[:, None], (int(image.shape[0]), int(image.shape[1]))).sigmoid()[:, 0]
+            found = self.refined(image, told.logits, said).sigmoid()
             presence = None if told.presence is None else told.presence.cpu().numpy()
             return Masks(
                 found.cpu().numpy(), self.threshold, tuple(said), presence, image, self.bands, self.presence_threshold

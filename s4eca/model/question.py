@@ -36,6 +36,13 @@ class Answerer(Protocol):
     def decode_batch(self, encoded: Encoded, batch: TextBatch, expressions: Sequence[str]) -> Prediction:
         """Encoded images and as many tokenised expressions to logits."""
 
+    @property
+    def refines(self) -> bool:
+        """Whether masks are refined on the window's own pixels."""
+
+    def refined(self, image: NDArray[Any], logits: torch.Tensor, expressions: Sequence[str]) -> torch.Tensor:
+        """Coarse logits (K, h', w') over a window (H, W, 3) to refined ones (K, H, W)."""
+
 
 class Question(tuple[str, ...]):
     """Expressions that the adapter which is active now reads once, whatever is active later; else a plain tuple.
@@ -85,13 +92,17 @@ class Question(tuple[str, ...]):
             self._renew()
             encoded = predictor.encode(predictor.stretched(windows))
             encoded.kept = {}
-            found, told = [], []
+            drawn, told = [], []
             for number, expression in enumerate(self):
                 said = predictor.decode_batch(encoded, self._batch(number, len(windows)), [expression] * len(windows))
-                found.append(upsample(said.logits, size).sigmoid()[:, 0])
+                drawn.append(said.logits if predictor.refines else upsample(said.logits, size).sigmoid())
                 told += [] if said.presence is None else [said.presence]
             presence = torch.stack(told, dim=1).cpu().numpy() if told else None
-            return torch.stack(found, dim=1).cpu().numpy(), presence
+            found = torch.cat(drawn, dim=1)
+            if predictor.refines:
+                each = [predictor.refined(windows[i], found[i], self).sigmoid() for i in range(len(windows))]
+                found = torch.stack(each)
+            return found.cpu().numpy(), presence
 
     def _renew(self) -> None:
         """Forget what was read with other weights, on another device or in another type."""

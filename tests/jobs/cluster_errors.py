@@ -53,15 +53,15 @@ CLUSTER: dict[str, tuple[Make, list[str]]] = {
         ["No Dask scheduler answers at http://x", "tcp://HOST:8786", "--workers"],
     ),
     "one output for many scenes": (
-        lambda p: many(p, "--polygons", p.tmp / "all.gpkg"), ["--polygons is", "all.gpkg", "{name}"]
+        lambda p: many(p, "--polygons", p.tmp / "all.gpkg"),
+        ["--polygons is", "all.gpkg", "{name}"],
     ),
     "a folder without rasters": (lambda p: many(p, scenes=p.own_adapter()), ["is a folder without rasters"]),
     "a list of nothing": (lambda p: many(p, scenes=written(p, "l.txt", "# later\n")), ["l.txt names no scene"]),
-    "a list of what is not there": (
-        lambda p: many(p, scenes=written(p, "l.txt", "a.tif\n")), ["a.tif does not exist"]
-    ),
+    "a list of what is not there": (lambda p: many(p, scenes=written(p, "l.txt", "a.tif\n")), ["a.tif does not exist"]),
     "scenes of one name": (
-        lambda p: many(p, scenes=written(p, "l.txt", "x/a.tif\ny/a.tif\n")), ["x/a.tif and y/a.tif", "both called a"]
+        lambda p: many(p, scenes=written(p, "l.txt", "x/a.tif\ny/a.tif\n")),
+        ["x/a.tif and y/a.tif", "both called a"],
     ),
     "an item of several rasters": (bands_of_an_item, ["Item S2A", "B02, B03", "--asset"]),
     "an asset of one scene": (lambda p: p.predict(p.scene(), "--asset", "B02"), ["--asset is B02", "{name}"]),

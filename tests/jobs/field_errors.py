@@ -39,45 +39,57 @@ def not_json(place: Place) -> list[Any]:
     path.write_text(path.read_text() + '{"image": "a.png", \n')
     return place.evaluate(path.parent, "jsonl")
 
+
 FIELDS: dict[str, tuple[Make, list[str]]] = {
     "unknown key, adapter": (
-        lambda p: p.config_with(colour="red") and p.predict(p.scene()), [CONFIG, "unknown key", "colour"]
+        lambda p: p.config_with(colour="red") and p.predict(p.scene()),
+        [CONFIG, "unknown key", "colour"],
     ),
     "unknown key, show": (
-        lambda p: ["adapter", "show", p.config_with(colour="red")], [CONFIG, "unknown key", "colour"]
+        lambda p: ["adapter", "show", p.config_with(colour="red")],
+        [CONFIG, "unknown key", "colour"],
     ),
     "missing key, adapter": (
-        lambda p: p.config_with(encoders=None) and p.predict(p.scene()), [CONFIG, "lacks the key", "encoders"]
+        lambda p: p.config_with(encoders=None) and p.predict(p.scene()),
+        [CONFIG, "lacks the key", "encoders"],
     ),
     "key of a wrong kind, adapter": (
-        lambda p: p.config_with(encoders=["dinov2"]) and p.predict(p.scene()), [CONFIG, "encoders"]
+        lambda p: p.config_with(encoders=["dinov2"]) and p.predict(p.scene()),
+        [CONFIG, "encoders"],
     ),
     "unknown setting, adapter": (
-        lambda p: p.config_with(config={"widht": 8}) and p.predict(p.scene()), [CONFIG, "'widht'", "'width'"]
+        lambda p: p.config_with(config={"widht": 8}) and p.predict(p.scene()),
+        [CONFIG, "'widht'", "'width'"],
     ),
     "a setting of a wrong kind, adapter": (
-        lambda p: p.config_with(config={"width": "wide"}) and p.predict(p.scene()), [CONFIG, "width", "'wide'"]
+        lambda p: p.config_with(config={"width": "wide"}) and p.predict(p.scene()),
+        [CONFIG, "width", "'wide'"],
     ),
     "another format": (
-        lambda p: p.config_with(format_version=7) and p.predict(p.scene()), [CONFIG, "format_version 7"]
+        lambda p: p.config_with(format_version=7) and p.predict(p.scene()),
+        [CONFIG, "format_version 7"],
     ),
     "another library": (
-        lambda p: p.config_with(library=None, peft_type="LORA") and p.predict(p.scene()), [CONFIG, "LORA"]
+        lambda p: p.config_with(library=None, peft_type="LORA") and p.predict(p.scene()),
+        [CONFIG, "LORA"],
     ),
     "not JSON, adapter": (
-        lambda p: (p.own_adapter() / CONFIG).write_text('{"library":') and p.predict(p.scene()), [CONFIG, "JSON"]
+        lambda p: (p.own_adapter() / CONFIG).write_text('{"library":') and p.predict(p.scene()),
+        [CONFIG, "JSON"],
     ),
     "a tensor too few": (lambda p: one_tensor(p, lost=True), [WEIGHTS, "lacks the tensor"]),
     "a tensor too many": (lambda p: one_tensor(p, lost=False), [WEIGHTS, "unknown tensor", "adapter.stranger"]),
     "another encoder": (other_encoder, [CONFIG, "vision encoder", "000000000000"]),
     "unknown key, jsonl": (
-        lambda p: p.evaluate(p.references(expresion="roof"), "jsonl"), ["line 2", "'expresion'", "'expression'"]
+        lambda p: p.evaluate(p.references(expresion="roof"), "jsonl"),
+        ["line 2", "'expresion'", "'expression'"],
     ),
     "missing key, jsonl": (lambda p: p.evaluate(p.references(split=None), "jsonl"), ["line 2", "'split'"]),
     "key of a wrong kind, jsonl": (lambda p: p.evaluate(p.references(image=7), "jsonl"), ["line 2", "image", "7"]),
     "not JSON, jsonl": (not_json, ["references.jsonl, line 5", "not JSON"]),
     "RLE of another size": (
-        lambda p: p.evaluate(p.references(mask_size=(64, 48)), "jsonl"), ["line 1", "64 x 48", "48 x 64"]
+        lambda p: p.evaluate(p.references(mask_size=(64, 48)), "jsonl"),
+        ["line 1", "64 x 48", "48 x 64"],
     ),
     "RLE that is too short": (
         lambda p: p.evaluate(p.references(rle={"size": [48, 64], "counts": [5, 9]}), "jsonl"),
@@ -85,53 +97,61 @@ FIELDS: dict[str, tuple[Make, list[str]]] = {
     ),
     "unknown split": (lambda p: p.evaluate(p.references(), "jsonl", "--split", "tset"), ["'tset'", "test"]),
     "unknown split, rrsisd": (
-        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--split", "val"), ["'val'", "test"]
+        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--split", "val"),
+        ["'val'", "test"],
     ),
     "unknown split, refsegrs": (
-        lambda p: p.evaluate(p.rendered("refsegrs"), "refsegrs", "--split", "val"), ["'val'", "test"]
+        lambda p: p.evaluate(p.rendered("refsegrs"), "refsegrs", "--split", "val"),
+        ["'val'", "test"],
     ),
     "unknown split, check": (
-        lambda p: ["data", "check", p.references(), "--layout", "jsonl", "--split", "val"], ["'val'", "test"]
+        lambda p: ["data", "check", p.references(), "--layout", "jsonl", "--split", "val"],
+        ["'val'", "test"],
     ),
     "described without instances": (lambda p: describe(p, p.references()), ["instances.json", "does not exist"]),
     "described layout without instances": (
-        lambda p: describe(p, p.rendered("refsegrs"), layout="refsegrs"), ["--layout", "'refsegrs'", "rrsisd"]
+        lambda p: describe(p, p.rendered("refsegrs"), layout="refsegrs"),
+        ["--layout", "'refsegrs'", "rrsisd"],
     ),
     "described folder is missing": (lambda p: describe(p, p.tmp / "no-data"), ["no-data", "does not exist"]),
     "described folder of another layout": (
-        lambda p: describe(p, p.rendered("jsonl"), layout="rrsisd"), ["refs(unc).p", "'jsonl'"]
+        lambda p: describe(p, p.rendered("jsonl"), layout="rrsisd"),
+        ["refs(unc).p", "'jsonl'"],
     ),
     "described folder that is not exhaustive": (
-        lambda p: describe(p, p.rendered("jsonl"), "--reader", "exhaustive=no"), ["instances.json", "exhaustive=true"]
+        lambda p: describe(p, p.rendered("jsonl"), "--reader", "exhaustive=no"),
+        ["instances.json", "exhaustive=true"],
     ),
     "described folder lost an image": (
         lambda p: (p.rendered("jsonl") / "images" / "00002.png").unlink() or describe(p, p.tmp / "data"),
         ["00002.png", "does not exist"],
     ),
     "described image is damaged": (
-        lambda p: cut(p.rendered("jsonl") / "images" / "00002.png") and describe(p, p.tmp / "data"), ["00002.png"]
+        lambda p: cut(p.rendered("jsonl") / "images" / "00002.png") and describe(p, p.tmp / "data"),
+        ["00002.png"],
     ),
     "described annotations are damaged": (
         lambda p: cut(p.rendered("jsonl") / "instances.json") and describe(p, p.tmp / "data"),
         ["instances.json", "JSON"],
     ),
-    "unknown split, describe": (
-        lambda p: describe(p, p.rendered("jsonl"), "--split", "trian"), ["'trian'", "test"]
-    ),
+    "unknown split, describe": (lambda p: describe(p, p.rendered("jsonl"), "--split", "trian"), ["'trian'", "test"]),
     "unknown kind": (lambda p: describe(p, p.rendered("jsonl"), "--kinds", "position,colours"), ["colours", "colour"]),
     "unknown margin": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "sise=2"), ["sise", "size"]),
     "margin that is no number": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "size=two"), ["size", "two"]),
     "margin out of range": (lambda p: describe(p, p.rendered("jsonl"), "--margin", "inside=0.2"), ["inside", "0.2"]),
     "most below least": (lambda p: describe(p, p.rendered("jsonl"), "--most", "4"), ["most", "4", "8"]),
     "share of contrasts above one": (
-        lambda p: describe(p, p.rendered("jsonl"), "--contrasts", "7"), ["contrasts", "7"]
+        lambda p: describe(p, p.rendered("jsonl"), "--contrasts", "7"),
+        ["contrasts", "7"],
     ),
     "unknown key, yaml": (lambda p: fit(p, "data: {root: x, layout: jsonl, batchsize: 4}"), ["batchsize"]),
     "unknown setting, yaml": (
-        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.widht", "9"), ["widht"]
+        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.widht", "9"),
+        ["widht"],
     ),
     "impossible value, yaml": (
-        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.mode", "sideways"), ["mode", "sideways"]
+        lambda p: fit(p, "data: {root: x, layout: jsonl}", "--model.config.mode", "sideways"),
+        ["mode", "sideways"],
     ),
     "unknown precision": (
         lambda p: fit(p, "data: {root: x, layout: jsonl}", "--trainer.precision", "bf16-true"),
@@ -143,6 +163,7 @@ FIELDS: dict[str, tuple[Make, list[str]]] = {
     ),
     "not YAML": (lambda p: fit(p, "data: {root: ["), ["run.yaml"]),
     "counts that are not the published ones": (
-        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"), ["data", "0", "12181"]
+        lambda p: p.evaluate(p.rendered("rrsisd"), "rrsisd", "--expect-published"),
+        ["data", "0", "12181"],
     ),
 }

@@ -43,6 +43,7 @@ def of_another_process(place: Place) -> list[Any]:
     place.held = Lock(place.tmp / "out.tif.s4eca" / "lock")
     return place.predict(place.scene())
 
+
 OUTPUTS: dict[str, tuple[Make, list[str]]] = {
     "out exists": (lambda p: there(p, "out.tif") and p.predict(p.scene()), ["--out", "out.tif", "--overwrite"]),
     "style exists": (lambda p: there(p, "out.qml") and p.predict(p.scene()), ["out.qml", "--overwrite"]),

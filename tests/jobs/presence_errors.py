@@ -59,23 +59,32 @@ PRESENCE: dict[str, tuple[Make, list[str]]] = {
     "calibrate in batches of none": (lambda p: calibrate(p, "--batch-size", "0"), ["--batch-size", "0"]),
     "calibrate with an unknown reader option": (lambda p: calibrate(p, "--reader", "exhaustve=yes"), ["exhaustve"]),
     "four bands for an RGB adapter, evaluate": (
-        lambda p: evaluate_bands(p, "red", "green", "blue", "nir"), ["data", "red, green, blue, nir", "8-bit RGB"]
+        lambda p: evaluate_bands(p, "red", "green", "blue", "nir"),
+        ["data", "red, green, blue, nir", "8-bit RGB"],
     ),
     "one band for an RGB adapter, evaluate": (
-        lambda p: evaluate_bands(p, "band1"), ["data", "the bands band1", "8-bit RGB"]
+        lambda p: evaluate_bands(p, "band1"),
+        ["data", "the bands band1", "8-bit RGB"],
     ),
     "bands for an RGB adapter, calibrate": (
-        lambda p: calibrate(p, "--reader", "bands=a,b", data=of_bands(p, "a", "b")), ["bands a, b", "8-bit RGB"]
+        lambda p: calibrate(p, "--reader", "bands=a,b", data=of_bands(p, "a", "b")),
+        ["bands a, b", "8-bit RGB"],
     ),
     "bands for an RGB model, fit": (
-        lambda p: ["fit", "-c", p.run_config(
-            f"data: {{root: {of_bands(p, 'band1')}, layout: jsonl, train_split: test, val_split: null, "
-            "reader: {bands: band1}}"
-        )], ["bands band1", "8-bit RGB"]
+        lambda p: [
+            "fit",
+            "-c",
+            p.run_config(
+                f"data: {{root: {of_bands(p, 'band1')}, layout: jsonl, train_split: test, val_split: null, "
+                "reader: {bands: band1}}"
+            ),
+        ],
+        ["bands band1", "8-bit RGB"],
     ),
     "absent where labels may lack, calibrate": (lambda p: calibrate(p, "--absent", "1"), ["exhaustive=true"]),
     "absent where labels may lack, evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--absent", "1"), ["exhaustive=true"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--absent", "1"),
+        ["exhaustive=true"],
     ),
     "absent no number": (lambda p: p.evaluate(p.references(), "jsonl", "--absent", "nan"), ["--absent", "nan"]),
     "presence without a head, evaluate": (
@@ -83,22 +92,27 @@ PRESENCE: dict[str, tuple[Make, list[str]]] = {
         ["--presence-threshold", "0.5", "no no-target head"],
     ),
     "presence without a head, predict": (
-        lambda p: p.predict(p.scene(), "--presence-threshold", "0.5"), ["--presence-threshold", "no no-target head"]
+        lambda p: p.predict(p.scene(), "--presence-threshold", "0.5"),
+        ["--presence-threshold", "no no-target head"],
     ),
     "presence above 1, predict": (
-        lambda p: p.predict(p.scene(), "--presence-threshold", "1.5"), ["--presence-threshold", "1.5", "0 and 1"]
+        lambda p: p.predict(p.scene(), "--presence-threshold", "1.5"),
+        ["--presence-threshold", "1.5", "0 and 1"],
     ),
     "presence no number, evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--presence-threshold", "nan"), ["--presence-threshold", "nan"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--presence-threshold", "nan"),
+        ["--presence-threshold", "nan"],
     ),
     "a folder with a threshold of presence and no head": (
         lambda p: noted(p, presence_threshold=0.5) and p.predict(p.scene()),
         [CONFIG, "presence_threshold", "presence is 0"],
     ),
     "a folder with a head in its config alone": (
-        lambda p: noted(p, presence=4) and p.predict(p.scene()), ["adapter_model", "decoder.presence"]
+        lambda p: noted(p, presence=4) and p.predict(p.scene()),
+        ["adapter_model", "decoder.presence"],
     ),
     "a folder whose calibration is a text": (
-        lambda p: calibrate(p, adapter=noted(p, calibration="val")), ["card.calibration", "'val'", "object"]
+        lambda p: calibrate(p, adapter=noted(p, calibration="val")),
+        ["card.calibration", "'val'", "object"],
     ),
 }

@@ -90,17 +90,17 @@ FILES: dict[str, tuple[Make, list[str]]] = {
     "missing adapter, show": (lambda p: ["adapter", "show", p.tmp / "none"], ["none", "no adapter folder"]),
     "missing adapter, convert": (lambda p: ["adapter", "convert", p.tmp / "none", p.tmp / "made"], ["none"]),
     "missing weights": (
-        lambda p: (p.own_adapter() / WEIGHTS).unlink() or p.predict(p.scene()), [WEIGHTS, "does not exist"]
+        lambda p: (p.own_adapter() / WEIGHTS).unlink() or p.predict(p.scene()),
+        [WEIGHTS, "does not exist"],
     ),
     "missing data": (lambda p: p.evaluate(p.tmp / "no-data", "jsonl"), ["no-data", "does not exist"]),
     "missing data, rrsisd": (lambda p: p.evaluate(p.tmp / "no-data", "rrsisd"), ["no-data", "does not exist"]),
     "missing data, refsegrs": (lambda p: p.evaluate(p.tmp / "no-data", "refsegrs"), ["no-data", "does not exist"]),
     "missing data, check": (
-        lambda p: ["data", "check", p.tmp / "no-data", "--layout", "rrsisd"], ["no-data", "does not exist"]
+        lambda p: ["data", "check", p.tmp / "no-data", "--layout", "rrsisd"],
+        ["no-data", "does not exist"],
     ),
-    "missing data, fit": (
-        lambda p: fit(p, "data: {root: /no/data, layout: jsonl}"), ["/no/data", "does not exist"]
-    ),
+    "missing data, fit": (lambda p: fit(p, "data: {root: /no/data, layout: jsonl}"), ["/no/data", "does not exist"]),
     "another layout": (lambda p: p.evaluate(p.references(), "rrsisd"), ["data", "RRSIS-D", "'jsonl'"]),
     "missing image": (lost_image, ["references.jsonl, line 3", "b.png", "does not exist"]),
     "missing configuration": (lambda p: ["fit", "-c", "no.yaml"], ["no.yaml", "does not exist", "vhr10_ref.yaml"]),
@@ -111,17 +111,14 @@ FILES: dict[str, tuple[Make, list[str]]] = {
     ),
     "half a TIFF": (lambda p: p.predict(cut(p.scene())), ["scene.tif", "cut short"]),
     "a damaged TIFF": (lambda p: p.predict(p.damaged(), "--quiet"), ["scene.tif", "rows", "damaged or cut short"]),
-    "half a safetensors, show": (
-        lambda p: ["adapter", "show", half_weights(p).adapter], [WEIGHTS, "damaged"]
-    ),
+    "half a safetensors, show": (lambda p: ["adapter", "show", half_weights(p).adapter], [WEIGHTS, "damaged"]),
     "half a safetensors, predict": (lambda p: half_weights(p).predict(p.scene()), [WEIGHTS, "damaged"]),
-    "half a safetensors, evaluate": (
-        lambda p: half_weights(p).evaluate(p.references(), "jsonl"), [WEIGHTS, "damaged"]
-    ),
+    "half a safetensors, evaluate": (lambda p: half_weights(p).evaluate(p.references(), "jsonl"), [WEIGHTS, "damaged"]),
     "half a pickle": (half_a_pickle, ["refs(unc).p", "cut short"]),
     "code in a pickle": (lambda p: p.evaluate(p.poisoned(), "rrsisd"), ["refs(unc).p", "io.open", "not loaded"]),
     "code in a pickle, check": (
-        lambda p: ["data", "check", p.poisoned(), "--layout", "rrsisd"], ["refs(unc).p", "not loaded"]
+        lambda p: ["data", "check", p.poisoned(), "--layout", "rrsisd"],
+        ["refs(unc).p", "not loaded"],
     ),
     "code in a checkpoint": (poisoned_checkpoint, ["last.ckpt", "no checkpoint"]),
 }
@@ -136,26 +133,32 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
         ["Expression 1", "20,002 tokens", "16 fit", "text_length"],
     ),
     "one token too many": (
-        lambda p: p.predict(p.scene(), "--prompt", " ".join("abcdefghijklmno")), ["Expression 2", "17 tokens", "16 fit"]
+        lambda p: p.predict(p.scene(), "--prompt", " ".join("abcdefghijklmno")),
+        ["Expression 2", "17 tokens", "16 fit"],
     ),
     "nothing that the encoder knows": (
-        lambda p: p.predict(p.scene(), prompt="\U0001f6a2 \u2d30\u2d63"), ["Expression 1", "no word", "knows"]
+        lambda p: p.predict(p.scene(), prompt="\U0001f6a2 \u2d30\u2d63"),
+        ["Expression 1", "no word", "knows"],
     ),
     "the former way to name an adapter": (
         lambda p: ["evaluate", p.adapter, "--data", p.references(), "--layout", "jsonl"],
         ["belongs to no option", "--adapter"],
     ),
     "the former way to name a report": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--json", p.tmp / "s.json"), ["s.json", "--out"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--json", p.tmp / "s.json"),
+        ["s.json", "--out"],
     ),
     "revision of a folder, predict": (
-        lambda p: p.predict(p.scene(), "--revision", "v1"), ["revision is 'v1'", "local folder"]
+        lambda p: p.predict(p.scene(), "--revision", "v1"),
+        ["revision is 'v1'", "local folder"],
     ),
     "revision of a folder, evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--revision", "v1"), ["revision is 'v1'", "local folder"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--revision", "v1"),
+        ["revision is 'v1'", "local folder"],
     ),
     "revision of a folder, budget": (
-        lambda p: ["budget", "--adapter", p.adapter, "--revision", "v1"], ["revision is 'v1'", "local folder"]
+        lambda p: ["budget", "--adapter", p.adapter, "--revision", "v1"],
+        ["revision is 'v1'", "local folder"],
     ),
     "revision of nothing, budget": (lambda p: ["budget", "--revision", "v1"], ["--revision is 'v1'", "--adapter"]),
     "revision of a file, convert": (
@@ -163,10 +166,12 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
         ["--revision", "file"],
     ),
     "fp16 sums over bf16 encoders": (
-        lambda p: p.predict(p.scene(), "--precision", "fp16", "--encoder-dtype", "bf16"), ["fp16", "bf16"]
+        lambda p: p.predict(p.scene(), "--precision", "fp16", "--encoder-dtype", "bf16"),
+        ["fp16", "bf16"],
     ),
     "no such type of encoders": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--encoder-dtype", "fp64"), ["--encoder-dtype", "'fp64'"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--encoder-dtype", "fp64"),
+        ["--encoder-dtype", "'fp64'"],
     ),
     "an adapter of NaN, predict": (
         lambda p: broken(p).predict(p.scene(), "--quiet"),
@@ -176,11 +181,10 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
         lambda p: broken(p).evaluate(p.references(), "jsonl"),
         ["adapter: ", "NaN or infinity", "'the red roof'", "a.png"],
     ),
-    "no prompt": (
-        lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt", "--legend"]
-    ),
+    "no prompt": (lambda p: ["predict", p.scene(), "--adapter", p.adapter, "--out", p.out], ["--prompt", "--legend"]),
     "a legend about the scene": (
-        lambda p: p.legend(p.scene(), "a=roof", "--scope", "scene"), ["--scope is 'scene'", "legend", "--scope window"]
+        lambda p: p.legend(p.scene(), "a=roof", "--scope", "scene"),
+        ["--scope is 'scene'", "legend", "--scope window"],
     ),
     "a sentence that is not understood": (
         lambda p: p.predict(p.scene(), "--scope", "scene", "--prompt", "the roof at dawn"),
@@ -192,39 +196,40 @@ ASKED: dict[str, tuple[Make, list[str]]] = {
     ),
     "prompt and legend": (lambda p: p.predict(p.scene(), "--legend", "a=b"), ["--prompt", "--legend", "both"]),
     "a legend without a phrase": (
-        lambda p: p.legend(p.scene(), "building=buildings;water"), ["Part 2", "--legend", "'water'", "name=phrase"]
+        lambda p: p.legend(p.scene(), "building=buildings;water"),
+        ["Part 2", "--legend", "'water'", "name=phrase"],
     ),
     "an empty legend": (lambda p: p.legend(p.scene(), ""), ["Part 1", "--legend", "''"]),
     "one phrase in two classes": (lambda p: p.legend(p.scene(), "a=roof;b=Roof"), ["Prompts 1 and 2", "same"]),
     "a phrase of a legend that is too long": (
-        lambda p: p.legend(p.scene(), "a=roof;b=" + " ".join("abcdefghijklmno")), ["Expression 2", "17 tokens"]
+        lambda p: p.legend(p.scene(), "a=roof;b=" + " ".join("abcdefghijklmno")),
+        ["Expression 2", "17 tokens"],
     ),
     "no area": (lambda p: p.predict(p.scene(), "--min-area", "0"), ["--min-area is 0", "above 0", "m2"]),
     "a negative area": (lambda p: p.predict(p.scene(), "--fill-holes=-3"), ["--fill-holes is -3", "above 0"]),
     "an area in words": (lambda p: p.predict(p.scene(), "--min-area", "small"), ["--min-area", "'small'"]),
     "a length that is no number": (
-        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.gpkg", "--simplify", "nan"), ["--simplify is nan"]
+        lambda p: p.predict(p.scene(), "--polygons", p.tmp / "p.gpkg", "--simplify", "nan"),
+        ["--simplify is nan"],
     ),
     "simplified without polygons": (
-        lambda p: p.predict(p.scene(), "--simplify", "2"), ["--simplify is 2", "--polygons"]
+        lambda p: p.predict(p.scene(), "--simplify", "2"),
+        ["--simplify is 2", "--polygons"],
     ),
     "threshold above 1": (lambda p: p.predict(p.scene(), "--threshold", "1.2"), ["threshold", "1.2", "0 and 1"]),
     "threshold below 0": (lambda p: p.predict(p.scene(), "--threshold=-0.1"), ["threshold", "-0.1", "0 and 1"]),
     "threshold no number": (lambda p: p.predict(p.scene(), "--threshold", "nan"), ["threshold", "nan"]),
     "threshold a word": (lambda p: p.predict(p.scene(), "--threshold", "high"), ["--threshold", "'high'"]),
     "threshold, evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--threshold", "7"), ["--threshold", "7", "0 and 1"]
+        lambda p: p.evaluate(p.references(), "jsonl", "--threshold", "7"),
+        ["--threshold", "7", "0 and 1"],
     ),
     "a band that is not there": (lambda p: p.predict(p.scene(), "--bands", "1,2,9"), ["--bands", "band 9", "1 to 3"]),
     "bands in words": (lambda p: p.predict(p.scene(), "--bands", "red"), ["--bands", "'red'"]),
     "no such device": (no_gpu_nine, ["cuda:9"]),
     "no such kind of device": (lambda p: p.predict(p.scene(), "--device", "abacus"), ["abacus"]),
-    "no such device, evaluate": (
-        lambda p: p.evaluate(p.references(), "jsonl", "--device", "cuda:9"), ["cuda:9"]
-    ),
-    "window off the patch grid": (
-        lambda p: p.predict(p.scene(), "--window", "0"), ["window", "0"]
-    ),
+    "no such device, evaluate": (lambda p: p.evaluate(p.references(), "jsonl", "--device", "cuda:9"), ["cuda:9"]),
+    "window off the patch grid": (lambda p: p.predict(p.scene(), "--window", "0"), ["window", "0"]),
     "no such verb": (lambda p: ["predcit", p.scene()], ["'predcit'", "'predict'"]),
     "no such option": (lambda p: p.predict(p.scene(), "--colour", "red"), ["--colour"]),
 }

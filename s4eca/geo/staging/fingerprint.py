@@ -85,6 +85,7 @@ def of_model(segmenter: Segmenter, adapter_hash: str | None) -> dict[str, Any]:
         "the device": segmenter.model.device.type,
         "the encoders' type": running.encoder_dtype,
         "compilation": running.compile,
+        **({} if segmenter.cascade is None else {"the refinement": segmenter.cascade.name}),
         **_of_libraries(segmenter.model),
     }
 

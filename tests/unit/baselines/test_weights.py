@@ -117,9 +117,7 @@ def test_the_budget_of_a_model_is_that_of_its_configuration(method, hub, toy_mod
 def test_saved_and_loaded_is_the_same(method, hub, toy_model, tmp_path):
     from s4eca.model.model import S4ECAModel
 
-    model = toy_model(
-        pair=(load_vision(str(hub("dinov2"))), load_text(str(hub("bert")))), method=method, image_size=28
-    )
+    model = toy_model(pair=(load_vision(str(hub("dinov2"))), load_text(str(hub("bert")))), method=method, image_size=28)
     update(model)
     model.save_pretrained(tmp_path / "adapter")
     with torch.no_grad():

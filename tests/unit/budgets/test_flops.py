@@ -59,6 +59,7 @@ def test_an_adapter_by_hand() -> None:
     found, none = of(method="adaptformer", options={"rank": 5}), of(method="decoder-only")
     one = 2 * 2 * WIDTH * 5
     assert found.adapters == one * (BLOCKS * (PATCHES + 1) + LAYERS * WORDS)
+
     # Every linear layer of the encoders passes a gradient on once, attention twice; the first block only behind its
     # attention, through its MLP. The adapters have both gradients, the first down projection but its weight's.
     def back(tokens: int, blocks: int) -> int:

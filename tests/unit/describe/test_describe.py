@@ -150,9 +150,10 @@ def test_copied_images_make_the_folder_stand_alone(folder, tmp_path):
     describe(annotated, out, Wishes(), copy_images=True, progress=False)
     moved = out.rename(tmp_path / "moved")
     assert {line["image"].split("/")[0] for line in lines(moved)} == {"images"}
-    assert open_dataset(moved, "jsonl", "val").images()[0].read_bytes() == next(
-        picture.file for picture in annotated.pictures if picture.split == "val"
-    ).read_bytes()
+    assert (
+        open_dataset(moved, "jsonl", "val").images()[0].read_bytes()
+        == next(picture.file for picture in annotated.pictures if picture.split == "val").read_bytes()
+    )
 
 
 def test_described_as_a_tile_set_is_read_again(folder, tmp_path):

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
         Image.fromarray(random.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(root / f"{name}.png")
         for place, text in enumerate(texts):
             mask = np.zeros((48, 64), dtype=np.uint8)
-            mask[8 : 40, 8 + 20 * place : 26 + 20 * place] = 255
+            mask[8:40, 8 + 20 * place : 26 + 20 * place] = 255
             Image.fromarray(mask).save(root / f"{name}{place}.png")
             lines.append({"image": f"{name}.png", "mask": f"{name}{place}.png", "expression": text, "split": "test"})
     (root / "references.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -151,9 +151,7 @@ def test_a_folder_that_is_no_adapter_is_refused_before_the_data(folder: Path, tm
         verb.run(parser.parse_args(words))
 
 
-def test_a_saved_adapter_and_the_same_untrained(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_saved_adapter_and_the_same_untrained(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vision, text = toy_pair()
     monkeypatch.setattr("s4eca.model.pair.load_vision_encoder", lambda source: vision)
     monkeypatch.setattr("s4eca.model.pair.load_text_encoder", lambda source: text)

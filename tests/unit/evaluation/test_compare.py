@@ -212,9 +212,7 @@ def test_a_rule_of_another_kind_is_refused(value: Any, tmp_path: Path) -> None:
     "content",
     [b"", b"\xff\xfe{", b"[1, 2]", b'"text"', b"[" * 100_000, b"{'a': 1}", b"\xef\xbb\xbf{}", b"\x89PNG\r\n", b"{}"],
 )
-def test_what_is_no_result_is_one_sentence(
-    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_result_is_one_sentence(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.json").write_bytes(content)
     assert main(["compare", str(write(tmp_path / "a.json")), str(tmp_path / "x.json")]) == 2
     said = capsys.readouterr()

@@ -55,9 +55,7 @@ def test_each_image_is_encoded_once_for_each_way_in(
     assert max(model.batches) == 2
 
 
-def test_batches_and_the_order_of_references_change_nothing(
-    blocks: Any, oracle: Any, memory_dataset: Any
-) -> None:
+def test_batches_and_the_order_of_references_change_nothing(blocks: Any, oracle: Any, memory_dataset: Any) -> None:
     one = evaluate(oracle(blocks, size=56), blocks, progress=False, batch_size=1)
     order = np.random.default_rng(0).permutation(len(blocks))
     references = [blocks.references[i] for i in order]
@@ -95,7 +93,9 @@ def test_the_models_stored_threshold_is_natives_own(blocks: Any, oracle: Any) ->
     model = oracle(blocks, size=56)
     model.threshold = 0.42
     assert {b.name: b.threshold for b in resolve_protocols(list(PROTOCOLS), model)} == {
-        "lavt": 0.5, "cris": 0.35, "native": 0.42,
+        "lavt": 0.5,
+        "cris": 0.35,
+        "native": 0.42,
     }
     assert {b.threshold for b in resolve_protocols(list(PROTOCOLS), model, 0.3)} == {0.3}
     report = evaluate(model, blocks, ["native", PROTOCOLS["lavt"].replace(threshold=0.9)], progress=False)
@@ -149,7 +149,11 @@ def test_an_oracle_on_real_imagery(oracle: Any, flat: float | None) -> None:
     report = evaluate(oracle(dataset, flat=flat), dataset, progress=False)
     assert report["count"] == 305 and report["empty"] == 0
     assert {size: part["count"] for size, part in report["per_size"].items()} == {
-        "<16": 6, "16-32": 32, "32-64": 96, "64-128": 114, ">128": 57,
+        "<16": 6,
+        "16-32": 32,
+        "32-64": 96,
+        "64-128": 114,
+        ">128": 57,
     }
     for name, scores in report["protocols"].items():
         if flat is None:

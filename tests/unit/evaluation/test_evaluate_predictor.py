@@ -26,8 +26,19 @@ def tiny(mode: str) -> S4ECAModel:
     torch.manual_seed(3)
     vision, text = toy_pair(4, 3)
     config = S4ECAConfig(
-        vision="toy", text="toy", mode=mode, late_blocks=2 if mode == "late-inject" else 0, image_size=SIDE, width=8,
-        vision_sites=2, text_sites=2, taps=2, decoder_width=16, decoder_heads=2, decoder_ffn=16, threshold=0.45,
+        vision="toy",
+        text="toy",
+        mode=mode,
+        late_blocks=2 if mode == "late-inject" else 0,
+        image_size=SIDE,
+        width=8,
+        vision_sites=2,
+        text_sites=2,
+        taps=2,
+        decoder_width=16,
+        decoder_heads=2,
+        decoder_ffn=16,
+        threshold=0.45,
     )
     model = S4ECAModel(vision, text, config).eval()
     with torch.no_grad():

@@ -110,8 +110,9 @@ def test_the_report_shows_both_ways_and_published_rules_stay_plain(blocks: Any, 
 
 def test_without_a_head_only_masks_speak_and_a_split_with_targets_says_nothing(blocks: Any, oracle: Any) -> None:
     report = evaluate(oracle(blocks, size=112, flat=9.0), blocks, ["native"], progress=False)
-    assert report["no_target"]["protocols"] == {"native": {"mask": {"N-acc": 0.0, "T-acc": 1.0, "gIoU": pytest.approx(
-        report["protocols"]["native"]["mIoU"])}}}
+    assert report["no_target"]["protocols"] == {
+        "native": {"mask": {"N-acc": 0.0, "T-acc": 1.0, "gIoU": pytest.approx(report["protocols"]["native"]["mIoU"])}}
+    }
     blocks.references = tuple(r for r in blocks.references if r.expression != "no ship")
     assert "no_target" not in evaluate(oracle(blocks, size=56), blocks, ["native"], progress=False)
 

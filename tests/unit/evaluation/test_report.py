@@ -30,8 +30,18 @@ RECORDS = [
 @pytest.mark.parametrize(
     ("area", "bucket"),
     [
-        (0, None), (1, "<16"), (255, "<16"), (256, "16-32"), (1023, "16-32"), (1024, "32-64"), (4095, "32-64"),
-        (4096, "64-128"), (16383, "64-128"), (16384, "64-128"), (16385, ">128"), (640000, ">128"),
+        (0, None),
+        (1, "<16"),
+        (255, "<16"),
+        (256, "16-32"),
+        (1023, "16-32"),
+        (1024, "32-64"),
+        (4095, "32-64"),
+        (4096, "64-128"),
+        (16383, "64-128"),
+        (16384, "64-128"),
+        (16385, ">128"),
+        (640000, ">128"),
     ],
 )
 def test_borders_of_the_size_buckets(area: int, bucket: str | None) -> None:
@@ -69,7 +79,10 @@ def test_without_native_the_first_protocol_leads() -> None:
 
 def test_the_table_shows_every_group_and_definition() -> None:
     result = report.build(
-        RECORDS, list(PROTOCOLS.values()), split="val", image_size=448,
+        RECORDS,
+        list(PROTOCOLS.values()),
+        split="val",
+        image_size=448,
         extra={"dataset": "toy", "shuffle_seed": 3, "untrained": True},
     )
     text = report.table(result)

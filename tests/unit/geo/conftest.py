@@ -108,9 +108,7 @@ def vector(tmp_path):
         kinds = {one.geom_type for one in shapes if one is not None}
         kind = kinds.pop() if len(kinds) == 1 else "Unknown"
         geometry = np.array([None if s is None else shapely.to_wkb(s) for s in shapes], object)
-        pyogrio.raw.write(
-            path, geometry, [np.arange(len(shapes))], ["id"], crs=crs, geometry_type=kind, **options
-        )
+        pyogrio.raw.write(path, geometry, [np.arange(len(shapes))], ["id"], crs=crs, geometry_type=kind, **options)
         return path
 
     return write
@@ -157,7 +155,11 @@ def threads():
 
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0",
+            n_workers=2,
+            threads_per_worker=1,
+            processes=False,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,

@@ -66,7 +66,11 @@ def test_a_training_run_goes_on_from_its_checkpoint(dataset_folder: Path, tmp_pa
         },
         "data": {"root": str(dataset_folder), "layout": "rrsisd", "batch_size": 4},
         "trainer": {
-            "max_steps": 5, "max_epochs": 10, "accelerator": "cpu", "limit_val_batches": 1, "val_check_interval": 1,
+            "max_steps": 5,
+            "max_epochs": 10,
+            "accelerator": "cpu",
+            "limit_val_batches": 1,
+            "val_check_interval": 1,
             "enable_progress_bar": False,
         },
         "run": {"out": str(out), "name": "tiny", "threads": 1},

@@ -146,7 +146,7 @@ def test_a_model_that_diverged_is_one_sentence(value, changes, line, tmp_path, m
     monkeypatch.setattr(S4ECAModule, "training_step", diverge)
     assert line("fit", out, model__optim__average=0.0, **changes) == 2
     said = capfd.readouterr().err
-    assert "values that are NaN or infinite" in said and  "diverged" in said
+    assert "values that are NaN or infinite" in said and "diverged" in said
     assert "Traceback" not in said and not (out / "adapter").exists() and not (out / "scores.csv").exists()
 
 
@@ -199,7 +199,11 @@ def test_a_full_disk_leaves_the_rows_there_were(tmp_path, monkeypatch):
 
     state = SimpleNamespace(fn=TrainerFn.FITTING)
     trainer = SimpleNamespace(
-        state=state, sanity_checking=False, is_global_zero=True, current_epoch=0, global_step=4,
+        state=state,
+        sanity_checking=False,
+        is_global_zero=True,
+        current_epoch=0,
+        global_step=4,
         callback_metrics={"val/mIoU": torch.tensor(0.25)},
     )
     rows = ScoreRows(tmp_path / "scores.csv")

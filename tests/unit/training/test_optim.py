@@ -51,7 +51,7 @@ def test_the_first_factor_is_not_zero(warmup):
     factors = [rate(t, warmup=warmup, total=200, power=0.9) for t in range(201)]
     assert factors[0] > 0 and max(factors) <= 1.0 and factors[200] == 0.0
     assert all(f > 0 for f in factors[:200])
-    assert factors[: warmup] == [pytest.approx((t + 1) / warmup) for t in range(warmup)]
+    assert factors[:warmup] == [pytest.approx((t + 1) / warmup) for t in range(warmup)]
 
 
 def test_decay_by_hand():
