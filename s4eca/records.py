@@ -221,19 +221,6 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class PyramidSizes:
-    """Channels that a part of the decoder is built for.
-
-    Attributes:
-        widths: of the decoder's map at each level: the patch grid, twice and four times as many cells a side.
-        sentence: of what is said.
-    """
-
-    widths: tuple[int, ...]
-    sentence: int
-
-
-@dataclass(frozen=True)
 class Guest:
     """An adapter of another library that lives inside an encoder, beside which ours are attached.
 
@@ -275,34 +262,6 @@ class Prediction:
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
         """The same prediction with every tensor changed."""
         return Prediction(change(self.logits), {name: change(value) for name, value in self.extras.items()})
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """What a detector proposes in one image.
-
-    Attributes:
-        xyxy: (N, 4) float32: left, top, right, bottom in pixels of the image, right and bottom behind the last one.
-        score: (N,) float32 in 0..1.
-        phrase: (N,) int64, which of the image's phrases each answers.
-    """
-
-    xyxy: Tensor
-    score: Tensor
-    phrase: Tensor
-
-
-@dataclass(frozen=True)
-class RefinedMasks:
-    """What a refiner draws in one image.
-
-    Attributes:
-        logits: (N, H, W) float32 on the image's grid.
-        iou: (N,) float32, the IoU that the refiner foretells; any real number, comparable within one refiner alone.
-    """
-
-    logits: Tensor
-    iou: Tensor
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from typing import Any
-from zlib import crc32
 
 from s4eca.config import S4ECA_FIELDS, S4ECAConfig, check_kind
 from s4eca.errors import ConfigError, EncoderError
-from s4eca.protocols import AdapterMethod, DecoderPart, TextEncoder, VisionEncoder
-from s4eca.records import PyramidSizes, TextSpec, VisionSpec
+from s4eca.protocols import AdapterMethod, TextEncoder, VisionEncoder
+from s4eca.records import TextSpec, VisionSpec
 from s4eca.table import Table, resolve
 
 # Prefix of an identifier -> ``load(identifier)`` that gives a `VisionEncoder` (or a `TextEncoder`).
@@ -87,7 +86,7 @@ METHODS = Table(
         "full": "s4eca.adapters.full:FullFineTune",
     },
 )
-# Name -> class that keeps to `s4eca.protocols.DecoderPart`; parts run in this order.
+# Name -> class that keeps to `s4eca.optional.DecoderPart`; parts run in this order.
 DECODER_PARTS = Table(
     "s4eca.decoder_parts",
     {
@@ -163,8 +162,8 @@ def method_class(config: S4ECAConfig) -> type[AdapterMethod]:
     """The class of `config.method`; imports it.
 
     Raises:
-        ConfigError: unknown method, a setting or mode that the method does not have, an impossible value, a class of
-            another package that is no method, or a part of the decoder that cannot be had.
+        ConfigError: unknown method, a setting or mode that the method does not have, an impossible value, or a class
+            of another package that is no method.
     """
     if config.method not in METHODS:
         near = difflib.get_close_matches(config.method, METHODS, n=1)
@@ -176,7 +175,6 @@ def method_class(config: S4ECAConfig) -> type[AdapterMethod]:
             f"mode is {config.mode!r}; the method {config.method!r} takes {' or '.join(found.MODES)} alone."
         )
     _settings(config, found)
-    part_classes(config)
     return found
 
 
@@ -187,50 +185,6 @@ def method_settings(config: S4ECAConfig) -> Any:
         ConfigError: as for `method_class`.
     """
     return _settings(config, method_class(config))
-
-
-def part_classes(config: S4ECAConfig) -> dict[str, type[DecoderPart]]:
-    """The classes of `config.parts` in the order of the table, their settings checked; imports them.
-
-    Raises:
-        ConfigError: an unknown part, a setting that it does not have, or an impossible value.
-    """
-    return {name: kind for name, (kind, _) in _parts(config).items()}
-
-
-def build_parts(config: S4ECAConfig, sizes: PyramidSizes) -> dict[str, Any]:
-    """The modules of `config.parts` by name, each from a seed of its own: nothing else starts otherwise for them.
-
-    Raises:
-        ConfigError: as for `part_classes`.
-    """
-    import torch
-
-    built = {}
-    for name, (kind, settings) in _parts(config).items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(crc32(f"{torch.initial_seed()} {name}".encode()))
-            built[name] = kind(settings, sizes)
-    return built
-
-
-def _parts(config: S4ECAConfig) -> dict[str, tuple[type[DecoderPart], Any]]:
-    for name in config.parts:
-        if name not in DECODER_PARTS:
-            near = difflib.get_close_matches(name, DECODER_PARTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(DECODER_PARTS)}."
-            raise ConfigError(f"parts names {name!r}; {hint}")
-    found = {}
-    for name in (name for name in DECODER_PARTS if name in config.parts):
-        kind: type[DecoderPart] = DECODER_PARTS.load(name)
-        fields = [setting for setting in dataclasses.fields(kind.SETTINGS) if setting.init]
-        known, said = [setting.name for setting in fields], config.parts[name]
-        for key in said:
-            if key not in known:
-                raise ConfigError(f"parts.{name} has {key!r}; the part has {', '.join(known)}.")
-        _check_options(fields, said, f"parts.{name}")
-        found[name] = kind, kind.SETTINGS(**said)
-    return found
 
 
 def own_settings(values: dict[str, Any]) -> dict[str, Any]:
@@ -277,13 +231,13 @@ def _settings(config: S4ECAConfig, method: type[AdapterMethod]) -> Any:
     try:
         made = method.SETTINGS(**{k: v for k, v in said.items() if v is not None}, **config.options)
     except (TypeError, ValueError):  # of another package, whose own check met a value of a kind it did not expect
-        _check_options(fields, config.options)
+        check_options(fields, config.options)
         raise
-    _check_options(fields, config.options)
+    check_options(fields, config.options)
     return made
 
 
-def _check_options(fields: list[dataclasses.Field[Any]], options: dict[str, Any], place: str = "options") -> None:
+def check_options(fields: list[dataclasses.Field[Any]], options: dict[str, Any], place: str = "options") -> None:
     """Refuse an option of another kind than the setting's annotation says."""
     for setting in fields:
         if setting.name in options:

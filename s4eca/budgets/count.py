@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from s4eca.adapters.s4eca.candidate_order import RELATIONS
 from s4eca.config import S4ECAConfig, S4ECASettings, spread
 from s4eca.layers.trainable import trainable_modules
-from s4eca.records import PyramidSizes, TextSpec, VisionSpec
+from s4eca.optional import PyramidSizes
+from s4eca.records import TextSpec, VisionSpec
 
 if TYPE_CHECKING:
     from s4eca.model.model import S4ECAModel
@@ -79,7 +80,7 @@ def count_presence(config: S4ECAConfig) -> int:
 
 def count_parts(config: S4ECAConfig) -> dict[str, int]:
     """Parameters of each optional part of the decoder by name; empty where there is none."""
-    from s4eca.registry import build_parts
+    from s4eca.decoder.parts.build import build_parts
 
     d = config.decoder_width
     with shapes_only():

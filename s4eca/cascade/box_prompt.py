@@ -17,7 +17,7 @@ from s4eca.cascade.box_prompt_network import PROMPTS, BoxPromptNetwork, BoxPromp
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import CascadeError
 from s4eca.files import write_together
-from s4eca.records import RefinedMasks
+from s4eca.optional import RefinedMasks
 from s4eca.registry import load_vision_encoder
 
 WEIGHTS, CONFIG, CARD = "refiner.safetensors", "refiner.json", "README.md"
@@ -27,7 +27,7 @@ TOGETHER = 16
 
 
 class BoxPrompt(nn.Module):
-    """Masks from boxes, with a coarse mask or without (see `s4eca.protocols.MaskRefiner`).
+    """Masks from boxes, with a coarse mask or without (see `s4eca.optional.MaskRefiner`).
 
     Args:
         sizes: of the network.
@@ -89,7 +89,7 @@ class BoxPrompt(nn.Module):
         boxes: Sequence[Tensor | None],
         coarse: Sequence[Tensor | None],
     ) -> list[RefinedMasks]:
-        """See `s4eca.protocols.MaskRefiner`; the foretold IoU lies in 0..1."""
+        """See `s4eca.optional.MaskRefiner`; the foretold IoU lies in 0..1."""
         found = []
         for image, several, masks in zip(images, boxes, coarse, strict=True):
             size = (image.shape[0], image.shape[1])

@@ -17,8 +17,7 @@ from s4eca.cascade.joint import agreed
 from s4eca.cascade.recursion import refined
 from s4eca.cascade.settings import CascadeSettings
 from s4eca.errors import ConfigError
-from s4eca.protocols import BoxProposer, MaskRefiner
-from s4eca.records import Boxes
+from s4eca.optional import Boxes, BoxProposer, MaskRefiner
 
 MEAN = (124, 116, 104)  # of ImageNet, which encoders and refiners of the field normalise by
 INSIDE = 20.0  # the logit of a filled box

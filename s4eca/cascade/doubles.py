@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from s4eca.cascade.cascade import filled
-from s4eca.records import Boxes, RefinedMasks
+from s4eca.optional import Boxes, RefinedMasks
 
 
 class TruthProposer:

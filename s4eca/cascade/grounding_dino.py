@@ -13,7 +13,7 @@ from torch import Tensor
 
 from s4eca.cascade.hub import named, opened
 from s4eca.errors import CascadeError
-from s4eca.records import Boxes
+from s4eca.optional import Boxes
 
 LEAST_SCORE = 0.1
 MOST = 20  # boxes of one phrase
@@ -34,7 +34,7 @@ class GroundingDino:
     cannot see one another across a full stop, so a phrase is never cut into parts (ours, on the library's model).
 
     Args:
-        name: see `s4eca.protocols.BoxProposer`.
+        name: see `s4eca.optional.BoxProposer`.
         model: the library's.
         processor: its own.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import CascadeError
-from s4eca.protocols import BoxProposer, MaskRefiner
+from s4eca.optional import BoxProposer, MaskRefiner
 from s4eca.registry import BOX_PROPOSERS, MASK_REFINERS
 from s4eca.table import Table
 

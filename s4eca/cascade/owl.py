@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from s4eca.cascade.hub import named, opened
-from s4eca.records import Boxes
+from s4eca.optional import Boxes
 
 LEAST_SCORE = 0.1
 MOST = 20  # boxes of one phrase
@@ -28,7 +28,7 @@ class Owl:
     """Boxes by a text query a phrase; every patch of the image answers each query by itself.
 
     Args:
-        name: see `s4eca.protocols.BoxProposer`.
+        name: see `s4eca.optional.BoxProposer`.
         model: the library's.
         processor: its own.
     """

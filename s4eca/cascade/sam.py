@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from s4eca.cascade.hub import named, opened
-from s4eca.records import RefinedMasks
+from s4eca.optional import RefinedMasks
 
 # Kinds that pad the shorter side of an image, and must be told its size when masks come back.
 PADDED = ("sam", "sam_hq")
@@ -30,7 +30,7 @@ class Sam:
     """Masks from a box and, where there is one, a coarse mask; one mask a box, for a box is not ambiguous.
 
     Args:
-        name: see `s4eca.protocols.MaskRefiner`.
+        name: see `s4eca.optional.MaskRefiner`.
         kind: of model.
         model: the library's.
         processor: its own.

@@ -16,14 +16,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
+from s4eca.decoder.parts.build import build_parts
 from s4eca.decoder.presence import PresenceHead
 from s4eca.decoder.pyramid import LEVELS, LazyPyramid
 from s4eca.layers.attention import Attention
 from s4eca.layers.coordinates import coordinates
 from s4eca.layers.kept import once
 from s4eca.layers.resize import regrid
-from s4eca.records import PRESENCE, Fused, Prediction, PyramidSizes, TextSpec
-from s4eca.registry import build_parts
+from s4eca.optional import PyramidSizes
+from s4eca.records import PRESENCE, Fused, Prediction, TextSpec
 
 KERNEL = 3
 FOREGROUND_PRIOR = 0.05

@@ -11,7 +11,7 @@ LEVELS = 3  # the patch grid, twice and four times as many cells a side
 
 
 class LazyPyramid:
-    """The maps as they are without any part, each computed when a part first asks for it (`s4eca.protocols.Pyramid`).
+    """The maps as they are without any part, each computed when a part first asks for it (`s4eca.optional.Pyramid`).
 
     Args:
         first: (B, C_0, h, w), the map on the patch grid.

@@ -23,7 +23,8 @@ from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_proto
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
 from s4eca.evaluation.warps import Geometry, probabilities_on_image
-from s4eca.protocols import PresenceSegmenter, RefiningSegmenter, Segmenter
+from s4eca.optional import RefiningSegmenter
+from s4eca.protocols import PresenceSegmenter, Segmenter
 from s4eca.records import Encoded, Prediction
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from s4eca.adapters.sites import inside
 from s4eca.config import INTERPOLATION, S4ECAConfig
+from s4eca.decoder.parts.build import part_classes
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
 from s4eca.model.holder import Holder
 from s4eca.records import Encoded
-from s4eca.registry import part_classes
 
 
 def uncacheable(model: Holder) -> str | None:

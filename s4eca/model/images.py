@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from s4eca.data.band_files import read_bands
 from s4eca.data.pixels import read_rgb
+from s4eca.data.preprocess import stretch, stretch_bands
 from s4eca.errors import DataError
 from s4eca.layers.band_map import check_count
 
@@ -105,3 +107,19 @@ def _check_shape(image: NDArray[Any], bands: tuple[str, ...]) -> None:
 
 def _last(bands: tuple[str, ...]) -> str:
     return f"{len(bands)}) in the bands' own units" if bands else "3) RGB in 0..255"
+
+
+def to_square(images: NDArray[Any], size: int, bands: bool) -> NDArray[np.float32]:
+    """Images (B, H, W, C) at the size of the input, (B, size, size, C), bilinear with antialiasing, as in training."""
+    if images.shape[1:3] == (size, size):
+        return images.astype(np.float32)
+    if bands:
+        return np.stack([stretch_bands(image, size) for image in images])
+    if images.dtype == np.uint8:
+        return np.stack([stretch(image, size) for image in images]).astype(np.float32)
+    pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).permute(0, 3, 1, 2)
+    drawn = torch.nn.functional.interpolate(
+        pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+    )
+    result: NDArray[np.float32] = drawn.permute(0, 2, 3, 1).numpy()
+    return result

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.mask_decoder import MaskDecoder
+from s4eca.decoder.parts.build import part_classes
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges, rgb_alone
 from s4eca.layers.encoder_updates import EncoderUpdates
 from s4eca.model.encodings import detail, fine, fitting, origin, uncacheable
@@ -173,8 +174,7 @@ class S4ECAModel(nn.Module):
             pixels: (B, 3, H, W), normalised.
         """
         encoded = self.method.encode(self._stepped(self.vision), pixels)
-        encoded.origin = origin(self)
-        encoded.detail, encoded.fine = detail(self, pixels), fine(self, pixels)
+        encoded.origin, encoded.detail, encoded.fine = origin(self), detail(self, pixels), fine(self, pixels)
         return encoded
 
     def fuse(self, encoded: Encoded, batch: TextBatch) -> Fused:
@@ -311,7 +311,8 @@ def attach(
     base = config or S4ECAConfig()
     named = {key: value for key, value in (("vision", vision), ("text", text)) if isinstance(value, str)}
     config = S4ECAConfig.from_dict(base.changed({**named, **settings}), origin="attach()")
-    method_class(config)  # what the method does not have is refused before anything is loaded
+    method_class(config)  # what the method does not have is refused before anything is loaded, parts likewise
+    part_classes(config)
     pair, place = load_pair(config, vision, text, tokenizer, guests or {})
     model = S4ECAModel(*pair, config.replace(vision=pair[0].spec.source, text=pair[1].spec.source))
     model = model if place is None else model.to(place)

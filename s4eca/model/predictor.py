@@ -14,7 +14,7 @@ from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
 from s4eca.model.expressions import check_list, check_reading, unread, warn_of
 from s4eca.model.finite import require_finite
-from s4eca.model.images import as_image
+from s4eca.model.images import as_image, to_square
 from s4eca.model.masks import Masks
 from s4eca.model.model import S4ECAModel
 from s4eca.model.precision import Fitting, fitting_precision
@@ -270,21 +270,7 @@ class Predictor:
 
     def stretched(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Stretch (B, H, W, C) to the input size, bilinear with antialiasing, as in training."""
-        from s4eca.data.preprocess import stretch, stretch_bands
-
-        size = self.image_size
-        if images.shape[1:3] == (size, size):
-            return images.astype(np.float32)
-        if self.bands:
-            return np.stack([stretch_bands(image, size) for image in images])
-        if images.dtype == np.uint8:
-            return np.stack([stretch(image, size) for image in images]).astype(np.float32)
-        pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).permute(0, 3, 1, 2)
-        drawn = torch.nn.functional.interpolate(
-            pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True
-        )
-        result: NDArray[np.float32] = drawn.permute(0, 2, 3, 1).numpy()
-        return result
+        return to_square(images, self.image_size, bool(self.bands))
 
 
 def _repeat(encoded: Encoded, count: int) -> Encoded:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from s4eca.config import INTERPOLATION, S4ECAConfig
+from s4eca.decoder.parts.build import part_classes
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.files import sha256_of, write_together
 from s4eca.layers.trainable import current_names, trainable_state
@@ -208,6 +209,7 @@ def read_settings(folder: Path | str, note: dict[str, Any]) -> S4ECAConfig:
     try:
         config = S4ECAConfig.from_dict(values, origin="config")
         method_class(config)
+        part_classes(config)
         return config
     except ConfigError as error:
         raise AdapterFolderError(f"{Path(folder) / CONFIG}: {error}") from error

@@ -1,4 +1,4 @@
-"""`Part`: the defaults of `s4eca.protocols.DecoderPart`, so that a part writes down what is particular to it."""
+"""`Part`: the defaults of `s4eca.optional.DecoderPart`, so that a part writes down what is particular to it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from s4eca.protocols import Pyramid
+from s4eca.optional import Pyramid
 
 
 class Part(nn.Module):
-    """Base of the decoder's optional parts; see `s4eca.protocols.DecoderPart` for what attributes and hooks mean."""
+    """Base of the decoder's optional parts; see `s4eca.optional.DecoderPart` for what attributes and hooks mean."""
 
     SETTINGS: ClassVar[type]
     TITLE: ClassVar[str] = "a part that s4eca does not come with"

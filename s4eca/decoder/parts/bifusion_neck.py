@@ -13,8 +13,7 @@ from s4eca.decoder.parts.base import Part, switch, switched
 from s4eca.decoder.pyramid import LEVELS
 from s4eca.errors import ConfigError
 from s4eca.layers.channel_norm import ChannelNorm
-from s4eca.protocols import Pyramid
-from s4eca.records import PyramidSizes
+from s4eca.optional import Pyramid, PyramidSizes
 
 DIRECTIONS = ("both", "finer", "coarser", "fpn")
 TEXTS = ("own", "none", "other")

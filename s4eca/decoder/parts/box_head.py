@@ -15,7 +15,8 @@ from s4eca.decoder.box_loss import BoxWeights, box_loss
 from s4eca.decoder.parts.base import Part
 from s4eca.errors import ConfigError
 from s4eca.layers.channel_norm import ChannelNorm
-from s4eca.records import BOX_SCORES, BOXES, PyramidSizes
+from s4eca.optional import PyramidSizes
+from s4eca.records import BOX_SCORES, BOXES
 
 LEVEL = 1
 SMALLEST, LARGEST = -4.0, 6.0  # logarithms of a side in cells

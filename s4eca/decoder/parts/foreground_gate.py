@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from s4eca.decoder.parts.base import Part
 from s4eca.decoder.pyramid import LEVELS
 from s4eca.errors import ConfigError
-from s4eca.protocols import Pyramid
-from s4eca.records import PyramidSizes
+from s4eca.optional import Pyramid, PyramidSizes
 
 BOUND = 15.0  # of the gate's logits, so that a gate can always learn back
 REACH = 0.9  # the factor stays in 1 - REACH .. 1 + REACH

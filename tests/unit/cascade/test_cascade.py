@@ -14,7 +14,7 @@ from s4eca.cascade.isolation import FILL
 from s4eca.cascade.settings import CascadeSettings
 from s4eca.errors import ConfigError
 from s4eca.model.predictor import Predictor
-from s4eca.records import Boxes, RefinedMasks
+from s4eca.optional import Boxes, RefinedMasks
 
 SAID = ["the red roof", "a ship"]
 

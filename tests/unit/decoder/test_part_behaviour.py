@@ -12,7 +12,8 @@ from s4eca.decoder.parts.detail_stem import DetailStem, DetailStemSettings
 from s4eca.decoder.parts.foreground_gate import BOUND, ForegroundGate, ForegroundGateSettings, gate_loss
 from s4eca.decoder.pyramid import LazyPyramid
 from s4eca.layers.channel_norm import ChannelNorm
-from s4eca.records import BOX_SCORES, BOXES, PyramidSizes
+from s4eca.optional import PyramidSizes
+from s4eca.records import BOX_SCORES, BOXES
 
 SIZES = PyramidSizes((16, 8, 4), 16)
 H, W = 8, 6
