@@ -56,7 +56,7 @@ def test_a_channel_norm_mixes_neither_places_nor_samples():
     image[1, :, 2, 3] += 9
     places = (norm(image) != before).any(1)
     assert places.sum() == 1 and places[1, 2, 3]
-    assert norm(image).mean(1).abs().max() < 1e-6
+    assert norm(image).mean(1).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("place", [(0, 0), (37, 53), (64, 40), (126, 94)])
