@@ -19,16 +19,33 @@ def box_of(probability: Tensor, threshold: float = 0.5) -> Tensor | None:
         probability: (H, W) in 0..1.
         threshold: above which a pixel belongs to the mask.
     """
+    boxes, _ = parts_of(probability, threshold, 1)
+    return boxes[0] if boxes else None
+
+
+def parts_of(probability: Tensor, threshold: float = 0.5, most: int = 1) -> tuple[list[Tensor], Tensor]:
+    """Boxes of the components of a mask, those with the most probability first, and the pixels of all others.
+
+    Args:
+        probability: (H, W) in 0..1.
+        threshold: above which a pixel belongs to the mask.
+        most: number of components that get a box.
+
+    Returns:
+        Boxes (4,) xyxy, and (H, W) bool, what of the mask has none.
+    """
     import cv2
 
     values = probability.detach().cpu().numpy()
     inside = (values > threshold).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    if count < 2:
-        return None
     held = np.bincount(parts.ravel(), weights=values.ravel(), minlength=count)[1:]
-    left, top, width, height = stats[1 + int(held.argmax()), :4]
-    return torch.tensor([left, top, left + width, top + height], dtype=torch.float32)
+    order = np.argsort(-held, kind="stable")
+    boxes = []
+    for number in order[:most]:
+        left, top, width, height = stats[1 + int(number), :4]
+        boxes.append(torch.tensor([left, top, left + width, top + height], dtype=torch.float32))
+    return boxes, torch.from_numpy(np.isin(parts, 1 + order[most:]))
 
 
 def clipped(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from s4eca.cascade.boxes import box_of, clipped
+from s4eca.cascade.boxes import box_of, clipped, parts_of
 from s4eca.cascade.isolation import FILL
 from s4eca.cascade.joint import agreed
 from s4eca.cascade.recursion import refined
@@ -87,23 +87,35 @@ class Cascade:
         """
         size = (image.shape[0], image.shape[1])
         coarse = F.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0].cpu()
-        if self.settings.mode == "s4eca" or not len(phrases):
+        unrefined = self.settings.mode == "cascade" and not self.settings.recursion
+        if self.settings.mode == "s4eca" or unrefined or not len(phrases):
             return coarse, torch.full((len(phrases),), float("-inf"))
-        boxes = self._boxes(image, coarse, phrases)
-        found, foretold = [], []
-        for number, box in enumerate(boxes):
-            drawn, iou = self._one(image, box, coarse[number])
-            found.append(drawn)
-            foretold.append(iou)
-        return torch.stack(found), torch.tensor(foretold)
+        if self.settings.mode == "cascade":
+            answers = [self._parts(image, one) for one in coarse]
+        else:
+            boxes = self._boxes(image, coarse, phrases)
+            answers = [self._one(image, box, one) for box, one in zip(boxes, coarse, strict=True)]
+        return torch.stack([logits for logits, _ in answers]), torch.tensor([iou for _, iou in answers])
 
-    def _one(self, image: NDArray[np.uint8], box: Tensor | None, coarse: Tensor) -> tuple[Tensor, float]:
-        """One mask, and the IoU that is foretold."""
+    def _parts(self, image: NDArray[np.uint8], coarse: Tensor) -> tuple[Tensor, float]:
+        """A mask whose parts are refined one by one, and the mean of what is foretold of them."""
+        boxes, rest = parts_of(coarse.sigmoid(), most=self.settings.parts)
+        if len(boxes) < 2:
+            return self._one(image, boxes[0] if boxes else None, coarse)
+        answers = [self._one(image, box, coarse, whole=False) for box in boxes]
+        found = torch.stack([logits for logits, _ in answers]).amax(0)
+        return torch.where(rest, torch.maximum(found, coarse), found), sum(iou for _, iou in answers) / len(answers)
+
+    def _one(
+        self, image: NDArray[np.uint8], box: Tensor | None, coarse: Tensor, whole: bool = True
+    ) -> tuple[Tensor, float]:
+        """One mask, and the IoU that is foretold; a part of several is not prompted with its neighbours."""
         alone = self.settings.mode == "detector"
         if box is None:
             self.told.nothing += 1
             return torch.full_like(coarse, FILL) if alone else coarse, float("-inf")
-        first, prompt = (filled(box, coarse), None) if alone else (coarse, coarse)
+        prompt = None if alone else coarse if whole else torch.where(_around(box, coarse), coarse, FILL)
+        first = filled(box, coarse) if prompt is None else prompt
         if not self.settings.recursion:
             return first, float("-inf")
         assert self.refiner is not None, "checked when the cascade was made"
@@ -113,8 +125,6 @@ class Cascade:
 
     def _boxes(self, image: NDArray[np.uint8], coarse: Tensor, phrases: Sequence[str]) -> list[Tensor | None]:
         """The box of each phrase, or None."""
-        if self.settings.mode == "cascade":
-            return [box_of(one.sigmoid()) for one in coarse]
         assert self.proposer is not None, "checked when the cascade was made"
         proposed = self._inside(self.proposer.propose([image], [list(phrases)])[0], (image.shape[0], image.shape[1]))
         chosen: list[Tensor | None] = []
@@ -134,6 +144,14 @@ class Cascade:
         cut, there = clipped(boxes.xyxy.cpu(), size)
         self.told.dropped += int((~there).sum())
         return Boxes(cut[there], boxes.score.cpu()[there], boxes.phrase.cpu()[there])
+
+
+def _around(box: Tensor, like: Tensor) -> Tensor:
+    """(H, W) bool, the whole pixels of a box."""
+    left, top, right, bottom = (int(v) for v in box)
+    inside = torch.zeros_like(like, dtype=torch.bool)
+    inside[top:bottom, left:right] = True
+    return inside
 
 
 def filled(box: Tensor, like: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class CascadeSettings:
         recursion: R, how often the mask is refined; 0 leaves what was proposed.
         margin: around a box, as a share of its longer side; at least 8 pixels.
         agreement: a of ``joint``: 1 listens to the detector alone, 0 to the adapter's mask alone.
+        parts: of ``cascade``, most parts of a mask that are refined, each by itself, the surest first; what is beyond
+            stays as it was. 1 takes the surest part for the whole target.
         choice: which of several refinements is taken: the one of the ``best`` foretold IoU, the ``first`` or ``last``.
     """
 
@@ -33,6 +35,7 @@ class CascadeSettings:
     margin: float = 0.25
     agreement: float = 0.5
     choice: str = "best"
+    parts: int = 16
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -47,6 +50,8 @@ class CascadeSettings:
         ):
             if value not in known:
                 raise ConfigError(f"{name} of the cascade is {value!r}; it must be one of {', '.join(known)}.")
+        if self.parts < 1:
+            raise ConfigError(f"parts of the cascade is {self.parts}; it must be at least 1.")
         if self.recursion < 0:
             raise ConfigError(f"recursion of the cascade is {self.recursion}; it must be at least 0.")
         if not (math.isfinite(self.margin) and self.margin >= 0):

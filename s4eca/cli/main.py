@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("s4eca.cli.compare", "set results of evaluate side by side, with intervals and published rows"),
     "calibrate": ("s4eca.cli.calibrate", "choose the thresholds of a saved adapter on a split, and store them in it"),
     "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
+    "label": ("s4eca.cli.label", "turn boxes into masks to train on, with a figure for how sure each is"),
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
     "data": ("s4eca.cli.data", "check, show, cut, bring in or render a data folder"),
 }

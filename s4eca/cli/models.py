@@ -1,4 +1,4 @@
-"""List the known encoders: role, family, parameters, licence, source, and whether they can be loaded here.
+"""List the known encoders, detectors and refiners: role, family, parameters, licence, source, and what is here.
 
 For instance:
     s4eca models --role text
@@ -16,20 +16,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from s4eca.cascade.catalog import ENTRIES as CASCADE
+from s4eca.cascade.catalog import CascadeEntry
 from s4eca.encoders.catalog import ENTRIES, HUB, Entry, listed
 from s4eca.errors import ConfigError
 from s4eca.registry import ENCODER_LISTS
 
+ROLES = ("vision", "text", "detector", "refiner")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `s4eca models`."""
-    parser.add_argument("--role", choices=("vision", "text"), help="only encoders of this role")
+    parser.add_argument("--role", choices=ROLES, help="only models of this role")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of encoders."""
-    rows = [*map(describe, ENTRIES), *map(_of_other_package, _others())]
+    rows = [*map(describe, ENTRIES), *map(_of_other_package, _others()), *map(_of_cascade, CASCADE)]
     rows = [row for row in rows if args.role in (None, row["role"])]
     print(json.dumps(rows, indent=2) if args.json else _table(rows))
     return 0
@@ -66,6 +70,24 @@ def describe(entry: Entry) -> dict[str, Any]:
     return row
 
 
+def _of_cascade(entry: CascadeEntry) -> dict[str, Any]:
+    """A row as `describe` gives it, of a detector or refiner, whose parameters are not counted here."""
+    from s4eca.encoders.meta import cached_snapshot
+
+    here = cached_snapshot(entry.id) is not None
+    row: dict[str, Any] = {
+        "id": entry.id,
+        "role": entry.role,
+        "family": entry.kind,
+        "parameters": None,
+        "licence": entry.licence,
+        "source": f"hub:{entry.id}",
+        "available": here,
+        "status": "in the hub's cache" if here else "needs the hub, or a local directory",
+    }
+    return {**row, "remark": entry.remark} if entry.remark else row
+
+
 def _of_other_package(row: dict[str, Any]) -> dict[str, Any]:
     """A row as `describe` gives it, of an encoder that another package lists."""
     status = "installed" if row["available"] else "needs its source"
@@ -98,7 +120,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     widths = {key: max(len(str(row[key])) for row in [head, *rows]) for key in head}
     lines = []
     for row in [{**head, "parameters": "parameters"}, *rows]:
-        count = row["parameters"] if isinstance(row["parameters"], str) else f"{row['parameters']:,}"
+        number = row["parameters"]
+        count = number if isinstance(number, str) else "-" if number is None else f"{number:,}"
         cells = [f"{row['id']:<{widths['id']}}", f"{row['role']:<{widths['role']}}"]
         cells += [f"{row['family']:<{widths['family']}}", f"{count:>13}"]
         cells += [f"{row[key]:<{widths[key]}}" for key in ("status", "licence", "source")]

@@ -24,16 +24,16 @@ def read_coco(asked: Asked) -> list[Found]:
     Raises:
         DataError: it is no COCO file, an image is missing or of another size, or a segmentation cannot be used.
     """
-    content = _content(asked)
-    names = _names(content, asked)
+    content = content_of(asked)
+    names = names_of(content, asked)
     by_image: dict[Any, list[Record]] = defaultdict(list)
     for number, annotation in enumerate(content["annotations"]):
-        where = _known(annotation, number, content, asked)
+        where = known(annotation, number, content, asked)
         if "segmentation" not in annotation:
             raise DataError(f"{where} has no segmentation; boxes alone make no masks.")
         by_image[annotation["image_id"]].append(annotation)
     found = []
-    for image, path, size in reading(_images(content, asked), asked):
+    for image, path, size in reading(images_of(content, asked), asked):
         instances = []
         for annotation in by_image[image["id"]]:
             where = f"{asked.source}: annotation id {annotation['id']}"
@@ -45,7 +45,7 @@ def read_coco(asked: Asked) -> list[Found]:
                 )
             mask = runs.read()
             if mask.any():
-                name = _class(annotation, names, where)
+                name = class_of(annotation, names, where)
                 instances.append(_instance(name, mask, annotation))
         found.append(Found(path, str(image["file_name"]), size, instances))
     return found
@@ -57,8 +57,8 @@ def read_panoptic(asked: Asked) -> list[Found]:
     Raises:
         DataError: it is no panoptic file, a PNG is missing, or has no pixel of a segment that it lists.
     """
-    content = _content(asked)
-    names = _names(content, asked)
+    content = content_of(asked)
+    names = names_of(content, asked)
     if asked.masks is None or not asked.masks.is_dir():
         raise DataError(f"--masks is {asked.masks}; the panoptic form needs the folder of its PNG files.")
     by_image: dict[Any, Record] = {}
@@ -67,7 +67,7 @@ def read_panoptic(asked: Asked) -> list[Found]:
             raise DataError(f"{asked.source}: annotation {number} has no list segments_info; is it a panoptic file?")
         by_image[annotation.get("image_id")] = annotation
     found = []
-    for image, path, size in reading(_images(content, asked), asked):
+    for image, path, size in reading(images_of(content, asked), asked):
         annotation = by_image.get(image["id"], {"segments_info": []})
         segments = annotation["segments_info"]
         instances = _segments(annotation, size, asked, names) if segments else []
@@ -91,7 +91,7 @@ def _segments(annotation: Record, size: tuple[int, int], asked: Asked, names: di
         mask = numbers == segment["id"]
         if not mask.any():
             raise DataError(f"{png} has no pixel of segment {segment['id']}, which {asked.source} lists.")
-        instances.append(_instance(_class(segment, names, f"{where}: segment {segment['id']}"), mask, segment))
+        instances.append(_instance(class_of(segment, names, f"{where}: segment {segment['id']}"), mask, segment))
     return instances
 
 
@@ -100,7 +100,7 @@ def _instance(name: str, mask: Any, record: Record) -> Instance:
     return Instance.of(name, mask, cut=touches_edge(mask), source=record["id"], crowd=crowd)
 
 
-def _content(asked: Asked) -> Record:
+def content_of(asked: Asked) -> Record:
     """The file, with its three lists."""
     try:
         content: Record = json.loads(asked.source.read_text(encoding="utf-8"))
@@ -112,7 +112,8 @@ def _content(asked: Asked) -> Record:
     return content
 
 
-def _names(content: Record, asked: Asked) -> dict[Any, str]:
+def names_of(content: Record, asked: Asked) -> dict[Any, str]:
+    """Id of a category -> its name."""
     names: dict[Any, str] = {}
     for number, category in enumerate(content["categories"]):
         where = f"{asked.source}: category {number}"
@@ -124,7 +125,8 @@ def _names(content: Record, asked: Asked) -> dict[Any, str]:
     return names
 
 
-def _class(record: Record, names: dict[Any, str], where: str) -> str:
+def class_of(record: Record, names: dict[Any, str], where: str) -> str:
+    """The class of an annotation or segment."""
     number = record.get("category_id")
     check_id(number, f"{where}: category_id")
     if number not in names:
@@ -132,7 +134,7 @@ def _class(record: Record, names: dict[Any, str], where: str) -> str:
     return names[number]
 
 
-def _known(annotation: Any, number: int, content: Record, asked: Asked) -> str:
+def known(annotation: Any, number: int, content: Record, asked: Asked) -> str:
     """Where an annotation stands, once it has an id and an image."""
     where = f"{asked.source}: annotation {number} of the list"
     if not isinstance(annotation, dict):
@@ -142,7 +144,7 @@ def _known(annotation: Any, number: int, content: Record, asked: Asked) -> str:
     return f"{asked.source}: annotation id {annotation['id']}"
 
 
-def _images(content: Record, asked: Asked) -> list[tuple[Record, Any, tuple[int, int]]]:
+def images_of(content: Record, asked: Asked) -> list[tuple[Record, Any, tuple[int, int]]]:
     """Record, file and size of each image; what annotations name is in the list."""
     found, ids = [], set()
     for number, image in enumerate(content["images"]):

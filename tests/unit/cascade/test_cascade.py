@@ -62,7 +62,7 @@ class Counting(EchoRefiner):
 
 @pytest.mark.parametrize("isolation", ["none", "crop", "mask_out"])
 def test_an_echo_gives_the_coarse_mask_inside_the_window(image, coarse, isolation):
-    cascade = Cascade(EchoRefiner(), None, settings("cascade", isolation=isolation))
+    cascade = Cascade(EchoRefiner(), None, settings("cascade", isolation=isolation, parts=1))
     found, foretold = cascade.apply(image, coarse, SAID)
     assert found.shape == coarse.shape and (foretold == 0.5).all()
     for number in range(2):
@@ -73,6 +73,29 @@ def test_an_echo_gives_the_coarse_mask_inside_the_window(image, coarse, isolatio
     assert (found[0] > 0).equal(coarse[0] > 0)
     if isolation == "crop":
         assert (found[1] > 0).sum() == 200
+
+
+@pytest.mark.parametrize("isolation", ["none", "crop", "mask_out"])
+def test_every_part_of_a_mask_is_refined_by_itself(image, coarse, isolation):
+    refiner = Counting([0.5, 0.7, 0.9])
+    cascade = Cascade(refiner, None, settings("cascade", isolation=isolation))
+    found, foretold = cascade.apply(image, coarse, SAID)
+    assert refiner.calls == 3 and foretold.tolist() == pytest.approx([0.5, 0.8])
+    assert (found[1] > 0).sum() == 19 * 9 + 2 * 2  # each loses its last row and column
+    # A part is not prompted with its neighbours.
+    assert all((seen[2] > 0).sum() in (200, 9) for seen in refiner.seen)
+    echo, _ = Cascade(EchoRefiner(), None, settings("cascade", isolation=isolation)).apply(image, coarse, SAID)
+    assert torch.equal(echo > 0, coarse > 0)
+
+
+def test_parts_beyond_the_most_stay_as_they_were(image):
+    many = torch.full((1, 60, 80), -4.0)
+    for n in range(5):
+        many[0, 4 * n : 4 * n + 2, 10 : 12 + n] = 3.0
+    refiner = Counting([0.5] * 5)
+    found, _ = Cascade(refiner, None, settings("cascade", parts=2)).apply(image, many, SAID[:1])
+    assert refiner.calls == 2
+    assert torch.equal(found[0, :11] > 0, many[0, :11] > 0) and (found[0, 11:] > 0).sum() < (many[0, 11:] > 0).sum()
 
 
 def test_coarse_logits_are_drawn_to_the_image_first(image):
@@ -187,6 +210,7 @@ def test_an_empty_refinement_is_no_candidate(image, coarse):
         ({"mode": "both"}, "mode of the cascade is 'both'; it must be one of s4eca, detector, cascade, joint"),
         ({"isolation": "cut"}, "isolation of the cascade is 'cut'"),
         ({"choice": "any"}, "choice of the cascade is 'any'"),
+        ({"parts": 0}, "parts of the cascade is 0; it must be at least 1"),
         ({"recursion": -1}, "recursion of the cascade is -1; it must be at least 0"),
         ({"margin": float("nan")}, "margin of the cascade is nan"),
         ({"agreement": 2.0}, "agreement of the cascade is 2.0; it must lie between 0 and 1"),
@@ -210,9 +234,9 @@ def test_modes_need_their_parts():
 def test_its_name_tells_results_apart():
     names = {
         Cascade(EchoRefiner(), None, replace(settings("cascade"), **change)).name
-        for change in ({}, {"isolation": "none"}, {"recursion": 2}, {"margin": 0.5}, {"choice": "last"})
+        for change in ({}, {"isolation": "none"}, {"recursion": 2}, {"margin": 0.5}, {"choice": "last"}, {"parts": 1})
     }
-    assert len(names) == 5 and all("echo" in name for name in names)
+    assert len(names) == 6 and all("echo" in name for name in names)
 
 
 class Filled(EchoRefiner):
@@ -235,8 +259,8 @@ def model(toy_model):
 
 def test_a_predictor_refines_images_windows_and_scores_alike(model, image):
     plain = Predictor(model)
-    echo = Predictor(model, cascade=Cascade(EchoRefiner(), None, settings("cascade", isolation="none")))
-    full = Predictor(model, cascade=Cascade(Filled(), None, settings("cascade", isolation="none")))
+    echo = Predictor(model, cascade=Cascade(EchoRefiner(), None, settings("cascade", isolation="none", parts=1)))
+    full = Predictor(model, cascade=Cascade(Filled(), None, settings("cascade", isolation="none", parts=1)))
     assert echo.refines and not plain.refines
     before = plain.set_image(image).segment(SAID)
     assert before.masks.any()
