@@ -232,7 +232,11 @@ class Guest:
     note: dict[str, Any]
 
 
-PRESENCE = "presence_logits"  # among the extras of a `Prediction`, where the adapter has a no-target head
+# Among the extras of a `Prediction`: logits (B,) of a no-target head; of a box head, boxes (B, 4) as left, top, right and
+# bottom in fractions 0..1 of the square input, and what it thinks of them, (B,) in 0..1.
+PRESENCE = "presence_logits"
+BOXES = "boxes"
+BOX_SCORES = "box_scores"
 
 
 @dataclass

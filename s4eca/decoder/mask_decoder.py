@@ -176,5 +176,3 @@ def _pooled(x: Tensor, grid: tuple[int, int], pool: int) -> Tensor:
     image = rearrange(x, "b (h w) d -> b d h w", h=grid[0])
     pooled = F.avg_pool2d(image, pool, ceil_mode=True, count_include_pad=False)
     return rearrange(pooled, "b d h w -> b (h w) d")
-
-
