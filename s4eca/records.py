@@ -232,8 +232,8 @@ class Guest:
     note: dict[str, Any]
 
 
-# Among the extras of a `Prediction`: logits (B,) of a no-target head; of a box head, boxes (B, 4) as left, top, right and
-# bottom in fractions 0..1 of the square input, and what it thinks of them, (B,) in 0..1.
+# Among the extras of a `Prediction`: logits (B,) of a no-target head; of a box head, boxes (B, 4) as left, top, right
+# and bottom in fractions 0..1 of the square input, and what it thinks of them, (B,) in 0..1.
 PRESENCE = "presence_logits"
 BOXES = "boxes"
 BOX_SCORES = "box_scores"
