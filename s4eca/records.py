@@ -257,6 +257,11 @@ class Prediction:
         """(B,) or (K,) probability in 0..1 that what is said is there at all; None without a no-target head."""
         return self.extras[PRESENCE].float().sigmoid() if PRESENCE in self.extras else None
 
+    @property
+    def boxes(self) -> Tensor | None:
+        """(B, 4) or (K, 4) left, top, right, bottom in fractions 0..1 of the square; None without a box head."""
+        return self.extras[BOXES].float() if BOXES in self.extras else None
+
     @classmethod
     def drawn(cls, found: Tensor | tuple[Tensor, Tensor]) -> Prediction:
         """What a decoder gives: logits, with a no-target head its logits (B,) beside them."""
