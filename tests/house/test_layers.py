@@ -24,7 +24,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pytorch_lightning": ("training/",),
     "jsonargparse": ("training/",),
     "torchmetrics": ("evaluation/referring_metric.py",),
-    "torchvision": ("decoder/box_loss.py",),
+    "torchvision": ("decoder/box_loss.py", "data/augment/appearance.py"),
     "rasterio": ("geo/",),
     "shapely": ("geo/",),
     "pyogrio": ("geo/",),
