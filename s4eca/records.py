@@ -163,12 +163,10 @@ class Fused:
     """What an adapter method hands to the mask decoder.
 
     Attributes:
-        levels: maps (B, h*w, C_level), coarse language already in them; the last one is after the final norm.
-        grids: the (h, w) of each level.
+        levels, grids: maps (B, h*w, C_level), coarse language in them, the last behind the final norm; (h, w) of each.
         words: word embeddings, mask and pooled sentence as adapted by the method.
         proxies: (B, K, r) language proxies, or None where a method has none.
-        scale_weights: per adapter site (B, S+1), the weights of the scale selection; empty where there is none.
-        spatial_gates: per adapter site (B, h*w), the gate of the spatial selection; empty where there is none.
+        scale_weights, spatial_gates: per adapter site (B, S+1) and (B, h*w), what its selections chose; may be empty.
     """
 
     levels: list[Tensor]
@@ -187,8 +185,7 @@ class Encoded:
         grid: (h, w) of the patch grid of the last block that ran.
         sites: per adapter site of the frozen prefix, the patches (B, h*w, C) after that block.
         resume: hidden states from which the remaining blocks go on; None when no block remains.
-        detail: (B, 3, 8h, 8w) the image itself, normalised, for a decoder that draws fine edges; None when unused.
-        fine: (B, 3, 16h, 16w), likewise, for a part of the decoder that looks at pixels; None when unused.
+        detail, fine: (B, 3, 8h, 8w) and (B, 3, 16h, 16w), the image itself, normalised, where the decoder reads it.
         grids: the (h, w) of each site; empty where all are `grid`.
         origin: what it depends on beside the image, the sites and the pair (`S4ECAModel.origin`); None where not known.
         kept: what was made of it alone, for further expressions (`s4eca.layers.kept`); None keeps nothing.
@@ -235,10 +232,8 @@ class Guest:
     note: dict[str, Any]
 
 
-# Among the extras of a `Prediction`: of the no-target head; of the box head boxes (B, 4), left, top, right and bottom
-# as fractions of the square input, and how sure each is, (B,) in 0..1.
-PRESENCE = "presence_logits"
-BOXES, BOX_SCORES = "boxes", "box_scores"
+# Among the extras of a `Prediction`: of the no-target head (B,); of the box head, in fractions of the square, and (B,).
+PRESENCE, BOXES, BOX_SCORES = "presence_logits", "boxes", "box_scores"
 
 
 @dataclass
@@ -258,6 +253,11 @@ class Prediction:
     def presence(self) -> Tensor | None:
         """(B,) or (K,) probability in 0..1 that what is said is there at all; None without a no-target head."""
         return self.extras[PRESENCE].float().sigmoid() if PRESENCE in self.extras else None
+
+    @property
+    def boxes(self) -> Tensor | None:
+        """(B, 4) or (K, 4) left, top, right, bottom in fractions 0..1 of the square; None without a box head."""
+        return self.extras[BOXES].float() if BOXES in self.extras else None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
         """The same prediction with every tensor changed."""

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from s4eca._version import __version__
 from s4eca.cascade.boxes import clipped, margin_of, window
-from s4eca.cascade.cascade import MEAN, filled
+from s4eca.cascade.cascade import MEAN
+from s4eca.cascade.isolation import FILL
 from s4eca.cascade.recursion import refined
 from s4eca.cascade.settings import CascadeSettings
 from s4eca.data.contact_sheet import outlined
@@ -126,15 +127,13 @@ def label(
                 if not bool(there[0]):
                     dropped += 1
                     continue
-                blank = torch.zeros(one.size)
-                found = refined(image, cut[0], filled(cut[0], blank), None, refiner, settings, MEAN)
-                mask = (found.logits > 0).numpy()
-                if not found.rounds or found.iou == float("-inf") or not mask.any():
+                mask, iou = _drawn(image, cut[0], refiner, settings)
+                if not mask.any():
                     empty += 1
                     continue
                 instances.append(Instance.of(category, mask, cut=touches_edge(mask), source=source))
-                labelled.append(Labelled(one.name, category, box, round(found.iou, 4), int(mask.sum())))
-                cuts.append((found.iou, _seen(image, mask, cut[0]), category))
+                labelled.append(Labelled(one.name, category, box, round(iou, 4), int(mask.sum())))
+                cuts.append((iou, _seen(image, mask, cut[0]), category))
                 cuts = sorted(cuts, key=lambda row: row[0])[:SHOWN]
             target = folder / split / one.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +150,16 @@ def label(
     if empty:
         say(f"In {empty} boxes the refiner drew nothing; they are left out.")
     return LabelReport(annotations.counts(), labelled, dropped, empty)
+
+
+def _drawn(
+    image: NDArray[np.uint8], box: torch.Tensor, refiner: MaskRefiner, settings: CascadeSettings
+) -> tuple[NDArray[np.bool_], float]:
+    """The mask (H, W) in a box, empty where the refiner drew nothing, and its foretold IoU."""
+    blank = torch.full(image.shape[:2], FILL)
+    found = refined(image, box, blank, None, refiner, settings, MEAN)
+    mask: NDArray[np.bool_] = (found.logits > 0).numpy()
+    return mask, found.iou
 
 
 def _table(path: Path, rows: Sequence[Labelled]) -> None:

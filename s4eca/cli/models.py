@@ -14,13 +14,14 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from s4eca.cascade.catalog import ENTRIES as CASCADE
-from s4eca.cascade.catalog import CascadeEntry
 from s4eca.encoders.catalog import ENTRIES, HUB, Entry, listed
 from s4eca.errors import ConfigError
 from s4eca.registry import ENCODER_LISTS
+
+if TYPE_CHECKING:
+    from s4eca.cascade.catalog import CascadeEntry
 
 ROLES = ("vision", "text", "detector", "refiner")
 
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of encoders."""
+    from s4eca.cascade.catalog import ENTRIES as CASCADE
+
     rows = [*map(describe, ENTRIES), *map(_of_other_package, _others()), *map(_of_cascade, CASCADE)]
     rows = [row for row in rows if args.role in (None, row["role"])]
     print(json.dumps(rows, indent=2) if args.json else _table(rows))

@@ -14,12 +14,17 @@ def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
 
 
-def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 - (2 I + 1) / (sum p + sum y + 1) per sample, averaged over the batch; empty truth asks for an empty mask."""
+def dice_losses(logits: Tensor, truth: Tensor) -> Tensor:
+    """(B,) 1 - (2 I + 1) / (sum p + sum y + 1) of each sample; empty truth asks for an empty mask."""
     p = logits.sigmoid().flatten(1)
     y = truth.flatten(1)
     overlap = (p * y).sum(1)
-    return (1 - (2 * overlap + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
+    return 1 - (2 * overlap + 1) / (p.sum(1) + y.sum(1) + 1)
+
+
+def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """`dice_losses` averaged over the batch."""
+    return dice_losses(logits, truth).mean()
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -32,6 +37,19 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     drawn = upsample(logits, (int(truth.shape[-2]), int(truth.shape[-1])))
     target = truth.to(torch.float32)
     return F.binary_cross_entropy_with_logits(drawn, target) + dice_loss(drawn, target)
+
+
+def segmentation_losses(logits: Tensor, truth: Tensor) -> Tensor:
+    """(B,) BCE plus Dice of each sample; their mean is `segmentation_loss` but for the order of sums.
+
+    Args:
+        logits: (B, 1, h, w) from the decoder.
+        truth: (B, 1, H, W) in 0..1.
+    """
+    drawn = upsample(logits, (int(truth.shape[-2]), int(truth.shape[-1])))
+    target = truth.to(torch.float32)
+    cross = F.binary_cross_entropy_with_logits(drawn, target, reduction="none").flatten(1).mean(1)
+    return cross + dice_losses(drawn, target)
 
 
 def presence_loss(logits: Tensor, present: Tensor) -> Tensor:

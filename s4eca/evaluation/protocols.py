@@ -130,10 +130,16 @@ class ScoringProtocol:
         """The true mask on the grid where this scoring protocol scores."""
         return warps.truth_in(mask, geometry) if self.grid == "input" else np.asarray(mask, dtype=np.bool_)
 
-    def count(self, logits: Any, geometry: Geometry, mask: NDArray[np.bool_]) -> Counts:
-        """Pixel counts of one sample, from decoder logits (h', w') and the true mask (h, w) on its own grid."""
+    def masks_out(
+        self, logits: Any, geometry: Geometry, mask: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Prediction and truth where they meet, from decoder logits (h', w') and the true mask on its own grid."""
         native = (mask.shape[0], mask.shape[1])
-        return overlap.count(self.prediction_out(logits, geometry, native), self.truth_out(mask, geometry))
+        return self.prediction_out(logits, geometry, native), self.truth_out(mask, geometry)
+
+    def count(self, logits: Any, geometry: Geometry, mask: NDArray[np.bool_]) -> Counts:
+        """Pixel counts of one sample, of what `masks_out` gives."""
+        return overlap.count(*self.masks_out(logits, geometry, mask))
 
     def ious(self, intersection: ArrayLike, union: ArrayLike) -> NDArray[np.float64]:
         """IoU of each sample by this scoring protocol's arithmetic, (N,) in 0..1."""

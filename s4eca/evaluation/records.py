@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s4eca.errors import DataError
+from s4eca.evaluation.boxes import Boxes
 from s4eca.evaluation.overlap import Counts
 
 
@@ -26,6 +27,7 @@ class Record:
         counts: scoring protocol name -> pixel counts on the grid where that scoring protocol scores.
         presence: scoring protocol name -> probability that the target is there; empty without a no-target head.
         masks: scoring protocol name -> counts before masks are emptied for lack of presence, where they are others.
+        boxes: of truth and prediction under the main scoring protocol; None in records of versions without.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Record:
     counts: Mapping[str, Counts]
     presence: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, Counts] = field(default_factory=dict)
+    boxes: Boxes | None = None
 
     def to_json(self) -> str:
         """One line of the records file, without its newline."""
@@ -46,6 +49,8 @@ class Record:
             values["presence"] = dict(self.presence)
         if self.masks:
             values["masks"] = {name: counts.to_dict() for name, counts in self.masks.items()}
+        if self.boxes is not None:
+            values["boxes"] = self.boxes.to_dict()
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -55,7 +60,8 @@ class Record:
         own = {key: values[key] for key in ("id", "image", "expression", "kind", "category")}
         presence = {str(name): float(value) for name, value in values.get("presence", {}).items()}
         masks = {str(name): Counts.from_dict(part) for name, part in values.get("masks", {}).items()}
-        return cls(**own, area=int(values["area"]), counts=counts, presence=presence, masks=masks)
+        boxes = Boxes.from_dict(values["boxes"]) if "boxes" in values else None
+        return cls(**own, area=int(values["area"]), counts=counts, presence=presence, masks=masks, boxes=boxes)
 
 
 def to_jsonl(records: Iterable[Record]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from s4eca.evaluation.boxes import BOX_SCORES, box_scores
 from s4eca.evaluation.no_target import NO_TARGET_SCORES, UNCALIBRATED, no_target_scores, separation
 from s4eca.evaluation.overlap import SCORES, Counts, bootstrap
 from s4eca.evaluation.protocols import ScoringProtocol
@@ -30,6 +31,11 @@ _NO_TARGET = (
     "nothing is predicted, T-acc the share of those with one of which something is, gIoU the mean IoU with 1 where "
     "both are empty. By the mask: no pixel above the threshold; head: or its probability of presence is smaller than "
     "said. Absent expressions that were added enter these scores alone."
+)
+
+_BOXES = (
+    "Boxes: of the masks that {main} scores, right and bottom behind the last pixel; mIoU and P@X (IoU >= X) are of "
+    "boxes, samples without a target are left out; of_mask is the predicted mask's own box, predicted a box head's."
 )
 
 _CAP = (
@@ -69,7 +75,8 @@ def build(
     the scores under the main protocol, and under ``protocols`` those of all), ``main`` (which one that is: ``native``
     where it is among them), ``count``, ``images``, ``empty``, ``empty_where_scored``, ``interval``,
     ``threshold``, ``image_size``, ``split``, ``definitions``, and whatever `extra` adds. Where something without a
-    target was scored, or the adapter has a no-target head, ``no_target`` as well (see `no_target`).
+    target was scored, or the adapter has a no-target head, ``no_target`` as well (see `no_target`). ``boxes`` where the
+    records have boxes: ``of_mask``, and ``predicted`` of a box head -> count, mIoU, P@0.5 .. P@0.9, and ``per_size``.
 
     Args:
         records: counts of every reference, under every scoring protocol given.
@@ -85,7 +92,7 @@ def build(
     """
     if not records or not protocols:
         raise ValueError("a report needs at least one record and one scoring protocol")
-    main = next((rule for rule in protocols if rule.name == "native"), protocols[0])
+    main = main_of(protocols)
     groups: dict[str, Callable[[Record], str | None]] = {
         "per_class": lambda record: record.category,
         "per_size": lambda record: size_bucket(record.area),
@@ -105,8 +112,17 @@ def build(
         "interval": {"level": 0.95, "seed": seed, "mIoU": {p.name: _interval(records, p, seed) for p in protocols}},
         **{name: _per_group(records, protocols, main, key) for name, key in groups.items()},
         **(no_target := _no_target(records, absent, protocols)),
-        "definitions": _definitions(protocols, image_size, bool(no_target), bool(capped(records, protocols))),
+        **(boxes := _boxes(records)),
+        "definitions": {
+            **_definitions(protocols, image_size, bool(no_target), bool(capped(records, protocols))),
+            **({"boxes": _BOXES.format(main=main.name)} if boxes else {}),
+        },
     }
+
+
+def main_of(protocols: Sequence[ScoringProtocol]) -> ScoringProtocol:
+    """The rule that leads a report: `native` where it is among them."""
+    return next((rule for rule in protocols if rule.name == "native"), protocols[0])
 
 
 def capped(records: Sequence[Record], protocols: Sequence[ScoringProtocol]) -> list[str]:
@@ -155,6 +171,15 @@ def _no_target(
             found[rule.name]["head"] = {**_told(both, gated), "threshold": cut, "separation": area}
     counts = {"target": len(both) - empty, "no_target": empty, "added": len(absent)}
     return {"no_target": {**counts, "protocols": found}}
+
+
+def _boxes(records: Sequence[Record]) -> dict[str, Any]:
+    """``boxes``; nothing of records without any, or where no sample has a target."""
+    boxes = [record.boxes for record in records if record.boxes is not None]
+    if len(boxes) < len(records):
+        return {}
+    found = box_scores(boxes, [size_bucket(record.area) for record in records], SIZES)
+    return {"boxes": found} if found else {}
 
 
 def _told(records: Sequence[Record], counts: Sequence[Counts]) -> dict[str, float | None]:
@@ -206,6 +231,7 @@ def table(report: Mapping[str, Any]) -> str:
             lines += ["", _row(f"{title}, {report['main']}", ("n", *SCORES))]
             lines += [_row(group, (str(part["count"]), *_percent(part))) for group, part in report[key].items()]
     lines += _no_target_rows(report["no_target"]) if "no_target" in report else []
+    lines += _box_rows(report["boxes"]) if "boxes" in report else []
     lines += ["", "Definitions"]
     lines += [f"- {sentence}" for sentence in report["definitions"].values()]
     return "\n".join(lines) + "\n"
@@ -220,6 +246,17 @@ def _no_target_rows(told: Mapping[str, Any]) -> list[str]:
             words = f"{name}, by the mask" if how == "mask" else f"{name}, head >= {scores['threshold']:.3g}"
             said = ["-" if scores[s] is None else f"{100 * scores[s]:.2f}" for s in NO_TARGET_SCORES]
             lines.append(_row(words, (*n, *said)))
+    return lines
+
+
+def _box_rows(told: Mapping[str, Any]) -> list[str]:
+    """The scores of boxes for people."""
+    lines = ["", _row("boxes", ("n", *BOX_SCORES))]
+    for kind, found in told.items():
+        words = "of the mask" if kind == "of_mask" else kind
+        for name, part in {"": found, **found["per_size"]}.items():
+            said = [f"{100 * part[score]:.2f}" for score in BOX_SCORES]
+            lines.append(_row(f"{words}, {name} px" if name else words, (str(part["count"]), *said)))
     return lines
 
 

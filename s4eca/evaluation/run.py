@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from s4eca.data.augment.absent import with_absent
 from s4eca.data.band_agreement import require_bands
 from s4eca.errors import ConfigError, DataError, ExpressionWarning, NotFiniteError
-from s4eca.evaluation import report
+from s4eca.evaluation import overlap, report
+from s4eca.evaluation.boxes import Boxes, boxes_of
 from s4eca.evaluation.protocols import PROTOCOLS, ScoringProtocol, scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.shuffled import derange
@@ -220,6 +221,8 @@ def _score_image(
     masks = [dataset.mask(reference) for reference in references]
     counts: list[dict[str, Counts]] = [{} for _ in references]
     presence: list[dict[str, float]] = [{} for _ in references]
+    boxes: list[Boxes | None] = [None] * len(references)
+    main = report.main_of(rules)
     for fit in dict.fromkeys(rule.fit for rule in rules):
         fitting = [rule for rule in rules if rule.fit == fit]
         enter = fitting[0].bands_in if dataset.bands else fitting[0].image_in
@@ -228,14 +231,19 @@ def _score_image(
         for start in range(0, len(texts), batch_size):
             chosen = list(texts[start : start + batch_size])
             found = predicted(segmenter, encoded, chosen, group)
-            drawn, lies = _refined(segmenter, image, found.logits, geometry, chosen)
-            for place, one in enumerate(drawn, start=start):
-                counts[place] |= {rule.name: rule.count(one, lies, masks[place]) for rule in fitting}
+            lying, lies = _refined(segmenter, image, found.logits, geometry, chosen)
+            for place, one in enumerate(lying, start=start):
+                for rule in fitting:
+                    drawn, truth = rule.masks_out(one, lies, masks[place])
+                    counts[place][rule.name] = overlap.count(drawn, truth)
+                    if rule is main:
+                        said = None if found.boxes is None else found.boxes[place - start].tolist()
+                        boxes[place] = boxes_of(drawn, truth, said, geometry, rule.grid == "native")
             if found.presence is not None:
                 for place, probability in enumerate(found.presence.tolist(), start=start):
                     presence[place] |= {rule.name: probability for rule in fitting}
     return [
-        _record(dataset, reference, group, text, mask, rules, counts[place], presence[place])
+        _record(dataset, reference, group, text, mask, rules, counts[place], presence[place], boxes[place])
         for place, (reference, text, mask) in enumerate(zip(references, texts, masks, strict=True))
     ]
 
@@ -266,7 +274,8 @@ def predicted(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: s
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExpressionWarning)  # counted once, among the findings
             found = segmenter.decode(encoded, texts)
-        require_finite(found.logits, texts)
+        for values in (found.logits, *(() if found.boxes is None else (found.boxes,))):
+            require_finite(values, texts)
     except NotFiniteError as error:
         raise NotFiniteError(f"{image}: {error}") from error
     return found
@@ -288,6 +297,7 @@ def _record(
     rules: Sequence[ScoringProtocol],
     counts: dict[str, Counts],
     presence: dict[str, float],
+    boxes: Boxes | None,
 ) -> Record:
     category = reference.category
     spoken = None if category is None else dataset.classes.get(category, category)
@@ -297,4 +307,6 @@ def _record(
     final = {name: count.emptied() if name in lacking else count for name, count in masks.items()}
     told = {rule.name: presence[rule.name] for rule in rules} if presence else {}
     before = {name: masks[name] for name in masks if name in lacking}
-    return Record(reference.id, group, text, reference.kind, spoken, int(mask.sum()), final, told, before)
+    if boxes is not None and report.main_of(rules).name in lacking:
+        boxes = boxes.emptied()
+    return Record(reference.id, group, text, reference.kind, spoken, int(mask.sum()), final, told, before, boxes)

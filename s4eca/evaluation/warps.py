@@ -141,6 +141,19 @@ def probabilities_on_image(logits: Any, geometry: Geometry, native: tuple[int, i
     return np.asarray(warped, dtype=np.float32)
 
 
+def place_on_image(place: tuple[float, float], geometry: Geometry, native: tuple[int, int]) -> tuple[float, float]:
+    """A place (x, y) of the square, in fractions 0..1 of it, to pixels of a grid (h, w) that covers the image.
+
+    Counted from the edge of the first pixel; the warps of ``letterbox`` count from its centre, hence the halves.
+    """
+    height, width = native
+    if geometry.fit == "stretch":
+        return place[0] * width, place[1] * height
+    (left, top), (right, _), (_, bottom) = _inner_corners(geometry).astype(np.float64).tolist()
+    x, y = (part * geometry.size - 0.5 for part in place)
+    return (x - left) / (right - left) * width + 0.5, (y - top) / (bottom - top) * height + 0.5
+
+
 def logits_to(logits: Any, size: tuple[int, int]) -> NDArray[np.float32]:
     """Logits (h', w') bilinear to `size` with half-pixel centres, then sigmoid: float32 in 0..1."""
     import torch

@@ -26,6 +26,8 @@ class Masks:
         image: the image as it was set, for `show`.
         bands: names of its bands; empty for RGB.
         presence_threshold: below which a mask is emptied; None empties none.
+        predicted_boxes: (K, 4) float32 left, top, right, bottom in pixels of the image, as a box head says them, also
+            of masks that are emptied; None where the adapter has none.
     """
 
     probabilities: NDArray[np.float32]
@@ -35,6 +37,7 @@ class Masks:
     image: NDArray[Any] | None = field(default=None, repr=False)
     bands: tuple[str, ...] = ()
     presence_threshold: float | None = None
+    predicted_boxes: NDArray[np.float32] | None = None
 
     @property
     def masks(self) -> NDArray[np.bool_]:

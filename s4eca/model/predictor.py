@@ -169,9 +169,14 @@ class Predictor:
             told = self._predict(encoded, said)
             found = self.refined(image, told.logits, said).sigmoid()
             presence = None if told.presence is None else told.presence.cpu().numpy()
+            boxes = None
+            if told.boxes is not None:
+                height, width = image.shape[:2]
+                boxes = told.boxes.cpu().numpy() * np.array([width, height, width, height], np.float32)
             return Masks(
-                found.cpu().numpy(), self.threshold, tuple(said), presence, image, self.bands, self.presence_threshold
-            )
+                found.cpu().numpy(), self.threshold, tuple(said), presence, image, self.bands, self.presence_threshold,
+                boxes,
+            )  # fmt: skip
 
     def probabilities(self, windows: NDArray[Any], expressions: Sequence[str]) -> NDArray[np.float32]:
         """Windows and K expressions to probabilities (B, K, h, w) float32 on the windows' own grid, none emptied.

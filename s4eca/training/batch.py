@@ -21,7 +21,9 @@ class Item:
     `truth` is (M, M) in 0..255 for training (area-averaged), or the native (h, w) bool mask for scoring.
     `counts` is False for a sample that is there only so that all processes take the same number of steps.
     `present` is False where the expression has no target. `added` is True for an absent expression that stands beside
-    the split's own references in scoring: it counts for the no-target scores alone.
+    the split's own references in scoring: it counts for the no-target scores alone. `size` is sqrt(mask area) in pixels
+    of the image itself, 0 without a target: a symmetry keeps it, and so does a window that shows things larger or
+    smaller, for its pixels are the image's; what it cuts off is not counted.
     """
 
     expression: str
@@ -32,6 +34,7 @@ class Item:
     counts: bool = True
     present: bool = True
     added: bool = False
+    size: float = 0.0
 
 
 @dataclass
@@ -39,7 +42,8 @@ class Batch:
     """B samples: `images` or `encoded`, expressions, truths, indices, and which of them count in scores.
 
     `images` are (B, 3, S, S) RGB in 0..255, or (B, n, S, S) in the units of the bands; `present` (B,) bool is whether
-    there is a target, `added` which samples count for the no-target scores alone.
+    there is a target, `added` which samples count for the no-target scores alone, `sizes` (B,) the size
+    of each target.
     """
 
     expressions: list[str]
@@ -50,11 +54,12 @@ class Batch:
     encoded: Encoded | None
     present: Tensor
     added: list[bool]
+    sizes: Tensor
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device (called by Lightning)."""
         self.truths = [t.to(device) for t in self.truths]
-        self.present = self.present.to(device)
+        self.present, self.sizes = self.present.to(device), self.sizes.to(device)
         self.images = None if self.images is None else self.images.to(device)
         self.encoded = None if self.encoded is None else self.encoded.map(lambda t: t.to(device))
         return self
@@ -83,4 +88,5 @@ class Collate:
             encoded,
             torch.tensor([i.present for i in items]),
             [i.added for i in items],
+            torch.tensor([i.size for i in items], dtype=torch.float32),
         )

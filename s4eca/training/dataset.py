@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class TrainingSamples(Dataset[Item]):
         self.symmetries = tuple(symmetries)
         self.absent = absent
         self._masks = RecentArrays(mask_bytes)
-        self._present: dict[int, bool] = {}
+        self._areas: dict[int, int] = {}
         self._drawn: tuple[int, tuple[Reference, ...]] | None = None
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class TrainingSamples(Dataset[Item]):
     def _drawn_mask(self, index: int) -> NDArray[np.uint8]:
         """The mask at its working size; whether there is a target is seen on its own grid, where none vanishes."""
         mask = self.split.mask(self.split.references[index])
-        self._present[index] = bool(mask.any())
+        self._areas[index] = int(mask.sum())
         return working_mask(mask, self.mask_size)
 
     def _absent(self, epoch: int) -> tuple[Reference, ...]:
@@ -123,14 +124,15 @@ class TrainingSamples(Dataset[Item]):
         index, seed, epoch = (draw, draw, 0) if isinstance(draw, int) else draw
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
-        present = self._present.get(index, False)  # what is drawn as absent has no mask to look at
+        area = self._areas.get(index, 0)  # what is drawn as absent has no mask to look at
+        told: dict[str, Any] = {"present": area > 0, "size": sqrt(area)}
         if self.augmenter is not None:
-            image, other = self.augmenter.sample(
-                reference, symmetry, expression, seed, self.images.size, self.mask_size
-            )
-            seen = apply_symmetry(truth, symmetry) if other is None else other
-            return Item(expression, seen, index, image=image, present=present)
-        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index, present=present)
+            made = self.augmenter.sample(reference, symmetry, expression, seed, self.images.size, self.mask_size)
+            if made.truth is None:
+                return Item(expression, apply_symmetry(truth, symmetry), index, image=made.image, **told)
+            told["size"] = sqrt(made.area)
+            return Item(expression, made.truth, index, image=made.image, **told)
+        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index, **told)
         return self.images.fill(item, reference, symmetry)
 
 
@@ -189,7 +191,8 @@ class ScoringSamples(Dataset[Item]):
         reference, added = self.references[index], index >= len(self.split)
         expression = reference.expression if self.expressions is None or added else self.expressions[index]
         mask = self.split.mask(reference)
-        item = Item(expression, mask, index, counts=counts, present=bool(mask.any()), added=added)
+        area = int(mask.sum())
+        item = Item(expression, mask, index, counts=counts, present=area > 0, added=added, size=sqrt(area))
         return self.images.fill(item, reference, Symmetry.IDENTITY)
 
 

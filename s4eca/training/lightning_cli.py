@@ -35,6 +35,7 @@ from s4eca.training.module import S4ECAModule
 from s4eca.training.optim import OptimConfig
 from s4eca.training.provenance import check_joint_provenance, check_provenance
 from s4eca.training.remarks import Remarks
+from s4eca.training.scale_loss import ScaleLossConfig
 from s4eca.training.sets import check_form, read_sets
 from s4eca.training.setting_errors import in_our_words, settings_of
 from s4eca.training.strategies import check_strategy, check_unused, chosen_strategy
@@ -86,8 +87,9 @@ class RunConfig:
 
 # What takes the settings of a group; `Trainer` is Lightning's.
 GROUPS = {
-    "model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running, "data": ReferringData,
-    "data.augment": Augmentation, "run": RunConfig, "trainer": Trainer,
+    "model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running,
+    "model.scale_loss": ScaleLossConfig, "data": ReferringData, "data.augment": Augmentation, "run": RunConfig,
+    "trainer": Trainer,
 }  # fmt: skip
 
 

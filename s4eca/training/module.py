@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from s4eca._version import __version__
 from s4eca.config import S4ECAConfig
-from s4eca.decoder.loss import prediction_loss, presence_loss, upsample
+from s4eca.decoder.loss import prediction_loss, presence_loss, segmentation_losses, upsample
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.evaluation.no_target import UNCALIBRATED
 from s4eca.layers.trainable import current_names, trainable_parameters, trainable_state
@@ -25,6 +26,7 @@ from s4eca.training.datamodule import ReferringData
 from s4eca.training.ending import validate_at_the_end
 from s4eca.training.former_optimiser import regroup
 from s4eca.training.optim import OptimConfig, build_optimiser
+from s4eca.training.scale_loss import OFF, ScaleBalancedLoss, ScaleLossConfig
 from s4eca.training.set_scores import SetScores
 from s4eca.training.strategies import leave_frozen
 
@@ -38,9 +40,16 @@ class S4ECAModule(LightningModule):
         config: encoders, adapters and decoder.
         optim: learning rates and schedule.
         running: checkpointing, the encoders' type, compilation; not part of what is saved.
+        scale_loss: how samples are weighed by the size of their target; what it learns is in checkpoints alone.
     """
 
-    def __init__(self, config: S4ECAConfig, optim: OptimConfig | None = None, running: Running = PLAIN) -> None:
+    def __init__(
+        self,
+        config: S4ECAConfig,
+        optim: OptimConfig | None = None,
+        running: Running = PLAIN,
+        scale_loss: ScaleLossConfig = OFF,
+    ) -> None:
         super().__init__()
         self.config = config
         self.optim = optim or OptimConfig()
@@ -49,6 +58,13 @@ class S4ECAModule(LightningModule):
             train_presence_alone(self.model)
             self.train()  # Lightning leaves the mode that it finds
         self.scores = self._scores_of(())
+        self.scale_loss = None if scale_loss.alpha is None else ScaleBalancedLoss(scale_loss)
+        if self.scale_loss is not None and self.optim.presence_alone:
+            raise ConfigError(
+                f"model.scale_loss.alpha is {scale_loss.alpha}, but model.optim.presence_alone is true: no mask is "
+                "trained; set one of them to null or false."
+            )
+        self._unused_scales = False
         # Checkpoints hold the trained tensors alone; `on_load_checkpoint` does the strict comparison itself.
         self.strict_loading = False
 
@@ -91,7 +107,13 @@ class S4ECAModule(LightningModule):
         """Loss of one batch; truths are (M, M) in 0..255."""
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
         found, size = self.predict(batch), len(batch.expressions)
+        if self.scale_loss is not None:  # measured in float32: single slopes are below what float16 can hold
+            found = dataclasses.replace(found, logits=found.logits.float())
         loss = prediction_loss(found, truth, batch.present, self.optim.presence_weight)
+        if self.scale_loss is not None:
+            loss = self.scale_loss(segmentation_losses(found.logits, truth), found.logits, batch.sizes, loss)
+            for name, norm in self.scale_loss.seen().items():
+                self.log(f"scale_grad/{name}", norm, batch_size=size)
         if PRESENCE in found.extras:
             told = presence_loss(found.extras[PRESENCE], batch.present)
             self.log("presence_loss", told, prog_bar=True, batch_size=size, sync_dist=True)
@@ -136,6 +158,17 @@ class S4ECAModule(LightningModule):
 
     test_step = validation_step
 
+    def on_train_start(self) -> None:
+        """Refuse to go on without the weights by size that a run began with.
+
+        Raises:
+            AdapterFolderError: the checkpoint holds what such weights have learned.
+        """
+        if self._unused_scales:
+            raise AdapterFolderError(
+                "The checkpoint was made with model.scale_loss.alpha set, here it is null; give it the run's value."
+            )
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Let the run's last update be validated; runs behind the callbacks, one of which may have called the end."""
         validate_at_the_end(self.trainer)
@@ -167,6 +200,8 @@ class S4ECAModule(LightningModule):
         checkpoint["state_dict"] = {f"model.{k}": v for k, v in trainable_state(self.model).items()}
         checkpoint["s4eca_config"] = self.config.to_dict()
         checkpoint["s4eca_encoders"] = self._fingerprints()
+        if self.scale_loss is not None:
+            checkpoint["s4eca_scale_loss"] = self.scale_loss.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other settings or encoders, with a missing or an unknown tensor.
@@ -192,6 +227,9 @@ class S4ECAModule(LightningModule):
             first = sorted(expected ^ found_names)[0]
             word = "lacks" if first in expected else "has an unknown tensor"
             raise AdapterFolderError(f"The checkpoint {word} {first}; it was made with another configuration.")
+        if self.scale_loss is not None:
+            self.scale_loss.go_on_with(checkpoint.get("s4eca_scale_loss"))
+        self._unused_scales = self.scale_loss is None and "s4eca_scale_loss" in checkpoint
         regroup(checkpoint, self.model)
 
     def _check_settings(self, saved: dict[str, Any], noted: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pytorch_lightning": ("training/",),
     "jsonargparse": ("training/",),
     "torchmetrics": ("evaluation/referring_metric.py",),
+    "torchvision": ("decoder/box_loss.py", "decoder/parts/bifusion_neck.py", "data/augment/appearance.py", "cascade/"),
     "rasterio": ("geo/",),
     "shapely": ("geo/",),
     "pyogrio": ("geo/",),

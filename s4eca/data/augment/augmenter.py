@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,21 @@ from s4eca.data.describe.annotations import NoInstancesError, read_annotated
 from s4eca.data.masks import Mask
 from s4eca.data.preprocess import stretch, stretch_bands, window_mask
 from s4eca.data.sample import Reference, ReferringDataset
+
+
+class Varied(NamedTuple):
+    """One sample as it is shown.
+
+    Attributes:
+        image: (S, S, 3) uint8 or (S, S, n) float32.
+        truth: (M, M) in 0..255 of the window, area-averaged; None where all of the image is shown, of which the caller
+            has the truth.
+        area: pixels of the image that the window shows of the target; 0 where `truth` is None.
+    """
+
+    image: NDArray[Any]
+    truth: NDArray[np.uint8] | None
+    area: int
 
 
 class Augmenter:
@@ -74,7 +89,7 @@ class Augmenter:
 
     def sample(
         self, reference: Reference, symmetry: Symmetry, expression: str, seed: int, size: int, mask_size: int
-    ) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    ) -> Varied:
         """Image and truth of a sample.
 
         Args:
@@ -84,20 +99,17 @@ class Augmenter:
             seed: of the sample.
             size: S, side of the encoder's input.
             mask_size: M, side of the truth.
-
-        Returns:
-            (S, S, 3) uint8 or (S, S, n) float32, and the truth (M, M) in 0..255 of the window, area-averaged; None
-            where all of the image is shown, of which the caller has the truth.
         """
-        image, truth = self.split.image(reference), None
+        image, truth, area = self.split.image(reference), None, 0
         window = self.window(reference, image, lambda: self.split.mask(reference), seed)
         if window is not None:
-            truth = window_mask(window.cut(self.split.mask(reference), False), mask_size)
-            truth = apply_symmetry(truth, symmetry)
+            shown = window.cut(self.split.mask(reference), False)
+            area = int(shown.sum())
+            truth = apply_symmetry(window_mask(shown, mask_size), symmetry)
             image = window.cut(image, _fill(image))
         turned = apply_symmetry(image, symmetry)
         pixels = stretch_bands(turned, size) if self.split.bands else stretch(turned, size)
-        return change_look(pixels, expression, self.settings, seed), truth
+        return Varied(change_look(pixels, expression, self.settings, seed), truth, area)
 
 
 def _annotated(split: ReferringDataset, options: Mapping[str, Any]) -> Any:

@@ -74,7 +74,7 @@ def _as_it_is(augmenter: Augmenter, reference: Reference) -> Shown:
 
 def _drawn(augmenter: Augmenter, reference: Reference, draws: Draws, seed: int, windows: list[bool]) -> Shown:
     symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), draws.symmetries)
-    image, truth = augmenter.sample(reference, symmetry, expression, seed, draws.size, draws.size)
+    image, truth, _ = augmenter.sample(reference, symmetry, expression, seed, draws.size, draws.size)
     windows.append(truth is not None)
     if truth is None:
         truth = apply_symmetry(working_mask(augmenter.split.mask(reference), draws.size), symmetry)

@@ -106,10 +106,12 @@ def _ranked(rank: int, count: int, port: int, work: Callable[[int], None]) -> No
     work(rank)
 
 
-def toy_run(root: Any, out: Path, *, batch: int, devices: int = 1, strategy: Any = "auto", **settings: Any) -> None:
+def toy_run(
+    root: Any, out: Path, *, batch: int, devices: int = 1, strategy: Any = "auto", scale: Any = None, **settings: Any
+) -> None:
     """Twenty updates and a validation on the toy pair in float64; what came of them is saved as `out`.
 
-    `root` is the folder of a data set, or the settings of several.
+    `root` is the folder of a data set, or the settings of several; `scale` the settings of a scale-balanced loss.
     """
     from lightning.pytorch import Callback, Trainer
 
@@ -119,6 +121,7 @@ def toy_run(root: Any, out: Path, *, batch: int, devices: int = 1, strategy: Any
     from s4eca.training.datamodule import ReferringData
     from s4eca.training.optim import OptimConfig
     from s4eca.training.quick import prepare
+    from s4eca.training.scale_loss import ScaleBalancedLoss
 
     average = MovingAverage(0.8)
 
@@ -132,7 +135,10 @@ def toy_run(root: Any, out: Path, *, batch: int, devices: int = 1, strategy: Any
     one = {"root": str(root), "layout": "rrsisd", "reader": {"exhaustive": True}}
     where: dict[str, Any] = {"sets": root} if isinstance(root, list) else one
     data = ReferringData(batch_size=batch, symmetries=["IDENTITY", "FLIP_LR"], absent_share=0.3, **where)
-    module = prepare(toy_config(**settings), OptimConfig(lr_adapter=3e-3, lr_decoder=3e-3, warmup=4)).double()
+    module = prepare(toy_config(**settings), OptimConfig(lr_adapter=3e-3, lr_decoder=3e-3, warmup=4))
+    if scale is not None:
+        module.scale_loss = ScaleBalancedLoss(scale)
+    module = module.double()
     # Rounding to float32 is what Adam makes steps of where a gradient is zero but for it.
     with _InDouble():
         Trainer(

@@ -44,11 +44,12 @@ def real(group):
     from s4eca.training.datamodule import ReferringData
     from s4eca.training.lightning_cli import RunConfig
     from s4eca.training.optim import OptimConfig
+    from s4eca.training.scale_loss import ScaleLossConfig
 
     if group == "data":
         return {p.name: p.default for p in inspect.signature(ReferringData).parameters.values()}
     classes = {"model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running, "run": RunConfig,
-               "data.augment": Augmentation}  # fmt: skip
+               "data.augment": Augmentation, "model.scale_loss": ScaleLossConfig}  # fmt: skip
     made = classes[group]()
     return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
 
