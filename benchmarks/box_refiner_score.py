@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--adapter", required=True)
     parser.add_argument("--refine", required=True)
     parser.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--most", type=int, default=0, help="references of a set; 0 takes all")
+    parser.add_argument("--most", type=int, default=0, help="references of a set, spread evenly; 0 takes all")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -79,12 +79,10 @@ def main() -> None:
 def ways(refiner: Any) -> dict[str, Way]:
     """Name -> how an image and its coarse logits become refined ones, with the IoU that is foretold."""
     made: dict[str, Way] = {"filled": _filled}
-    for isolation in ("none", "crop", "mask_out"):
-        for rounds in (1, 2, 3) if isolation == "crop" else (1,):
-            made[f"{isolation}, R {rounds}"] = _cascade(Cascade(refiner, None, _settings(isolation, rounds)))
+    for isolation, rounds in (("crop", 1), ("crop", 2), ("none", 1), ("mask_out", 1)):
+        made[f"{isolation}, R {rounds}"] = _cascade(Cascade(refiner, None, _settings(isolation, rounds)))
     made["crop, R 1, one part"] = _cascade(Cascade(refiner, None, CascadeSettings("cascade", "crop", 1, parts=1)))
-    for choice in ("first", "last"):
-        made[f"crop, R 2, {choice}"] = _cascade(Cascade(refiner, None, _settings("crop", 2, choice)))
+    made["crop, R 2, last"] = _cascade(Cascade(refiner, None, _settings("crop", 2, "last")))
     made["truth, box alone"] = _truth(refiner, False)
     made["truth, box and mask"] = _truth(refiner, True)
     return made
@@ -125,7 +123,7 @@ def _coarse(predictor: Predictor, folder: Path, most: int) -> dict[str, Any]:
     assert layout is not None, folder
     data = open_dataset(folder, layout, "val")
     groups = image_groups(data)
-    chosen = range(len(data))[: most or None]
+    chosen = np.unique(np.linspace(0, len(data) - 1, min(most or len(data), len(data))).astype(int)).tolist()
     rows, image, shown = [], None, None
     for place in tqdm(chosen, desc="adapter", mininterval=20):
         reference = data.references[place]

@@ -106,16 +106,15 @@ def label(
         out: folder to make; it appears whole or not at all.
         split: of all images.
         settings: isolation and recursion; None takes the defaults.
-        total: number of images, for the progress bar.
-        say: told what a user should know.
+        total, say: number of images, for the progress bar; and who is told what a user should know.
 
     Raises:
         DataError: an image cannot be read, or no mask came of any box.
         OSError: the folder cannot be written.
     """
     settings = settings or CascadeSettings("detector")
-    made: dict[str, Any] = {"made_by": f"s4eca {__version__} label", "refiner": refiner.name, "splits": [split]}
-    annotations = Annotations({**made, "exhaustive": False})
+    made = {"made_by": f"s4eca {__version__} label", "refiner": refiner.name, "splits": [split], "exhaustive": False}
+    annotations = Annotations(dict[str, Any](made))
     labelled: list[Labelled] = []
     cuts: list[tuple[float, NDArray[np.uint8], str]] = []
     dropped = empty = 0
