@@ -106,7 +106,8 @@ def label(
         out: folder to make; it appears whole or not at all.
         split: of all images.
         settings: isolation and recursion; None takes the defaults.
-        total, say: number of images, for the progress bar; and who is told what a user should know.
+        total: number of images, for the progress bar.
+        say: told what a user should know.
 
     Raises:
         DataError: an image cannot be read, or no mask came of any box.
@@ -144,11 +145,15 @@ def label(
         rows = sorted(labelled, key=lambda row: row.quality)
         _table(folder / QUALITY, rows)
         _sheet(cuts).save(folder / SHEET)
-    if dropped:
-        say(f"{dropped} boxes lie outside their image or are smaller than a pixel; they are left out.")
-    if empty:
-        say(f"In {empty} boxes the refiner drew nothing; they are left out.")
+    for note in _notes(dropped, empty):
+        say(note)
     return LabelReport(annotations.counts(), labelled, dropped, empty)
+
+
+def _notes(dropped: int, empty: int) -> list[str]:
+    """What a user should know of boxes that became nothing."""
+    outside = f"{dropped} boxes lie outside their image or are smaller than a pixel; they are left out."
+    return [outside] * bool(dropped) + [f"In {empty} boxes the refiner drew nothing; they are left out."] * bool(empty)
 
 
 def _drawn(

@@ -151,7 +151,7 @@ def check_form(given: Mapping[str, Any]) -> None:
     """Refuse what is neither one set nor several, before anything is loaded.
 
     Args:
-        given: settings of `data`: root, layout, sets, base, and those that sets have of their own.
+        given: settings of `data`: root, layout, sets, base, balance, and those that sets have of their own.
 
     Raises:
         ConfigError: one set and several, neither, or something of one set beside several.
@@ -164,6 +164,11 @@ def check_form(given: Mapping[str, Any]) -> None:
             if given[name] != usual:
                 raise ConfigError(f"data.{name} is {given[name]!r}, which is of several sets; data.sets is not given.")
         return
+    if given.get("balance", "none") != "none":
+        raise ConfigError(
+            f"data.balance is {given['balance']!r}, but data.sets is given, where the shares say how often each set is "
+            "drawn; it must be none."
+        )
     for name, usual in _OF_ONE.items():
         if given[name] != usual and (name != "reader" or given[name]):
             raise ConfigError(f"data.{name} is {given[name]!r}, but data.sets is given; say it in each of the sets.")
