@@ -142,8 +142,7 @@ def label(
         if not labelled:
             raise DataError("No box became a mask, so there is nothing to write; look at the boxes, or lower --score.")
         annotations.write(folder)
-        rows = sorted(labelled, key=lambda row: row.quality)
-        _table(folder / QUALITY, rows)
+        _table(folder / QUALITY, sorted(labelled, key=lambda row: row.quality))
         _sheet(cuts).save(folder / SHEET)
     for note in _notes(dropped, empty):
         say(note)
