@@ -232,11 +232,8 @@ class Guest:
     note: dict[str, Any]
 
 
-# Among the extras of a `Prediction`: logits (B,) of a no-target head; of a box head, boxes (B, 4) as left, top, right
-# and bottom in fractions 0..1 of the square input, and what it thinks of them, (B,) in 0..1.
-PRESENCE = "presence_logits"
-BOXES = "boxes"
-BOX_SCORES = "box_scores"
+PRESENCE = "presence_logits"  # among the extras of a `Prediction`, where the adapter has a no-target head
+BOXES, BOX_SCORES = "boxes", "box_scores"  # of a box head: (B, 4) x0 y0 x1 y1 in 0..1 of the square, and (B,) in 0..1
 
 
 @dataclass
@@ -256,11 +253,6 @@ class Prediction:
     def presence(self) -> Tensor | None:
         """(B,) or (K,) probability in 0..1 that what is said is there at all; None without a no-target head."""
         return self.extras[PRESENCE].float().sigmoid() if PRESENCE in self.extras else None
-
-    @property
-    def boxes(self) -> Tensor | None:
-        """(B, 4) or (K, 4) left, top, right, bottom in fractions 0..1 of the square; None without a box head."""
-        return self.extras[BOXES].float() if BOXES in self.extras else None
 
     @classmethod
     def drawn(cls, found: Tensor | tuple[Tensor, Tensor]) -> Prediction:
