@@ -26,7 +26,7 @@ from s4eca.evaluation.shuffled import derange
 from s4eca.evaluation.warps import Geometry, probabilities_on_image
 from s4eca.optional import RefiningSegmenter
 from s4eca.protocols import PresenceSegmenter, Segmenter
-from s4eca.records import Encoded, Prediction
+from s4eca.records import BOXES, Encoded, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -237,7 +237,7 @@ def _score_image(
                     drawn, truth = rule.masks_out(one, lies, masks[place])
                     counts[place][rule.name] = overlap.count(drawn, truth)
                     if rule is main:
-                        said = None if found.boxes is None else found.boxes[place - start].tolist()
+                        said = found.extras[BOXES][place - start].tolist() if BOXES in found.extras else None
                         boxes[place] = boxes_of(drawn, truth, said, geometry, rule.grid == "native")
             if found.presence is not None:
                 for place, probability in enumerate(found.presence.tolist(), start=start):
@@ -274,7 +274,7 @@ def predicted(segmenter: Segmenter, encoded: Encoded, texts: list[str], image: s
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExpressionWarning)  # counted once, among the findings
             found = segmenter.decode(encoded, texts)
-        for values in (found.logits, *(() if found.boxes is None else (found.boxes,))):
+        for values in (found.logits, *(found.extras[name] for name in (BOXES,) if name in found.extras)):
             require_finite(values, texts)
     except NotFiniteError as error:
         raise NotFiniteError(f"{image}: {error}") from error

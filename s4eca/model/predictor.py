@@ -20,7 +20,7 @@ from s4eca.model.model import S4ECAModel
 from s4eca.model.precision import Fitting, fitting_precision
 from s4eca.model.question import Question
 from s4eca.model.running import Running
-from s4eca.records import Encoded, Prediction, TextBatch
+from s4eca.records import BOXES, Encoded, Prediction, TextBatch
 
 AUTO = "auto"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -170,9 +170,9 @@ class Predictor:
             found = self.refined(image, told.logits, said).sigmoid()
             presence = None if told.presence is None else told.presence.cpu().numpy()
             boxes = None
-            if told.boxes is not None:
+            if BOXES in told.extras:
                 height, width = image.shape[:2]
-                boxes = told.boxes.cpu().numpy() * np.array([width, height, width, height], np.float32)
+                boxes = told.extras[BOXES].float().cpu().numpy() * np.array([width, height, width, height], np.float32)
             return Masks(
                 found.cpu().numpy(), self.threshold, tuple(said), presence, image, self.bands, self.presence_threshold,
                 boxes,

@@ -15,18 +15,19 @@ from s4eca.training.samplers import Draw, DrawSampler
 BALANCES = ("none", "phrase", "lemma")
 
 
-def check_balance(balance: str) -> None:
-    """Refuse a word that is no way to balance.
+def check_balance(balance: str) -> str:
+    """A way to balance, as it is.
 
     Raises:
-        ConfigError: what there is.
+        ConfigError: it is none.
     """
     if balance not in BALANCES:
         raise ConfigError(f"data.balance is {balance!r}; it must be one of {', '.join(BALANCES)}.")
+    return balance
 
 
 def balance_groups(split: ReferringDataset, balance: str) -> list[int]:
-    """For each reference the number of its group, from 0 in the order in which groups come.
+    """For each reference the number of its group, from 0 in the order in which groups come; empty for ``none``.
 
     Args:
         split: the references.
@@ -38,6 +39,8 @@ def balance_groups(split: ReferringDataset, balance: str) -> list[int]:
     Raises:
         ConfigError: no class is said or named, so that there is but one group.
     """
+    if balance == "none":
+        return []
     if balance == "phrase":
         keys: list[object] = [words(reference.expression) for reference in split.references]
     else:
@@ -104,3 +107,12 @@ class BalancedSampler(DrawSampler):
             order = np.random.default_rng((self.seed, turn, 2, group)).permutation(len(own))
             self._turns[group] = turn, order
         return int(own[self._turns[group][1][place]])
+
+
+def draw_sampler(
+    groups: list[int], count: int, seed: int, *, batch: int, processes: int = 1, rank: int = 0
+) -> DrawSampler:
+    """Draws that are balanced over groups, or plain ones where there are none; arguments as of `BalancedSampler`."""
+    if not groups:
+        return DrawSampler(count, seed, batch=batch, processes=processes, rank=rank)
+    return BalancedSampler(groups, count, seed, batch=batch, processes=processes, rank=rank)

@@ -26,7 +26,7 @@ from s4eca.evaluation.shuffled import derange
 from s4eca.model.encodings import feature_recipe
 from s4eca.model.expressions import unread, warn_of
 from s4eca.model.model import S4ECAModel
-from s4eca.training.balance import BalancedSampler, balance_groups, check_balance
+from s4eca.training.balance import balance_groups, check_balance, draw_sampler
 from s4eca.training.batch import Batch, Collate
 from s4eca.training.dataset import MASK_BYTES, JointSamples, ScoringSamples, TrainingSamples
 from s4eca.training.encoding import encode_missing, open_cache
@@ -54,8 +54,8 @@ class ReferringData(LightningDataModule):
         sets: several data sets, each with root, layout, name, share, splits and reader; docs/data.md has an example.
         base: folder that relative roots of `sets` lie in.
         epoch_samples: training samples of an epoch of several sets; 0 takes as many as all have.
-        balance: ``none`` draws every training sample once an epoch; ``phrase`` draws all expressions alike, ``lemma``
-            all classes, in the singular or plural (docs/tiny_targets.md); of one set alone.
+        balance: what one set's training draws alike: ``none`` all samples, ``phrase`` all expressions, ``lemma`` all
+            classes (docs/tiny_targets.md).
         cache: ``none``, ``memory`` or a folder; features of the frozen prefix, encoded once and shared out among the
             processes of a run.
         cache_dtype: ``float16``, ``bfloat16`` or ``float32``.
@@ -109,8 +109,7 @@ class ReferringData(LightningDataModule):
              "train_split": train_split, "val_split": val_split, "test_split": test_split, "reader": reader,
              "balance": balance}
         )  # fmt: skip
-        check_balance(balance)
-        self.balance = balance
+        self.balance = check_balance(balance)
         self.joint = sets is not None
         one = ReferringSet(str(root), str(layout), "", None, train_split, val_split, test_split, dict(reader or {}))
         self.sets = (one,) if sets is None else read_sets(sets, base)
@@ -221,12 +220,8 @@ class ReferringData(LightningDataModule):
                 sizes, self._shares, self.seed, samples=self.epoch_samples, batch=self.batch_size, **self._processes
             )
         else:
-            told: dict[str, Any] = {"batch": self.batch_size, **self._processes}
-            if self.balance == "none":
-                sampler = DrawSampler(len(parts[""]), self.seed, **told)
-            else:
-                groups = balance_groups(parts[""].split, self.balance)
-                sampler = BalancedSampler(groups, len(parts[""]), self.seed, **told)
+            groups = balance_groups(parts[""].split, self.balance)
+            sampler = draw_sampler(groups, len(parts[""]), self.seed, batch=self.batch_size, **self._processes)
         sampler.begin_at(partial(samples_taken, self.trainer, self.batch_size))
         return self._loader(JointSamples(tuple(parts.values())) if self.joint else parts[""], sampler)
 

@@ -28,6 +28,7 @@ SETS = ("rrsisd", "refsegrs")
 # Pair of encoders -> the tiny vision and text checkpoints of its families.
 PAIRS = {
     "dinov2b_clipb": ("dinov2-registers", "clip-text"),
+    "dinov2b_bert": ("dinov2-registers", "bert"),
     "dinov2l_clipb": ("dinov2-registers", "clip-text"),
     "remoteclip": ("openclip", "openclip"),
     "dinov3sat_clipl": ("dinov3", "clip-text"),
