@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from s4eca.encoders.catalog import ENTRIES, HUB, Entry, listed
 from s4eca.errors import ConfigError
-from s4eca.registry import ENCODER_LISTS
+from s4eca.registry import BOX_PROPOSERS, ENCODER_LISTS, MASK_REFINERS
 
 if TYPE_CHECKING:
     from s4eca.cascade.catalog import CascadeEntry
@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of encoders."""
-    from s4eca.cascade.catalog import ENTRIES as CASCADE
+    rows = [*map(describe, ENTRIES), *map(_of_other_package, _others())]
+    if {*BOX_PROPOSERS, *MASK_REFINERS}:
+        from s4eca.cascade.catalog import ENTRIES as CASCADE
 
-    rows = [*map(describe, ENTRIES), *map(_of_other_package, _others()), *map(_of_cascade, CASCADE)]
+        rows += map(_of_cascade, CASCADE)
     rows = [row for row in rows if args.role in (None, row["role"])]
     print(json.dumps(rows, indent=2) if args.json else _table(rows))
     return 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from s4eca.cascade.cascade import Cascade
 from s4eca.decoder.loss import upsample
 from s4eca.errors import ConfigError, DataError
 from s4eca.model.expressions import check_list, check_reading, unread, warn_of
@@ -21,6 +20,9 @@ from s4eca.model.precision import Fitting, fitting_precision
 from s4eca.model.question import Question
 from s4eca.model.running import Running
 from s4eca.records import BOXES, Encoded, Prediction, TextBatch
+
+if TYPE_CHECKING:
+    from s4eca.cascade.cascade import Cascade
 
 AUTO = "auto"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
