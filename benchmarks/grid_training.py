@@ -32,11 +32,13 @@ AVERAGE = 0.99
 CLIP = 1.0
 
 
-Objective = Callable[[S4ECAModel, Prediction, torch.Tensor], torch.Tensor]
+# Of a model, what it says, the truths (B, 1, M, M) and the sizes (B,) of the targets in pixels of their images.
+Objective = Callable[[S4ECAModel, Prediction, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def plain_objective(model: S4ECAModel, found: Prediction, truth: torch.Tensor) -> torch.Tensor:
+def plain_objective(model: S4ECAModel, found: Prediction, truth: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     """The loss of the mask, and of the decoder's parts where there are any; every reference has a target."""
+    del sizes
     present = torch.ones(len(truth), dtype=torch.bool, device=truth.device)
     terms: Any = model.decoder.losses(found.extras, truth, present)  # type: ignore[operator]
     return sum(terms.values(), segmentation_loss(found.logits.float(), truth))
@@ -248,6 +250,7 @@ class _Run:
         self.average = MovingAverage(optim.average)
         self.done, self.seconds, self.peak = 0, 0.0, 0.0
         self.losses: list[float] = []
+        self._sizes = torch.zeros(0)
         self._open: list[torch.Tensor] = []
         self._since = time.monotonic()
         if path.exists():
@@ -259,7 +262,7 @@ class _Run:
         if self.replayed is not None:
             said = of_length(said, self.model.config.text_length)
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
-        sample = Sample(batch.encoded, batch.images, said, truth)
+        sample, self._sizes = Sample(batch.encoded, batch.images, said, truth), batch.sizes
         loss = self._work(sample) if self.replayed is None else self.replayed(sample)
         self.schedule.step()
         self.done += 1
@@ -274,7 +277,7 @@ class _Run:
         if encoded is None:
             assert sample.images is not None
             encoded = self.model.encode(self.model.normalise(sample.images))
-        loss = self.objective(self.model, self.model.decode(encoded, sample.said), sample.truth)
+        loss = self.objective(self.model, self.model.decode(encoded, sample.said), sample.truth, self._sizes)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.trained, CLIP)

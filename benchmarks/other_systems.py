@@ -33,16 +33,20 @@ from grid_rows import Form, Recipe, Row, ours
 from grid_scores import image_numbers, scored
 from grid_store import Store
 from grid_tasks import device_name
-from grid_training import OutOfTimeError, Place, Workshop, trained
+from grid_training import Objective, OutOfTimeError, Place, Workshop, plain_objective, trained
 from safetensors import safe_open
 from systems_arms import ARMS, BY_NAME, NOTHING, Arm
 from systems_verdicts import compared
 
 from s4eca.budgets.report import budget
+from s4eca.decoder.loss import segmentation_losses
 from s4eca.errors import ConfigError, S4ECAError
 from s4eca.layers.trainable import trainable_state
 from s4eca.model.model import S4ECAModel
+from s4eca.records import Prediction
+from s4eca.training.scale_loss import ScaleBalancedLoss, ScaleLossConfig
 
+WARMUP = 50  # updates of a pass or two; a run from nothing has its default
 OUT = Path("benchmarks/results/other_systems.json")
 
 
@@ -113,7 +117,8 @@ def one_arm(args: argparse.Namespace, shop: Workshop, store: Store, arm: Arm, na
         print(f"{arm.name} on {name}, seed {seed}")
         return
     mark = hashlib.sha256(key.encode()).hexdigest()[:16]
-    model, measured = trained(shop, row, args.rate, mark, partial(begin, base), None)
+    weighed = weighing(arm.scale_loss) if arm.scale_loss else None
+    model, measured = trained(shop, row, args.rate, mark, partial(begin, base), weighed)
     counted = budget(model, check_effective=False)
     scores, ious = scored(model, shop.sets, name, args.device, recipe.precision, shop.check, [name])
     found = {
@@ -126,6 +131,19 @@ def one_arm(args: argparse.Namespace, shop: Workshop, store: Store, arm: Arm, na
     sizes = [round(float(np.sqrt((references.mask(r) > 0).sum())), 2) for r in references.references]
     store.add(key, found, ious, {name: image_numbers(shop.sets, name)}, {name: sizes})
     (shop.place.checkpoints / f"{mark}.pt").unlink(missing_ok=True)
+
+
+def weighing(settings: dict[str, Any]) -> Objective:
+    """The plain loss with samples weighed by size; what it learns begins anew where a run goes on."""
+    scales = ScaleBalancedLoss(ScaleLossConfig(warmup=WARMUP, **settings))
+
+    def objective(model: S4ECAModel, found: Prediction, truth: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        found = Prediction(found.logits.float(), found.extras)
+        plain = plain_objective(model, found, truth, sizes)
+        weighed: torch.Tensor = scales(segmentation_losses(found.logits, truth), found.logits, sizes, plain)
+        return weighed
+
+    return objective
 
 
 @torch.no_grad()
