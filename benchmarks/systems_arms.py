@@ -47,9 +47,7 @@ ARMS = (
     Arm("plain feature pyramid", {"bifusion_neck": {"direction": "fpn"}}, "bifusion_neck", what="torchvision's"),
     Arm("box without NWD", {"box_head": {"nwd": 0.0}}, "box_head"),
     Arm("box without GIoU", {"box_head": {"giou": 0.0}}, "box_head"),
-    Arm(
-        "weights by share", scale_loss={"alpha": 0.5, "measure": "share"}, of="scale_loss", what="by how many there are"
-    ),
+    Arm("weights by share", scale_loss={"alpha": 0.5, "measure": "share"}, of="scale_loss", what="by their number"),
     Arm("scale_loss, alpha 1", scale_loss={"alpha": 1.0}, of="scale_loss"),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}

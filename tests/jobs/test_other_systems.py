@@ -1,0 +1,145 @@
+"""The ablation of the other systems: arms from one base, resumed, judged by a rule whose every outcome can happen."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("equal_budget", "other_systems", "systems_arms", "systems_verdicts", "box_refiner_score", "box_refiner_data")
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    """The modules of benchmarks/ by name."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        yield {name: importlib.import_module(name) for name in NAMES}
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+        for name in [n for n in sys.modules if n.startswith(("grid_", "systems_")) or n in (*NAMES, "record")]:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def words(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A rendered set, an untrained base, and a line that runs arms."""
+    from grid_rows import Recipe, Row, ours
+    from grid_training import fresh
+
+    from s4eca.layers.trainable import trainable_state
+
+    place = tmp_path_factory.mktemp("systems")
+    data = bench["equal_budget"]._rendered(place / "rendered")
+    model = fresh(Row(ours("late-inject", 4), "rendered", 0, Recipe(size=56)))
+    save_file({n: t.contiguous() for n, t in trainable_state(model).items()}, place / "base.safetensors")
+    line = ["run", "--data", f"rendered={data}", "--base", f"rendered={place / 'base.safetensors'}", "--size", "56"]
+    return [*line, "--precision", "fp32", "--work", str(place / "work"), "--out", str(place / "systems.json")]
+
+
+def test_arms_run_are_skipped_when_done_and_judged(bench: Any, words: list[str], capsys: Any) -> None:
+    main, out = bench["other_systems"].main, Path(words[-1])
+    arms = ["none", "detail_stem", "box_head", "scale_loss", "stem at half the cells"]
+    assert main([*words, "--arms", *arms]) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["arm"] for row in rows.values()] == arms
+    by_arm = {row["arm"]: row for row in rows.values()}
+    assert by_arm["none"]["parameters"] == {} and by_arm["detail_stem"]["parameters"]["detail_stem"] > 0
+    assert all(row["commit"] and row["command"] and "rendered" in row["scores"] for row in rows.values())
+    # All begin alike, bit for bit, so the first losses differ by what an arm adds to them alone.
+    assert by_arm["none"]["loss_first_quarter"] == by_arm["scale_loss"]["loss_first_quarter"]
+    before = out.read_bytes()
+    assert main([*words, "--arms", *arms]) == 0 and out.read_bytes() == before
+    assert main([*words, "--arms", "foreground_gate", "--list"]) == 0
+    assert "foreground_gate on rendered, seed 0" in capsys.readouterr().out and out.read_bytes() == before
+    assert main(["verdicts", "--out", str(out)]) == 0
+    verdicts = json.loads(out.read_text())["verdicts"]
+    assert set(verdicts) == {"detail_stem", "box_head", "scale_loss"}
+    assert set(verdicts["detail_stem"]["against"]) == {"none", "stem at half the cells"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--arms", "nothing"], "--arms has 'nothing'; known: none, detail_stem"),
+        (["--base", "rendered"], "--data is 'rendered'; it must be NAME=FOLDER"),
+    ],
+)
+def test_mistakes_are_one_sentence(bench: Any, words: list[str], capsys: Any, change: list[str], says: str) -> None:
+    assert bench["other_systems"].main([*words, *change]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_base_of_another_form_is_refused(bench: Any, words: list[str], tmp_path: Path, capsys: Any) -> None:
+    save_file({"decoder.x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    line = [
+        w if not w.startswith("rendered=") or "base" not in w else f"rendered={tmp_path}/other.safetensors"
+        for w in words
+    ]
+    assert bench["other_systems"].main([*line, "--arms", "none"]) == 2
+    assert "--base other.safetensors does not fit at " in capsys.readouterr().err
+
+
+def judged(bench: Any, gain: float, noise: float, everywhere: float = 0.0, count: int = 400) -> Any:
+    """Verdict of a part that gains `gain` points below 32 px and `everywhere` above, with so much noise."""
+    random = np.random.default_rng(0)
+    sizes = np.where(np.arange(count) % 2, 20.0, 60.0)
+    gaps = np.where(sizes < 32, gain, everywhere) + random.normal(0, noise, count)
+    theirs = np.full(count, 5000.0)
+    ours = theirs + 100 * gaps
+    return bench["systems_verdicts"].compared(
+        [ours.tolist()], [theirs.tolist()], list(range(count)), sizes.tolist(), "<32"
+    )
+
+
+def test_every_verdict_can_happen(bench: Any) -> None:
+    assert judged(bench, 3, 2, 1)["verdict"] == "useful"
+    assert judged(bench, 3, 2, -8)["verdict"] == "harmful"  # paid for elsewhere
+    assert judged(bench, -3, 2)["verdict"] == "harmful"
+    assert judged(bench, 0, 0.5)["verdict"] == "useless"
+    undecided = judged(bench, 1, 20)
+    assert undecided["verdict"] == "undecided" and undecided["references_to_decide"] > 400
+    assert undecided["primary"]["references"] == 200 and undecided["primary"]["measurable"]
+    assert not judged(bench, 1, 2, count=200)["primary"]["measurable"]
+
+
+def test_a_part_that_its_control_equals_is_useless_as_explained(bench: Any) -> None:
+    explained = bench["other_systems"]._explained
+    useful, equal = judged(bench, 3, 2, 1), judged(bench, 0, 1)
+    assert explained({"none": useful, "control": useful}) == "useful"
+    assert explained({"none": useful, "control": equal}) == "useless as explained (as good: control)"
+    assert explained({"none": equal, "control": equal}) == equal["verdict"]
+
+
+def test_boundary_f_by_hand(bench: Any) -> None:
+    f = bench["box_refiner_score"].boundary_f
+    truth = np.zeros((40, 40), bool)
+    truth[10:20, 10:20] = True
+    assert f(truth, truth) == 1 and f(np.zeros_like(truth), truth) == 0
+    assert f(np.roll(truth, 2, 0), truth) == 1 and f(np.roll(truth, 6, 0), truth) < 0.9
+    assert f(np.roll(truth, 15, 1), truth) == 0
+
+
+def test_training_views_hold_their_object(bench: Any) -> None:
+    data, random = bench["box_refiner_data"], np.random.default_rng(0)
+    mask = np.zeros((80, 100), bool)
+    mask[30:42, 50:58] = True
+    for _ in range(50):
+        box = data.jittered((50, 30, 58, 42), random)
+        assert (box - torch.tensor([50.0, 30, 58, 42])).abs().max() <= 5 and box[2] > box[0] and box[3] > box[1]
+        left, top, right, bottom = data.view_of(box, mask.shape, random)
+        assert 0 <= left <= 50 and 0 <= top <= 30 and right >= 58 and bottom >= 42
+    drawn = [data.corrupted(mask, random) for _ in range(60)]
+    assert any(d is None for d in drawn)
+    kept = [d for d in drawn if d is not None]
+    assert all(d.shape == mask.shape and d.isfinite().all() for d in kept)
+    overlaps = [float(((d > 0).numpy() & mask).sum() / ((d > 0).numpy() | mask).sum()) for d in kept]
+    assert np.mean(overlaps) > 0.2 and min(overlaps) < 0.5 < max(overlaps)
