@@ -73,17 +73,23 @@ class Cascade:
         parts = [part.name for part in (self.proposer, self.refiner) if part is not None]
         return " + ".join([*parts, ", ".join(f"{k} {v}" for k, v in asdict(self.settings).items())])
 
-    def apply(self, image: NDArray[np.uint8], logits: Tensor, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def apply(
+        self, image: NDArray[np.uint8], logits: Tensor, phrases: Sequence[str], threshold: float = 0.5
+    ) -> tuple[Tensor, Tensor]:
         """Coarse logits over an image to refined ones.
 
         Args:
             image: (H, W, 3) RGB.
             logits: (K, h', w') of the adapter, over the whole image.
             phrases: the K expressions.
+            threshold: probability above which a pixel belongs to the adapter's mask.
 
         Returns:
             (K, H, W) float32 logits; what no refiner was shown is `FILL`. And (K,) the IoU that the refiner foretells,
             minus infinity where nothing was refined.
+
+        Raises:
+            CascadeError: the refiner gave NaN or infinity.
         """
         size = (image.shape[0], image.shape[1])
         coarse = F.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0].cpu()
@@ -91,15 +97,15 @@ class Cascade:
         if self.settings.mode == "s4eca" or unrefined or not len(phrases):
             return coarse, torch.full((len(phrases),), float("-inf"))
         if self.settings.mode == "cascade":
-            answers = [self._parts(image, one) for one in coarse]
+            answers = [self._parts(image, one, threshold) for one in coarse]
         else:
-            boxes = self._boxes(image, coarse, phrases)
+            boxes = self._boxes(image, coarse, phrases, threshold)
             answers = [self._one(image, box, one) for box, one in zip(boxes, coarse, strict=True)]
         return torch.stack([logits for logits, _ in answers]), torch.tensor([iou for _, iou in answers])
 
-    def _parts(self, image: NDArray[np.uint8], coarse: Tensor) -> tuple[Tensor, float]:
+    def _parts(self, image: NDArray[np.uint8], coarse: Tensor, threshold: float) -> tuple[Tensor, float]:
         """A mask whose parts are refined one by one, and the mean of what is foretold of them."""
-        boxes, rest = parts_of(coarse.sigmoid(), most=self.settings.parts)
+        boxes, rest = parts_of(coarse.sigmoid(), threshold, self.settings.parts)
         if len(boxes) < 2:
             return self._one(image, boxes[0] if boxes else None, coarse)
         answers = [self._one(image, box, coarse, whole=False) for box in boxes]
@@ -123,7 +129,9 @@ class Cascade:
         self.told.refined += 1
         return found.logits, found.iou
 
-    def _boxes(self, image: NDArray[np.uint8], coarse: Tensor, phrases: Sequence[str]) -> list[Tensor | None]:
+    def _boxes(
+        self, image: NDArray[np.uint8], coarse: Tensor, phrases: Sequence[str], threshold: float
+    ) -> list[Tensor | None]:
         """The box of each phrase, or None."""
         assert self.proposer is not None, "checked when the cascade was made"
         proposed = self._inside(self.proposer.propose([image], [list(phrases)])[0], (image.shape[0], image.shape[1]))
@@ -132,7 +140,8 @@ class Cascade:
             own = proposed.phrase == number
             xyxy, score = proposed.xyxy[own], proposed.score[own]
             if not len(xyxy):
-                chosen.append(box_of(coarse[number].sigmoid()) if self.settings.mode == "joint" else None)
+                own_box = self.settings.mode == "joint"
+                chosen.append(box_of(coarse[number].sigmoid(), threshold) if own_box else None)
             elif self.settings.mode == "detector":
                 chosen.append(xyxy[int(score.argmax())])
             else:

@@ -65,7 +65,7 @@ class GroundingDino:
         from torchvision.ops import box_convert
 
         given = self.processor(images=image, text=caption(phrase), return_tensors="pt")
-        most = int(self.model.config.max_text_len if hasattr(self.model.config, "max_text_len") else 256)
+        most = int(self.model.config.max_text_len)
         if given["input_ids"].shape[1] > most:
             raise CascadeError(f"{phrase!r} has more tokens than the detector {self.name} reads, which are {most}.")
         out = self.model(**given.to(self.model.device))

@@ -53,6 +53,9 @@ def refined(
         refiner: draws.
         settings: isolation, R, margin and choice.
         mean: colour for ``mask_out``.
+
+    Raises:
+        CascadeError: the refiner gave NaN or infinity.
     """
     size = (image.shape[0], image.shape[1])
     found: list[tuple[Tensor, float]] = []

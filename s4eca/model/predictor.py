@@ -93,7 +93,7 @@ class Predictor:
         if self.cascade is None:
             return upsample(logits[:, None], (int(image.shape[0]), int(image.shape[1])))[:, 0]
         seen = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-        return self.cascade.apply(seen, logits, expressions)[0].to(logits.device)
+        return self.cascade.apply(seen, logits, expressions, self.threshold)[0].to(logits.device)
 
     @property
     def image_size(self) -> int:

@@ -12,7 +12,7 @@ from s4eca.cascade.cascade import Cascade, filled
 from s4eca.cascade.doubles import EchoRefiner, TruthProposer
 from s4eca.cascade.isolation import FILL
 from s4eca.cascade.settings import CascadeSettings
-from s4eca.errors import ConfigError
+from s4eca.errors import CascadeError, ConfigError
 from s4eca.model.predictor import Predictor
 from s4eca.optional import Boxes, RefinedMasks
 
@@ -202,6 +202,27 @@ def test_an_empty_refinement_is_no_candidate(image, coarse):
 
     found, foretold = Cascade(Empty(), None, settings("cascade", recursion=2)).apply(image, coarse[:1], SAID[:1])
     assert torch.equal(found, coarse[:1]) and foretold[0] == float("-inf")
+
+
+def test_the_box_is_that_of_the_mask_at_the_models_threshold(image, coarse):
+    refiner = Counting([0.5, 0.5])
+    cascade = Cascade(refiner, None, settings("cascade", isolation="none"))
+    wide = coarse[:1].clone()
+    wide[0, 15:35, 25:55] = torch.maximum(wide[0, 15:35, 25:55], torch.tensor(-1.0))  # a probability of 0.27
+    for threshold in (0.5, 0.2):
+        cascade.apply(image, wide, SAID[:1], threshold)
+    assert [seen[1][0] for seen in refiner.seen] == [[30, 20, 50, 30], [25, 15, 55, 35]]
+
+
+def test_a_refiner_that_gives_no_numbers_is_named(image, coarse):
+    class Broken(EchoRefiner):
+        name = "broken"
+
+        def refine(self, images, boxes, masks):
+            return [RefinedMasks(torch.full((1, *images[0].shape[:2]), float("nan")), torch.tensor([0.5]))]
+
+    with pytest.raises(CascadeError, match="The refiner broken gave NaN or infinity"):
+        Cascade(Broken(), None, settings("cascade")).apply(image, coarse[:1], SAID[:1])
 
 
 @pytest.mark.parametrize(

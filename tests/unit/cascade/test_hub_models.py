@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+import transformers
 
 from s4eca.cascade import grounding_dino, hub, owl
 from s4eca.cascade.cascade import Cascade
@@ -21,6 +22,8 @@ PROPOSERS = {
     "owlv2": tiny_models.owlv2,
 }
 REFINERS = {"sam": tiny_models.sam, "sam2": tiny_models.sam2}
+if hasattr(transformers, "Sam3TrackerModel"):  # of transformers 5
+    REFINERS["sam3_tracker"] = tiny_models.sam3_tracker
 SAID = ["a red roof", "the ship left of the pier"]
 
 

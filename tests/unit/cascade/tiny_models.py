@@ -141,3 +141,26 @@ def sam2(folder: Path, kind: str = "sam2") -> Path:
         note = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**note, "model_type": kind}))
     return folder
+
+
+def sam3_tracker(folder: Path) -> Path:
+    """The tracker of SAM 3 on 56 px."""
+    import transformers as t
+
+    backbone = t.Sam3ViTConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14,
+        window_size=2, global_attn_indexes=[1], pretrain_image_size=56,
+    )  # fmt: skip
+    vision = t.Sam3VisionConfig(
+        backbone_config=backbone, fpn_hidden_size=16, backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]]
+    )
+    config = t.Sam3TrackerConfig(
+        vision_config=vision,
+        prompt_encoder_config=dict(hidden_size=16, image_size=56, patch_size=14, mask_input_channels=4),
+        mask_decoder_config=DRAWING,
+    )
+    torch.manual_seed(0)
+    t.Sam3TrackerModel(config).save_pretrained(folder)
+    images = t.Sam3ImageProcessor(size={"height": 56, "width": 56}, mask_size={"height": 16, "width": 16})
+    t.Sam3TrackerProcessor(images, target_size=56).save_pretrained(folder)
+    return folder
