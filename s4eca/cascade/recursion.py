@@ -67,6 +67,8 @@ def refined(
         )
         given = refiner.refine([view.image], [view.box[None]], [None if view.coarse is None else view.coarse[None]])[0]
         rounds += 1
+        if not bool(given.logits.isfinite().all()):
+            raise CascadeError(f"The refiner {refiner.name} gave NaN or infinity; it cannot be used here.")
         logits = view.back(given.logits[0], size)
         mask = logits > 0
         next_box = box_of(logits.sigmoid())
