@@ -12,6 +12,7 @@ from torch import Tensor
 from s4eca.cascade.boxes import box_of, clipped
 from s4eca.cascade.isolation import isolate
 from s4eca.cascade.settings import CascadeSettings
+from s4eca.errors import CascadeError
 from s4eca.optional import MaskRefiner
 
 SHRINK = 2 / 3

@@ -61,7 +61,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         *_encoders(note["encoders"]),
         "",
         f"Input {config['image_size']} px square, mode `{config['mode']}`, method `{config['method']}`, "
-        f"{_size(config)}, threshold {config['threshold']}{_presence(config)}. {tensors:,} saved numbers, {dtype}.",
+        f"{_size(config)}, threshold {config['threshold']}{_presence(config)}{_parts(config)}. {tensors:,} saved numbers, {dtype}.",
         "",
         *_budget(card["budget"]),
         "## Training data",
@@ -203,6 +203,12 @@ def _presence(config: dict[str, Any]) -> str:
     return f", no-target head of {config['presence']} units, " + (
         "which empties nothing by itself" if cut is None else f"below {cut} nothing is marked"
     )
+
+
+def _parts(config: dict[str, Any]) -> str:
+    """The decoder's optional parts, in words."""
+    names = ", ".join(name.replace("_", " ") for name in config.get("parts", {}))
+    return f", with {names} in the decoder" if names else ""
 
 
 def _attribution(method: str) -> str:

@@ -139,6 +139,7 @@ def test_saved_and_loaded_strictly(toy_model, pixels, tmp_path):
     assert torch.equal(said(model, pixels).logits, said(again, pixels).logits)
     note = json.loads((folder / "adapter_config.json").read_text())
     assert note["config"]["parts"] == parts
+    assert "with context enhancement, bifusion neck" in (folder / "README.md").read_text()
     del note["config"]["parts"]["detail_stem"]
     (folder / "adapter_config.json").write_text(json.dumps(note))
     with pytest.raises(AdapterFolderError, match=r"unknown tensor decoder\.parts\.detail_stem"):
