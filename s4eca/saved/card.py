@@ -61,7 +61,8 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         *_encoders(note["encoders"]),
         "",
         f"Input {config['image_size']} px square, mode `{config['mode']}`, method `{config['method']}`, "
-        f"{_size(config)}, threshold {config['threshold']}{_presence(config)}{_parts(config)}. {tensors:,} saved numbers, {dtype}.",
+        f"{_size(config)}, threshold {config['threshold']}{_presence(config)}{_parts(config)}. "
+        f"{tensors:,} saved numbers, {dtype}.",
         "",
         *_budget(card["budget"]),
         "## Training data",
