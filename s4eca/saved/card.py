@@ -61,8 +61,7 @@ def write_card(note: dict[str, Any], tensors: int, dtype: str) -> str:
         *_encoders(note["encoders"]),
         "",
         f"Input {config['image_size']} px square, mode `{config['mode']}`, method `{config['method']}`, "
-        f"{_size(config)}, threshold {config['threshold']}{_presence(config)}{_parts(config)}. "
-        f"{tensors:,} saved numbers, {dtype}.",
+        f"{_size(config)}, threshold {config['threshold']}{_parts(config)}. {tensors:,} saved numbers, {dtype}.",
         "",
         *_budget(card["budget"]),
         "## Training data",
@@ -207,9 +206,9 @@ def _presence(config: dict[str, Any]) -> str:
 
 
 def _parts(config: dict[str, Any]) -> str:
-    """The decoder's optional parts, in words."""
+    """What the decoder has beside the mask, in words: a no-target head, optional parts."""
     names = ", ".join(name.replace("_", " ") for name in config.get("parts", {}))
-    return f", with {names} in the decoder" if names else ""
+    return _presence(config) + (f", with {names} in the decoder" if names else "")
 
 
 def _attribution(method: str) -> str:
