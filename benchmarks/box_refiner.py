@@ -10,6 +10,7 @@ training goes on from its checkpoint there. `box_refiner_score.py` measures what
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -63,17 +64,26 @@ def main() -> None:
     model = BoxPrompt(BoxPromptSizes())
     half = precision_of(args.precision, "cpu") == "bf16"
     args.work.mkdir(parents=True, exist_ok=True)
-    kept = args.work / "views.pt"
+    asked = f"{sorted(places)} {args.views} {args.most} {args.seed} {model.sizes}"
+    mark = hashlib.sha256(asked.encode()).hexdigest()[:8]
+    kept = args.work / f"views-{mark}.pt"
     if not kept.exists():
-        torch.save(encoded(model, args, places, half), kept)
+        _saved(encoded(model, args, places, half), kept)
     views = torch.load(kept, weights_only=True, mmap=True)
     print(f"{len(views['pixels'])} views of {views['objects']} objects", flush=True)
-    train(model, views, args, half)
+    plan = f"{mark} {args.passes} {args.batch} {args.rate} {half}"
+    train(model, views, args, half, args.work / f"training-{hashlib.sha256(plan.encode()).hexdigest()[:8]}.pt")
     said = record.provenance()
     card = CARD.format(
         count=f"{int(views['objects']):,}", sets=" and ".join(places), command=said["command"], commit=said["commit"]
     )
     print(save(model.eval(), args.out, card))
+
+
+def _saved(state: dict[str, object], path: Path) -> None:
+    """Whole or not at all."""
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
 
 
 @torch.no_grad()
@@ -106,13 +116,13 @@ def encoded(model: BoxPrompt, args: argparse.Namespace, places: dict[str, Path],
     return {**{key: torch.stack(rows) for key, rows in found.items()}, "objects": torch.tensor(len(objects))}
 
 
-def train(model: BoxPrompt, views: dict[str, Tensor], args: argparse.Namespace, half: bool) -> None:
+def train(model: BoxPrompt, views: dict[str, Tensor], args: argparse.Namespace, half: bool, path: Path) -> None:
     """AdamW with warm-up and cosine; the foretold IoU learns from the masks that were drawn."""
     count = len(views["pixels"])
     total = args.passes * count // args.batch
     optimiser = torch.optim.AdamW(model.network.parameters(), lr=args.rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.rate, total_steps=total, pct_start=0.05)
-    path, done, losses = args.work / "training.pt", 0, []
+    done, losses = 0, []
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.network.load_state_dict(state["network"])
@@ -132,7 +142,7 @@ def train(model: BoxPrompt, views: dict[str, Tensor], args: argparse.Namespace, 
         losses.append(float(loss.detach()))
         if (step + 1) % 200 == 0 or step + 1 == total:
             state = {"network": model.network.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**state, "schedule": schedule.state_dict(), "done": step + 1}, path)
+            _saved({**state, "schedule": schedule.state_dict(), "done": step + 1}, path)
             print(f"{step + 1}: {np.mean(losses[-200:]):.4f}, {time.monotonic() - began:.0f} s", flush=True)
 
 

@@ -65,7 +65,7 @@ def main() -> None:
     found = json.loads(args.out.read_text())["sets"] if args.out.exists() else {}
     for name, folder in map(place_of, args.data):
         coarse = _coarse(predictor, folder, args.most)
-        found.setdefault(name, {"adapter": Path(args.adapter).name, "refiner": refiner.name, "ways": {}})
+        found[name] = {"adapter": Path(args.adapter).name, "refiner": refiner.name, "ways": {}}
         plain = _scored(coarse, lambda image, logits, truth: (logits, float("nan")))
         found[name]["ways"]["s4eca"] = _told(plain, plain, coarse)
         for label, way in ways(refiner).items():

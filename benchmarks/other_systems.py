@@ -164,7 +164,7 @@ def begin(base: Path, model: S4ECAModel) -> None:
 
 
 def verdicts(out: Path) -> int:
-    """Compare each part with its absence and its controls, over all sets where both have rows of the same seeds."""
+    """Compare each part with its absence and its controls, over all sets where both have rows of the same runs."""
     store = Store(out)
     rows, beside = store.content["rows"], store.references
     found = {}
@@ -194,15 +194,21 @@ def _explained(against: dict[str, Any]) -> str:
 
 def _sides(rows: dict[str, Any], beside: dict[str, Any], ours_: str, theirs: str) -> Any:
     """IoUs of both arms by seed, joined over the sets where both have the same seeds; images and sizes likewise."""
-    of: dict[str, dict[str, dict[int, str]]] = {}
+    of: dict[str, dict[str, dict[Any, str]]] = {}
     for key, row in rows.items():
-        of.setdefault(row["arm"], {}).setdefault(row["train"], {})[row["seed"]] = key
+        run_ = tuple(row[name] for name in ("seed", "from", "passes", "rate", "size", "precision"))
+        of.setdefault(row["arm"], {}).setdefault(row["train"], {})[run_] = key
     both = sorted(set(of.get(ours_, {})) & set(of.get(theirs, {})))
-    seeds = sorted(set.intersection(*(set(of[a][name]) for a in (ours_, theirs) for name in both))) if both else []
-    if not seeds:
+    runs = {name: sorted(set(of[ours_][name]) & set(of[theirs][name])) for name in both}
+    both = [name for name in both if runs[name]]
+    if not both:
         return None
+    count = min(len(runs[name]) for name in both)  # the same number of seeds of every set
     sides = [
-        [[iou for name in both for iou in beside["rows"][of[arm][name][seed]][name]] for seed in seeds]
+        [
+            [iou for name in both for iou in beside["rows"][of[arm][name][runs[name][place]]][name]]
+            for place in range(count)
+        ]
         for arm in (ours_, theirs)
     ]
     images, sizes, first = [], [], 0

@@ -2,7 +2,10 @@
 
 Of a part against its absence, over the same references: useful if the interval of the primary bucket lies above 0 and
 that of all references above -0.5 points; harmful if the first lies below 0 or the second below -0.5; useless if the
-first lies within +-0.5; else undecided. A part that beats its absence but not its control is useless as explained.
+first lies within +-0.5; else undecided. In a bucket of fewer than 200 references or 50 images nothing is measurable.
+The other buckets are shown without a correction for their number and decide nothing. The number of seeds stands beside:
+the interval is that of other images, not of other seeds. A part that beats its absence but not its control is useless
+as explained.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDA
 
 
 def verdict(primary: Mapping[str, Any], everywhere: Mapping[str, Any]) -> str:
-    """One of ``useful``, ``harmful``, ``useless``, ``undecided``, from two of `difference`."""
+    """One of ``useful``, ``harmful``, ``useless``, ``undecided`` and ``not measurable``, from two of `difference`."""
+    if not primary["measurable"]:
+        return "not measurable"
     if primary["low"] > 0 and everywhere["low"] > -MARGIN:
         return "useful"
     if primary["high"] < 0 or everywhere["high"] < -MARGIN:

@@ -123,9 +123,13 @@ class BoxProposer(Protocol):
 
     Attributes:
         name: what results were made with: the model's identifier and a hash of its weights.
+        least: score from which on a box is proposed.
+        most: boxes of one phrase, the best first.
     """
 
     name: str
+    least: float
+    most: int
 
     def propose(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[Sequence[str]]) -> list[Boxes]:
         """Images (H, W, 3) RGB of any sizes, and the phrases of each, to the boxes of each."""

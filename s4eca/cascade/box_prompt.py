@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from s4eca.cascade.box_prompt_network import PROMPTS, BoxPromptNetwork, BoxPromptSizes
 from s4eca.encoders.frozen import state_fingerprint
-from s4eca.errors import CascadeError
+from s4eca.errors import CascadeError, EncoderError
 from s4eca.files import write_together
 from s4eca.optional import RefinedMasks
 from s4eca.registry import load_vision_encoder
@@ -45,7 +46,8 @@ class BoxPrompt(nn.Module):
     @property
     def name(self) -> str:
         """What results were made with."""
-        return f"box-prompt ({state_fingerprint(self.network.state_dict())[:12]})"
+        told = f"{state_fingerprint(self.network.state_dict())}{self.sizes.to_dict()}{self.vision.fingerprint}"
+        return f"box-prompt ({hashlib.sha256(told.encode()).hexdigest()[:12]})"
 
     def seen(self, views: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
         """Views (h, w, 3) RGB as the network's pixels (B, 3, S, S) and the encoder's (B, 3, s, s), normalised."""
@@ -132,6 +134,14 @@ def load(kind: str, name: str, device: str) -> BoxPrompt:
     except TypeError as error:
         raise CascadeError(f"{folder / CONFIG} has sizes that no box-prompt refiner has: {error}.") from error
     model = BoxPrompt(sizes)
+    try:
+        model.vision.grid(sizes.seen, sizes.seen)
+    except EncoderError as error:
+        raise CascadeError(
+            f"{folder / CONFIG} has seen = {sizes.seen}, which its encoder cannot take: {error}"
+        ) from error
+    if not isinstance(note["encoder_sha256"], str):
+        raise CascadeError(f"{folder / CONFIG} has encoder_sha256 {note['encoder_sha256']!r}; it must be a text.")
     if model.vision.fingerprint != note["encoder_sha256"]:
         raise CascadeError(
             f"{folder / CONFIG} was made with an encoder of weights {note['encoder_sha256'][:12]}…, but {sizes.vision} "

@@ -39,6 +39,12 @@ class BoxPromptSizes:
         Raises:
             CascadeError: by name.
         """
+        whole = {"features": self.features, "side": self.side, "seen": self.seen}
+        for name, value in whole.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise CascadeError(f"{name} of the box-prompt refiner is {value!r}; it must be a whole number above 0.")
+        if not isinstance(self.widths, list | tuple) or not all(isinstance(width, int) for width in self.widths):
+            raise CascadeError(f"widths of the box-prompt refiner is {self.widths!r}; it must be four numbers.")
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.side < 8 or self.side % 8:
             raise CascadeError(f"side of the box-prompt refiner is {self.side}; it must be a multiple of 8.")

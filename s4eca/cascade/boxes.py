@@ -48,6 +48,12 @@ def parts_of(probability: Tensor, threshold: float = 0.5, most: int = 1) -> tupl
     return boxes, torch.from_numpy(np.isin(parts, 1 + order[most:]))
 
 
+def mask_box(mask: Tensor) -> Tensor:
+    """The box (4,) xyxy of all of a mask (H, W) bool that is not empty."""
+    rows, cols = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+    return torch.stack([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1]).float()
+
+
 def clipped(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Boxes (N, 4) cut at an image of (H, W), and which of them have a pixel left, (N,) bool."""
     from torchvision.ops import clip_boxes_to_image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -11,9 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from s4eca.cascade.boxes import box_of, clipped, parts_of
+from s4eca.cascade.boxes import clipped, parts_of
 from s4eca.cascade.isolation import FILL
-from s4eca.cascade.joint import agreed
+from s4eca.cascade.joint import LEAST_FOUND, agreed
 from s4eca.cascade.recursion import refined
 from s4eca.cascade.settings import CascadeSettings
 from s4eca.errors import ConfigError
@@ -30,12 +31,19 @@ class Told:
     Attributes:
         dropped: boxes outside the image or smaller than a pixel.
         nothing: expressions for which there was no box.
-        refined: expressions whose mask was refined.
     """
 
     dropped: int = 0
     nothing: int = 0
-    refined: int = 0
+
+    def notes(self) -> list[str]:
+        """What a user should know, as sentences."""
+        found = []
+        if self.dropped:
+            found.append(f"{self.dropped:,} boxes of the detector lay outside their image or were below a pixel.")
+        if self.nothing:
+            found.append(f"{self.nothing:,} times there was no box to refine a mask in, a window and expression each.")
+        return found
 
 
 @dataclass
@@ -46,6 +54,7 @@ class Cascade:
         refiner: draws masks; may lack where R is 0.
         proposer: finds boxes by phrases; ``detector`` and ``joint`` need one.
         settings: which boxes, which view, how often.
+        threshold: probability above which masks are cut, where it is not the adapter's own; else None.
         told: what it has done so far.
 
     Raises:
@@ -55,6 +64,7 @@ class Cascade:
     refiner: MaskRefiner | None = None
     proposer: BoxProposer | None = None
     settings: CascadeSettings = field(default_factory=CascadeSettings)
+    threshold: float | None = None
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
@@ -71,22 +81,26 @@ class Cascade:
     def name(self) -> str:
         """What results were made with, for hashes of runs and for result files."""
         parts = [part.name for part in (self.proposer, self.refiner) if part is not None]
-        return " + ".join([*parts, ", ".join(f"{k} {v}" for k, v in asdict(self.settings).items())])
+        settings = asdict(self.settings) | ({} if self.threshold is None else {"threshold": self.threshold})
+        return " + ".join([*parts, ", ".join(f"{k} {v}" for k, v in settings.items())])
 
     def apply(
         self, image: NDArray[np.uint8], logits: Tensor, phrases: Sequence[str], threshold: float = 0.5
     ) -> tuple[Tensor, Tensor]:
         """Coarse logits over an image to refined ones.
 
+        Detectors and refiners have their border at a logit of 0. Coarse logits are moved by the threshold's logit on
+        the way in and all are moved back on the way out, so that masks are cut where they were drawn.
+
         Args:
             image: (H, W, 3) RGB.
             logits: (K, h', w') of the adapter, over the whole image.
             phrases: the K expressions.
-            threshold: probability above which a pixel belongs to the adapter's mask.
+            threshold: probability above which a pixel belongs to a mask; that of the cascade goes before it.
 
         Returns:
-            (K, H, W) float32 logits; what no refiner was shown is `FILL`. And (K,) the IoU that the refiner foretells,
-            minus infinity where nothing was refined.
+            (K, H, W) float32 logits; what no refiner was shown is about `FILL`. And (K,) the IoU that the refiner
+            foretells, minus infinity where nothing was refined.
 
         Raises:
             CascadeError: the refiner gave NaN or infinity.
@@ -96,56 +110,51 @@ class Cascade:
         unrefined = self.settings.mode == "cascade" and not self.settings.recursion
         if self.settings.mode == "s4eca" or unrefined or not len(phrases):
             return coarse, torch.full((len(phrases),), float("-inf"))
-        if self.settings.mode == "cascade":
-            answers = [self._parts(image, one, threshold) for one in coarse]
-        else:
-            boxes = self._boxes(image, coarse, phrases, threshold)
-            answers = [self._one(image, box, one) for box, one in zip(boxes, coarse, strict=True)]
-        return torch.stack([logits for logits, _ in answers]), torch.tensor([iou for _, iou in answers])
+        cut = threshold if self.threshold is None else self.threshold
+        moved = math.log(cut / (1 - cut))
+        boxes = [None] * len(coarse) if self.settings.mode == "cascade" else self._boxes(image, coarse - moved, phrases)
+        answers = [self._answer(image, box, one) for box, one in zip(boxes, coarse - moved, strict=True)]
+        found = torch.stack([drawn for drawn, _ in answers]) + moved
+        return found, torch.tensor([iou for _, iou in answers])
 
-    def _parts(self, image: NDArray[np.uint8], coarse: Tensor, threshold: float) -> tuple[Tensor, float]:
-        """A mask whose parts are refined one by one, and the mean of what is foretold of them."""
-        boxes, rest = parts_of(coarse.sigmoid(), threshold, self.settings.parts)
+    def _answer(self, image: NDArray[np.uint8], box: Tensor | None, coarse: Tensor) -> tuple[Tensor, float]:
+        """The mask of one expression: in the detector's box, or part by part in those of the adapter's mask."""
+        if self.settings.mode == "detector" or box is not None:
+            nothing = float(coarse.sigmoid().sum()) < LEAST_FOUND
+            return self._one(image, box, coarse, blind=self.settings.mode == "detector" or nothing)
+        boxes, rest = parts_of(coarse.sigmoid(), most=self.settings.parts)
         if len(boxes) < 2:
             return self._one(image, boxes[0] if boxes else None, coarse)
-        answers = [self._one(image, box, coarse, whole=False) for box in boxes]
+        answers = [self._one(image, box, torch.where(_around(box, coarse), coarse, FILL)) for box in boxes]
         found = torch.stack([logits for logits, _ in answers]).amax(0)
-        return torch.where(rest, torch.maximum(found, coarse), found), sum(iou for _, iou in answers) / len(answers)
+        foretold = [iou for _, iou in answers if math.isfinite(iou)]
+        mean = sum(foretold) / len(foretold) if foretold else float("-inf")
+        return torch.where(rest, torch.maximum(found, coarse), found), mean
 
     def _one(
-        self, image: NDArray[np.uint8], box: Tensor | None, coarse: Tensor, whole: bool = True
+        self, image: NDArray[np.uint8], box: Tensor | None, coarse: Tensor, blind: bool = False
     ) -> tuple[Tensor, float]:
-        """One mask, and the IoU that is foretold; a part of several is not prompted with its neighbours."""
-        alone = self.settings.mode == "detector"
+        """One mask, and the IoU that is foretold; `blind` prompts with the box alone."""
         if box is None:
             self.told.nothing += 1
-            return torch.full_like(coarse, FILL) if alone else coarse, float("-inf")
-        prompt = None if alone else coarse if whole else torch.where(_around(box, coarse), coarse, FILL)
-        first = filled(box, coarse) if prompt is None else prompt
+            return torch.full_like(coarse, FILL) if self.settings.mode == "detector" else coarse, float("-inf")
+        first = filled(box, coarse) if blind else coarse
         if not self.settings.recursion:
             return first, float("-inf")
         assert self.refiner is not None, "checked when the cascade was made"
-        found = refined(image, box, first, prompt, self.refiner, self.settings, MEAN)
-        self.told.refined += 1
+        found = refined(image, box, first, None if blind else coarse, self.refiner, self.settings, MEAN)
         return found.logits, found.iou
 
-    def _boxes(
-        self, image: NDArray[np.uint8], coarse: Tensor, phrases: Sequence[str], threshold: float
-    ) -> list[Tensor | None]:
-        """The box of each phrase, or None."""
+    def _boxes(self, image: NDArray[np.uint8], coarse: Tensor, phrases: Sequence[str]) -> list[Tensor | None]:
+        """The detector's box of each phrase, in ``joint`` the one that the mask speaks for; None where it has none."""
         assert self.proposer is not None, "checked when the cascade was made"
         proposed = self._inside(self.proposer.propose([image], [list(phrases)])[0], (image.shape[0], image.shape[1]))
         chosen: list[Tensor | None] = []
         for number in range(len(phrases)):
             own = proposed.phrase == number
             xyxy, score = proposed.xyxy[own], proposed.score[own]
-            if not len(xyxy):
-                own_box = self.settings.mode == "joint"
-                chosen.append(box_of(coarse[number].sigmoid(), threshold) if own_box else None)
-            elif self.settings.mode == "detector":
-                chosen.append(xyxy[int(score.argmax())])
-            else:
-                chosen.append(xyxy[agreed(xyxy, score, coarse[number].sigmoid(), self.settings.agreement)])
+            listens = 1.0 if self.settings.mode == "detector" else self.settings.agreement
+            chosen.append(xyxy[agreed(xyxy, score, coarse[number].sigmoid(), listens)] if len(xyxy) else None)
         return chosen
 
     def _inside(self, boxes: Boxes, size: tuple[int, int]) -> Boxes:

@@ -21,6 +21,7 @@ class TruthProposer:
     """
 
     name = "truth"
+    least, most = 0.0, 1
 
     def __init__(self, truth: Callable[[NDArray[np.uint8], str], Tensor | None]) -> None:
         self.truth = truth

@@ -15,16 +15,13 @@ from s4eca.cascade.hub import named, opened
 from s4eca.errors import CascadeError
 from s4eca.optional import Boxes
 
-LEAST_SCORE = 0.1
-MOST = 20  # boxes of one phrase
-
 
 def load(kind: str, name: str, device: str) -> GroundingDino:
     """See `s4eca.cascade.hub.load_proposer`."""
     from transformers import AutoModelForZeroShotObjectDetection
 
     model, processor = opened(AutoModelForZeroShotObjectDetection, kind, name, "detector", device)
-    return GroundingDino(named(kind, name, model), model, processor)
+    return GroundingDino(named(kind, name, model, processor), model, processor)
 
 
 class GroundingDino:
@@ -41,10 +38,11 @@ class GroundingDino:
 
     def __init__(self, name: str, model: Any, processor: Any) -> None:
         self.name, self.model, self.processor = name, model, processor
+        self.least, self.most = 0.1, 20
 
     @torch.inference_mode()
     def propose(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[Sequence[str]]) -> list[Boxes]:
-        """The best boxes of each phrase with a score of at least 0.1, best first.
+        """The best boxes of each phrase, phrase by phrase, best first.
 
         Raises:
             CascadeError: a phrase without a letter, or longer than the detector reads.
@@ -71,8 +69,8 @@ class GroundingDino:
         out = self.model(**given.to(self.model.device))
         tokens = self.own(given["input_ids"][0])
         score = out.logits[0, :, tokens.nonzero().flatten()].float().sigmoid().amax(1).cpu()
-        best = score.argsort(descending=True, stable=True)[:MOST]
-        best = best[score[best] >= LEAST_SCORE]
+        best = score.argsort(descending=True, stable=True)[: self.most]
+        best = best[score[best] >= self.least]
         size = torch.tensor([image.shape[1], image.shape[0]] * 2, dtype=torch.float32)
         boxes = box_convert(out.pred_boxes[0].float().cpu()[best], "cxcywh", "xyxy") * size
         return Boxes(boxes, score[best], torch.full((len(best),), number, dtype=torch.int64))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import CascadeError
@@ -90,7 +93,7 @@ def opened(auto: Any, kind: str, name: str, role: str, device: str) -> tuple[Any
     if SAME.get(found, found) != kind:
         raise CascadeError(f"{name} is a model of the kind {found!r}, not {kind!r}; name it as {found}:{name}.")
     try:
-        model, report = auto.from_pretrained(name, output_loading_info=True)
+        model, report = auto.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
         processor = AutoProcessor.from_pretrained(name)
     except Exception as error:  # as above
         raise CascadeError(f"The {role} {name!r} cannot be loaded: {_first(error)}.") from error
@@ -100,9 +103,11 @@ def opened(auto: Any, kind: str, name: str, role: str, device: str) -> tuple[Any
     return model.eval().requires_grad_(False).to(device), processor
 
 
-def named(kind: str, name: str, model: Any) -> str:
-    """What results were made with: kind, the last part of the identifier, and a hash of the weights."""
-    return f"{kind}:{Path(name).name} ({state_fingerprint(model.state_dict())[:12]})"
+def named(kind: str, name: str, model: Any, processor: Any) -> str:
+    """What results were made with: kind, last part of the identifier, a hash of weights and of how images go in."""
+    settings = f"{model.config.to_json_string()}{processor.image_processor.to_json_string()}"
+    digest = hashlib.sha256(f"{state_fingerprint(model.state_dict())}{settings}".encode())
+    return f"{kind}:{Path(name).name} ({digest.hexdigest()[:12]})"
 
 
 def _first(error: Exception) -> str:

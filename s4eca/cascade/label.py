@@ -33,6 +33,7 @@ from s4eca.optional import BoxProposer, MaskRefiner
 QUALITY, SHEET = "quality.csv", "least_sure.png"
 SHOWN, COLUMNS = 12, 4
 SIDE = 240
+OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,24 @@ class LabelReport:
     empty: int
 
 
-def proposed(path: Path, name: str, phrases: Sequence[str], proposer: BoxProposer, least: float) -> Boxed:
+def proposed(path: Path, name: str, phrases: Sequence[str], proposer: BoxProposer) -> Boxed:
     """The boxes that a detector finds in an image for some phrases, each phrase being a class.
+
+    Of boxes of one phrase that overlap by more than half the best is taken.
 
     Args:
         path: file of the image.
         name: what it is to be called.
         phrases: what to look for.
-        proposer: looks.
-        least: score from which on a box is taken.
+        proposer: looks, for as many boxes of as low a score as it is set to.
     """
+    from torchvision.ops import batched_nms
+
     image = read_rgb(path)
     found = proposer.propose([image], [list(phrases)])[0]
-    rows = zip(found.xyxy.tolist(), found.score.tolist(), found.phrase.tolist(), strict=True)
-    boxes = tuple((phrases[number], tuple(box), None) for box, score, number in rows if score >= least)
+    kept = batched_nms(found.xyxy.float(), found.score, found.phrase, OVERLAP).sort().values
+    rows = zip(found.xyxy[kept].tolist(), found.phrase[kept].tolist(), strict=True)
+    boxes = tuple((phrases[number], tuple(box), None) for box, number in rows)
     return Boxed(path, name, (image.shape[0], image.shape[1]), boxes)
 
 

@@ -10,10 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from s4eca.cascade.hub import named, opened
+from s4eca.errors import CascadeError
 from s4eca.optional import Boxes
-
-LEAST_SCORE = 0.1
-MOST = 20  # boxes of one phrase
 
 
 def load(kind: str, name: str, device: str) -> Owl:
@@ -21,7 +19,7 @@ def load(kind: str, name: str, device: str) -> Owl:
     from transformers import AutoModelForZeroShotObjectDetection
 
     model, processor = opened(AutoModelForZeroShotObjectDetection, kind, name, "detector", device)
-    return Owl(named(kind, name, model), model, processor)
+    return Owl(named(kind, name, model, processor), model, processor)
 
 
 class Owl:
@@ -35,21 +33,29 @@ class Owl:
 
     def __init__(self, name: str, model: Any, processor: Any) -> None:
         self.name, self.model, self.processor = name, model, processor
+        self.least, self.most = 0.1, 20
 
     @torch.inference_mode()
     def propose(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[Sequence[str]]) -> list[Boxes]:
-        """The best boxes of each phrase with a score of at least 0.1, phrase by phrase, best first."""
+        """The best boxes of each phrase, phrase by phrase, best first.
+
+        Raises:
+            CascadeError: a phrase longer than the detector reads.
+        """
         return [self._of(image, list(said)) for image, said in zip(images, phrases, strict=True)]
 
     def _of(self, image: NDArray[np.uint8], said: list[str]) -> Boxes:
         boxes, scores, numbers = [torch.zeros(0, 4)], [torch.zeros(0)], [torch.zeros(0, dtype=torch.int64)]
         for number, phrase in enumerate(said):
             # One query at a time: the best phrase of a box would hide it from the others.
-            given = self.processor(text=[[phrase]], images=image, return_tensors="pt", truncation=True)
+            given = self.processor(text=[[phrase]], images=image, return_tensors="pt")
+            most = int(self.model.config.text_config.max_position_embeddings)
+            if given["input_ids"].shape[1] > most:
+                raise CascadeError(f"{phrase!r} has more tokens than the detector {self.name} reads, which are {most}.")
             out = self.model(**given.to(self.model.device))
             size = [(image.shape[0], image.shape[1])]
-            found = self.processor.post_process_grounded_object_detection(out, LEAST_SCORE, size)[0]
-            best = found["scores"].float().argsort(descending=True, stable=True)[:MOST].cpu()
+            found = self.processor.post_process_grounded_object_detection(out, self.least, size)[0]
+            best = found["scores"].float().argsort(descending=True, stable=True)[: self.most].cpu()
             boxes.append(found["boxes"].float().cpu()[best])
             scores.append(found["scores"].float().cpu()[best])
             numbers.append(torch.full((len(best),), number, dtype=torch.int64))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from s4eca.cascade.boxes import box_of, clipped
+from s4eca.cascade.boxes import mask_box
 from s4eca.cascade.isolation import isolate
 from s4eca.cascade.settings import CascadeSettings
 from s4eca.errors import CascadeError
@@ -68,20 +68,16 @@ def refined(
         )
         given = refiner.refine([view.image], [view.box[None]], [None if view.coarse is None else view.coarse[None]])[0]
         rounds += 1
-        if not bool(given.logits.isfinite().all()):
+        if not bool(given.logits.isfinite().all() and given.iou.isfinite().all()):
             raise CascadeError(f"The refiner {refiner.name} gave NaN or infinity; it cannot be used here.")
         logits = view.back(given.logits[0], size)
         mask = logits > 0
-        next_box = box_of(logits.sigmoid())
-        if next_box is None:
+        if not bool(mask.any()):
             break
         found.append((logits, float(given.iou[0])))
         if _iou(mask, last) > SAME:
             break
-        boxes, there = clipped(next_box[None], size)
-        if not bool(there[0]):
-            break
-        box, last, prompt, margin = boxes[0], mask, logits, margin * SHRINK
+        box, last, prompt, margin = mask_box(mask), mask, logits, margin * SHRINK
     if not found:
         return Refined(first, float("-inf"), rounds)
     foretold = torch.tensor([iou for _, iou in found])

@@ -23,7 +23,7 @@ def load(kind: str, name: str, device: str) -> Sam:
     from transformers import AutoModelForMaskGeneration
 
     model, processor = opened(AutoModelForMaskGeneration, kind, name, "refiner", device)
-    return Sam(named(kind, name, model), kind, model, processor)
+    return Sam(named(kind, name, model, processor), kind, model, processor)
 
 
 class Sam:
@@ -68,20 +68,20 @@ class Sam:
         prompt: dict[str, Any] = {"input_boxes": given["input_boxes"].to(device, torch.float32)}
         if mask is not None:
             prompt["input_masks"] = self._prompt(mask, given).to(device)
-        out = self.model(
-            image_embeddings=self._encoded(image, given["pixel_values"].to(device)), multimask_output=False, **prompt
-        )
+        out = self.model(**self._encoded(image, given["pixel_values"].to(device)), multimask_output=False, **prompt)
         reshaped = [given["reshaped_input_sizes"]] if self.padded else []
         drawn = self.processor.image_processor.post_process_masks(
             out.pred_masks.float().cpu(), given["original_sizes"], *reshaped, binarize=False
         )[0]
         return drawn.reshape(image.shape[0], image.shape[1]), out.iou_scores.float().cpu().reshape(())
 
-    def _encoded(self, image: NDArray[np.uint8], pixels: Tensor) -> Any:
-        """The image's embedding, made once for prompts that follow one another."""
+    def _encoded(self, image: NDArray[np.uint8], pixels: Tensor) -> dict[str, Any]:
+        """The image's embeddings as the model takes them, made once for prompts that follow one another."""
         mark = image.tobytes() + str(image.shape).encode()
         if self._last is None or self._last[0] != mark:
-            self._last = mark, self.model.get_image_embeddings(pixels)
+            made = self.model.get_image_embeddings(pixels)
+            names = ("image_embeddings", "intermediate_embeddings")  # SAM-HQ gives both
+            self._last = mark, dict(zip(names, made if isinstance(made, tuple) else (made,), strict=False))
         return self._last[1]
 
     def _prompt(self, mask: Tensor, given: Any) -> Tensor:

@@ -61,7 +61,9 @@ def make_predictor(model: Any, args: argparse.Namespace, cascade: bool = False) 
     made = Predictor(model, device=args.device, precision=args.precision, running=None if plain else running)
     if cascade and asks_cascade(args):
         refining = cascade_of(args, str(made.model.device))
+        told = made.fitting
         made = Predictor(made.model, precision=made.precision, cascade=refining)
+        made.fitting = told
     if made.fitting is not None:
         print(f"s4eca: {made.fitting.sentence}", file=sys.stderr, flush=True)
     return made

@@ -31,10 +31,8 @@ def add_cascade(parser: argparse.ArgumentParser) -> None:
         help="boxes of the adapter's masks (cascade, the default), of the detector alone (detector), or on which both "
         "agree (joint, the default with --detector); s4eca refines nothing",
     )  # fmt: skip
-    add("--isolation", choices=ISOLATIONS, default="crop", help="what the refiner sees of an image (default: crop)")
-    add(
-        "--recursion", type=int, default=1, metavar="R", help="refine each mask R times, the best is taken (default: 1)"
-    )
+    add("--isolation", choices=ISOLATIONS, help="what the refiner sees of an image (default: crop)")
+    add("--recursion", type=int, metavar="R", help="refine a mask R times, the best is taken (default: 1)")
 
 
 def cascade_of(args: argparse.Namespace, device: str) -> Cascade | None:
@@ -55,15 +53,27 @@ def cascade_of(args: argparse.Namespace, device: str) -> Cascade | None:
     from s4eca.cascade.settings import CascadeSettings
 
     mode = args.cascade or ("cascade" if args.detector is None else "joint")
-    settings = CascadeSettings(mode, args.isolation, args.recursion)
-    if args.refine is None and args.recursion and mode != "s4eca":
-        raise ConfigError(
-            f"--cascade is {mode}, which draws with a refiner; name it with --refine, or say --recursion 0."
-        )
+    rounds = 1 if args.recursion is None else args.recursion
+    settings = CascadeSettings(mode, args.isolation or "crop", rounds)
+    if mode != "s4eca" and not rounds and mode != "detector":
+        raise ConfigError(f"--recursion is 0, which in the mode {mode} leaves every mask as it is; give it 1 or more.")
+    if args.refine is None and rounds and mode != "s4eca":
+        raise ConfigError(f"--cascade is {mode}, which draws with a refiner; name it with --refine.")
+    if args.refine is not None and (mode == "s4eca" or not rounds):
+        raise ConfigError(f"--refine is {args.refine}, but nothing is refined here; leave it out.")
     refiner = None if args.refine is None else load_refiner(args.refine, device)
-    return Cascade(refiner, None if args.detector is None else load_proposer(args.detector, device), settings)
+    proposer = None if args.detector is None else load_proposer(args.detector, device)
+    return Cascade(refiner, proposer, settings, args.threshold)
 
 
 def asks_cascade(args: argparse.Namespace) -> bool:
-    """Whether anything is to be refined."""
-    return args.refine is not None or args.detector is not None or args.cascade is not None
+    """Whether anything is to be refined.
+
+    Raises:
+        ConfigError: it is said how, and not by what.
+    """
+    asked = args.refine is not None or args.detector is not None or args.cascade is not None
+    for name in ("isolation", "recursion"):
+        if not asked and getattr(args, name) is not None:
+            raise ConfigError(f"--{name} is {getattr(args, name)}, but nothing refines; name a refiner with --refine.")
+    return asked

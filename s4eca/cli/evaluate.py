@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
             predictor, dataset, rules, shuffle_seed=args.shuffle_expressions,
             batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(), absent=args.absent,
         )  # fmt: skip
-    for finding in report["findings"]:
+    notes = [] if predictor.cascade is None else predictor.cascade.told.notes()
+    for finding in [*report["findings"], *notes]:
         print(f"s4eca: note: {finding}", file=sys.stderr)
     # Added absent expressions are no references of the split: they enter the no-target scores alone.
     split = {reference.id for reference in dataset.references}

@@ -23,6 +23,8 @@ from s4eca.errors import ConfigError
 if TYPE_CHECKING:
     from s4eca.data.imports.boxes import Boxed
 
+MOST = 10_000  # objects of one phrase in an image
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``s4eca label``."""
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector", metavar="ID", help="finds the phrases, as on predict: grounding-dino:ID, owlv2:ID"
     )
-    parser.add_argument("--score", type=float, default=0.3, help="of a box, from which on it is taken (default: 0.3)")
+    parser.add_argument("--score", type=float, help="of a detector's box, from which on it is taken (default: 0.3)")
     parser.add_argument("--refine", required=True, metavar="ID", help="draws the masks: sam2:ID, box-prompt:FOLDER ...")
     parser.add_argument("--isolation", choices=ISOLATIONS, default="crop", help="what the refiner sees (default: crop)")
     parser.add_argument("--recursion", type=int, default=1, metavar="R", help="refine a mask R times (default: 1)")
@@ -54,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--phrase and --detector go together: the detector finds what the phrases say.")
     if args.recursion < 1:
         raise ConfigError(f"--recursion is {args.recursion}; it must be at least 1.")
-    if not 0 <= args.score <= 1:
+    if args.score is not None and args.boxes is not None:
+        raise ConfigError(f"--score is {args.score}, which is for a detector's boxes; leave it out beside --boxes.")
+    if args.score is not None and not 0 <= args.score <= 1:
         raise ConfigError(f"--score is {args.score}; it must lie between 0 and 1.")
     if not args.split.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"--split is {args.split!r}; it must be a plain name, for instance train.")
@@ -104,8 +108,9 @@ def _boxed(args: argparse.Namespace) -> tuple[list[Boxed], int]:
     if not files:
         raise ConfigError(f"IMAGES is {args.images}, in which there is no image ({', '.join(IMAGES)}).")
     detector = load_proposer(args.detector, args.device)
+    detector.least, detector.most = 0.3 if args.score is None else args.score, MOST
     found = []
     for path in tqdm(files, desc="detecting", unit="image", delay=2, leave=False, disable=None):
         name = path.relative_to(args.images).as_posix()
-        found.append(proposed(path, name, args.phrase, detector, args.score))
+        found.append(proposed(path, name, args.phrase, detector))
     return found, len(found)

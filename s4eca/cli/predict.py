@@ -180,7 +180,10 @@ def run(args: argparse.Namespace) -> int:
             connection(args, say) as client,
             gathered(client, given, sha256, **more) as answering,
         ):
-            return _predict(args, requests, answering, tags, many=scenes is not None)
+            code = _predict(args, requests, answering, tags, many=scenes is not None)
+        for remark in [] if predictor.cascade is None else predictor.cascade.told.notes():
+            say(remark)
+        return code
 
 
 def _explain(

@@ -96,7 +96,7 @@ def box_loss(
 
     Args:
         boxes: (B, 4) xyxy as fractions of the image.
-        centres: (B, h*w) or (B, 1, h, w) logits of where the target's centre is.
+        centres: (B, 1, h, w) logits of where the target's centre is.
         truth: (B, 1, H, W) masks in 0..1.
         present: (B,) bool.
         weights: of the terms.

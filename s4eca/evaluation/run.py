@@ -231,7 +231,7 @@ def _score_image(
         for start in range(0, len(texts), batch_size):
             chosen = list(texts[start : start + batch_size])
             found = predicted(segmenter, encoded, chosen, group)
-            lying, lies = _refined(segmenter, image, found.logits, geometry, chosen)
+            lying, lies = _refined(segmenter, image, found.logits, geometry, chosen, fitting)
             for place, one in enumerate(lying, start=start):
                 for rule in fitting:
                     drawn, truth = rule.masks_out(one, lies, masks[place])
@@ -249,12 +249,23 @@ def _score_image(
 
 
 def _refined(
-    segmenter: Segmenter, image: NDArray[Any], logits: Tensor, geometry: Geometry, texts: Sequence[str]
+    segmenter: Segmenter,
+    image: NDArray[Any],
+    logits: Tensor,
+    geometry: Geometry,
+    texts: Sequence[str],
+    rules: Sequence[ScoringProtocol],
 ) -> tuple[Tensor, Geometry]:
     """Logits as they are scored, and how they lie on the square: refined ones cover the whole image and no margin."""
     if not (isinstance(segmenter, RefiningSegmenter) and segmenter.refines):
         return logits, geometry
     if geometry.fit != "stretch":
+        for rule in rules:
+            if rule.grid == "input":
+                raise ConfigError(
+                    f"The scoring protocol {rule.name!r} meets on the letterboxed input, where refined masks do not "
+                    "lie; score it on the image's own grid."
+                )
         import torch
 
         found = [probabilities_on_image(one, geometry, geometry.image) for one in logits]

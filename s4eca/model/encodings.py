@@ -104,6 +104,12 @@ def fitting(model: Holder, encoded: Encoded) -> Encoded:
                 f"The image was encoded with {what} = {found!r}, and the adapter {model.active!r} needs {wanted!r}; "
                 "encode it again with that adapter active."
             )
+    for what, read in (("detail", model.config.decoder_detail > 0), ("fine", reads_fine(model.config))):
+        if read and getattr(encoded, what) is None:
+            raise ConfigError(
+                f"The image was encoded without the pixels ({what}) that the adapter {model.active!r} reads; encode it "
+                "again with that adapter active."
+            )
     return _of_sites(encoded, model)
 
 

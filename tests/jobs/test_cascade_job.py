@@ -71,6 +71,10 @@ def test_a_cascade_is_scored_as_any_adapter(s4eca: Any, place: Place, models: di
     assert scores[0]["protocols"]["native"] == scores[1]["protocols"]["native"] != scores[2]["protocols"]["native"]
     assert "refinement" not in scores[0]["adapter"] and "sam2:sam2" in scores[2]["adapter"]["refinement"]
     assert set(scores[2]["protocols"]) == {"lavt", "cris", "native"}
+    # Letterboxed and stretched masks are refined on the same image: the two differ by how the adapter saw it alone.
+    assert abs(scores[2]["protocols"]["cris"]["mIoU"] - scores[2]["protocols"]["native"]["mIoU"]) < 0.2
+    wrong = s4eca(*line, "--refine", models["sam2"], "--protocol", "cris", "--truth-size", "input")
+    assert wrong.code == 2 and "'cris' meets on the letterboxed input" in wrong.err
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,12 @@ def test_a_cascade_is_scored_as_any_adapter(s4eca: Any, place: Place, models: di
     [
         (("--refine", "yolo:x"), "'yolo:x' begins with 'yolo', which is no kind of refiner"),
         (("--refine", "box-prompt:nowhere"), "nowhere is no folder of a box-prompt refiner"),
-        (("--cascade", "joint", "--recursion", "0"), "mode of the cascade is 'joint', which needs a detector"),
+        (("--cascade", "joint", "--recursion", "0"), "--recursion is 0, which in the mode joint leaves every mask"),
+        (("--cascade", "detector", "--recursion", "0"), "mode of the cascade is 'detector', which needs a detector"),
+        (("--refine", "box-prompt:x", "--recursion", "0"), "--recursion is 0, which in the mode cascade leaves"),
+        (("--refine", "box-prompt:x", "--cascade", "s4eca"), "--refine is box-prompt:x, but nothing is refined here"),
+        (("--isolation", "none"), "--isolation is none, but nothing refines; name a refiner with --refine"),
+        (("--recursion", "2"), "--recursion is 2, but nothing refines"),
         (("--cascade", "cascade"), "--cascade is cascade, which draws with a refiner; name it with --refine"),
         (("--refine", "box-prompt:x", "--recursion", "-1"), "recursion of the cascade is -1"),
         (("--refine", "box-prompt:x", "--workers", "1"), "--refine and --detector work in this process alone"),

@@ -107,6 +107,7 @@ def test_a_refiner_of_the_hub_and_phrases(s4eca: Any, place: Place, photos: Path
         (("--boxes", "nowhere.json"), "nowhere.json is not readable JSON"),
         (("--boxes", "boxes.json", "--recursion", "0"), "--recursion is 0; it must be at least 1"),
         (("--phrase", "x", "--detector", "gd", "--score", "2"), "--score is 2.0; it must lie between 0 and 1"),
+        (("--boxes", "boxes.json", "--score", "0.5"), "--score is 0.5, which is for a detector's boxes"),
         (("--boxes", "boxes.json", "--split", "a/b"), "--split is 'a/b'; it must be a plain name"),
     ],
 )
@@ -127,3 +128,17 @@ def test_a_box_that_is_none_is_named(s4eca: Any, place: Place, photos: Path, box
     path.write_text(json.dumps(content))
     result = s4eca("label", photos, "--boxes", path, "--refine", "box-prompt:x", "--out", place.tmp / "o")
     assert result.code == 2 and "annotation id 1: bbox is " in result.err and "sides above 0" in result.err
+
+
+def test_crowds_are_left_out_and_an_image_is_listed_once(s4eca: Any, place: Place, photos: Path, filling: None) -> None:
+    path = place.tmp / "boxes.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    words = ("label", photos, "--boxes", path, "--refine", "any", "--json")
+    found = s4eca(*words, "--out", place.tmp / "o")
+    assert json.loads(found.out)["splits"]["train"]["storage-tank"] == 2
+    content["images"].append({"id": 3, "file_name": "a.png"})
+    path.write_text(json.dumps(content))
+    twice = s4eca(*words, "--out", place.tmp / "p")
+    assert twice.code == 2 and "file_name 'a.png' stands twice" in twice.err

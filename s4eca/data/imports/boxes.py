@@ -31,10 +31,10 @@ class Boxed:
 
 
 def read_boxes(asked: Asked) -> list[Boxed]:
-    """Images of a COCO file with the boxes of their annotations, whether there are segmentations or not.
+    """Images of a COCO file with the boxes of their annotations, crowds left out; segmentations are not read.
 
     Raises:
-        DataError: it is no COCO file, an image is missing or of another size, or a box is none.
+        DataError: it is no COCO file, an image is missing, listed twice or of another size, or a box is none.
     """
     content = content_of(asked)
     names = names_of(content, asked)
@@ -46,12 +46,16 @@ def read_boxes(asked: Asked) -> list[Boxed]:
         if not numbers or box[2] <= 0 or box[3] <= 0:
             raise DataError(f"{where}: bbox is {short(box)}; it must be [left, top, width, height] with sides above 0.")
         left, top, width, height = (float(value) for value in box)
+        if annotation.get("iscrowd"):
+            continue  # a group of objects is no object
         name = class_of(annotation, names, where)
         by_image[annotation["image_id"]].append((name, (left, top, left + width, top + height), annotation["id"]))
-    return [
-        Boxed(path, str(image["file_name"]), size, tuple(by_image[image["id"]]))
-        for image, path, size in images_of(content, asked)
-    ]
+    images = images_of(content, asked)
+    files = [image["file_name"] for image, _, _ in images]
+    twice = next((name for number, name in enumerate(files) if name in files[:number]), None)
+    if twice is not None:
+        raise DataError(f"{asked.source}: file_name {twice!r} stands twice; each image must be listed once.")
+    return [Boxed(path, str(image["file_name"]), size, tuple(by_image[image["id"]])) for image, path, size in images]
 
 
 def _is_number(value: Any) -> bool:

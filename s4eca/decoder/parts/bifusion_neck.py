@@ -16,7 +16,7 @@ from s4eca.layers.channel_norm import ChannelNorm
 from s4eca.optional import Pyramid, PyramidSizes
 
 DIRECTIONS = ("both", "finer", "coarser", "fpn")
-TEXTS = ("own", "none", "other")
+TEXTS = ("own", "none")
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class BiFusionNeckSettings:
         parallel: 1 to 3 fusions beside one another, each beginning one level finer; their maps are averaged.
         direction: neighbours that a level sees: ``both``, ``finer`` or ``coarser`` alone; ``fpn`` puts torchvision's
             feature pyramid network in place of the fusion (the control).
-        text: what gates: ``own`` expression; ``none``, the gate stays at one half; ``other``, that of the next sample
-            of the batch (controls).
+        text: what gates: the sample's ``own`` expression, or ``none``, where the gate stays at one half (the control).
     """
 
     width: int = 64
@@ -111,14 +110,14 @@ class BiFusionNeck(Part):
 
     def __init__(self, settings: BiFusionNeckSettings, sizes: PyramidSizes) -> None:
         super().__init__()
-        d, self.text = settings.width, settings.text
+        d = settings.width
         self.enter = nn.ModuleList(nn.Conv2d(width, d, 1) for width in sizes.widths)
         plain = settings.direction == "fpn"
         self.heads = nn.ModuleList(
             PlainPyramid(d) if plain else Fusion(settings, start) for start in range(settings.parallel)
         )
         self.norms = nn.ModuleList(ChannelNorm(d) for _ in sizes.widths)
-        self.gate = None if self.text == "none" else nn.Linear(sizes.sentence, d)
+        self.gate = None if settings.text == "none" else nn.Linear(sizes.sentence, d)
         if self.gate is not None:
             nn.init.zeros_(self.gate.bias)
         self.leave = nn.ModuleList(nn.Conv2d(d, width, 1) for width in sizes.widths)
@@ -140,8 +139,7 @@ class BiFusionNeck(Part):
         """S (B, d, 1, 1) in 0..1 from what is said (B, D); one half without text."""
         if self.gate is None:
             return 0.5
-        said = sentence.roll(1, 0) if self.text == "other" else sentence
-        opened: Tensor = self.gate(said).sigmoid()[:, :, None, None]
+        opened: Tensor = self.gate(sentence).sigmoid()[:, :, None, None]
         return opened
 
     def refine(self, level: int, image: Tensor, looked: Any) -> Tensor:

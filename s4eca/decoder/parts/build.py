@@ -32,7 +32,7 @@ def build_parts(config: S4ECAConfig, sizes: PyramidSizes) -> dict[str, Any]:
     """
     built = {}
     for name, (kind, settings) in _parts(config).items():
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(crc32(f"{torch.initial_seed()} {name}".encode()))
             built[name] = kind(settings, sizes)
     return built

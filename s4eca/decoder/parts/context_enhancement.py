@@ -15,7 +15,6 @@ from s4eca.layers.channel_norm import ChannelNorm
 from s4eca.optional import Pyramid, PyramidSizes
 
 BRANCHES = ("both", "local", "global")
-SOURCES = ("own", "other")
 DILATIONS = (1, 2, 3)
 
 
@@ -26,12 +25,10 @@ class ContextEnhancementSettings:
     Attributes:
         width: d, channels of the context.
         branches: ``both``, ``local`` or ``global``.
-        source: ``own`` image, or that of the ``other`` (next) sample of the batch, the control.
     """
 
     width: int = 64
     branches: str = "both"
-    source: str = "own"
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -41,11 +38,10 @@ class ContextEnhancementSettings:
         """
         if self.width < 1:
             raise ConfigError(f"parts.context_enhancement.width is {self.width}; it must be at least 1.")
-        for name, value, known in (("branches", self.branches, BRANCHES), ("source", self.source, SOURCES)):
-            if value not in known:
-                raise ConfigError(
-                    f"parts.context_enhancement.{name} is {value!r}; it must be one of {', '.join(known)}."
-                )
+        if self.branches not in BRANCHES:
+            raise ConfigError(
+                f"parts.context_enhancement.branches is {self.branches!r}; it must be one of {', '.join(BRANCHES)}."
+            )
 
 
 class ContextEnhancement(Part):
@@ -65,7 +61,7 @@ class ContextEnhancement(Part):
 
     def __init__(self, settings: ContextEnhancementSettings, sizes: PyramidSizes) -> None:
         super().__init__()
-        d, self.source = settings.width, settings.source
+        d = settings.width
         self.compress = nn.Conv2d(sizes.widths[0], d, 1)
         self.norm = ChannelNorm(d)
         local, everywhere = settings.branches != "global", settings.branches != "local"
@@ -80,8 +76,7 @@ class ContextEnhancement(Part):
 
     def look(self, pyramid: Pyramid) -> Tensor:
         """K (B, d, h, w)."""
-        first = pyramid.map(0)
-        return self.context(first.roll(1, 0) if self.source == "other" else first)
+        return self.context(pyramid.map(0))
 
     def context(self, first: Tensor) -> Tensor:
         """The coarsest map (B, C_0, h, w) to K (B, d, h, w)."""

@@ -85,9 +85,15 @@ def of_model(segmenter: Segmenter, adapter_hash: str | None) -> dict[str, Any]:
         "the device": segmenter.model.device.type,
         "the encoders' type": running.encoder_dtype,
         "compilation": running.compile,
-        **({} if segmenter.cascade is None else {"the refinement": segmenter.cascade.name}),
+        **({} if segmenter.cascade is None else _of_refinement(segmenter.cascade.name)),
         **_of_libraries(segmenter.model),
     }
+
+
+def _of_refinement(name: str) -> dict[str, str]:
+    """What refines, and the libraries that it runs in."""
+    versions = {f"the version of {library}": version(library) for library in ("transformers", "torchvision")}
+    return {"the refinement": name, **versions}
 
 
 def of_versions() -> dict[str, Any]:

@@ -134,9 +134,9 @@ def test_joint_takes_the_box_that_the_mask_speaks_for_and_falls_back_to_the_mask
                 )
             ]
 
-    refiner = Counting([0.9, 0.8])
+    refiner = Counting([0.9, 0.8, 0.7])
     Cascade(refiner, Two(), settings("joint", isolation="none")).apply(image, coarse, SAID)
-    assert [seen[1] for seen in refiner.seen] == [[[30.0, 20, 50, 30]], [[5.0, 40, 25, 50]]]
+    assert [seen[1] for seen in refiner.seen] == [[[30.0, 20, 50, 30]], [[5.0, 40, 25, 50]], [[60.0, 5, 63, 8]]]
     assert all(seen[2] is not None and seen[2].abs().max() <= 10 for seen in refiner.seen)
 
 
@@ -172,8 +172,16 @@ def test_recursion_narrows_and_takes_what_is_chosen(image, coarse, choice, place
     found, said = cascade.apply(image, coarse[:1], SAID[:1])
     assert refiner.calls == 3 and said[0] == pytest.approx(foretold[place])
     assert (found[0] > 0).sum() == (19 - place) * (9 - place)
-    sides = [seen[0][0] for seen in refiner.seen]
-    assert sides == sorted(sides, reverse=True) and sides[0] > sides[-1]
+    assert [seen[0][0] for seen in refiner.seen] == [36, 35, 34]  # 20, 19, 18 px, and 8 px on either side
+
+
+def test_margins_shrink_and_the_last_answer_prompts(image):
+    wide = torch.full((1, 60, 80), -4.0)
+    wide[0, 5:55, 10:60] = 3.0
+    refiner = Counting([0.1, 0.2, 0.3])
+    Cascade(refiner, None, settings("cascade", recursion=3, margin=0.5)).apply(image, wide, SAID[:1])
+    assert [seen[0][1] < 80 for seen in refiner.seen] == [False, False, True]  # margins of 25, 17 and 11 px
+    assert [int((seen[2] > 0).sum()) for seen in refiner.seen] == [50 * 50, 49 * 49, 48 * 48]
 
 
 def test_recursion_never_foretells_less_and_stops_where_nothing_changes(image, coarse):
@@ -209,9 +217,39 @@ def test_the_box_is_that_of_the_mask_at_the_models_threshold(image, coarse):
     cascade = Cascade(refiner, None, settings("cascade", isolation="none"))
     wide = coarse[:1].clone()
     wide[0, 15:35, 25:55] = torch.maximum(wide[0, 15:35, 25:55], torch.tensor(-1.0))  # a probability of 0.27
-    for threshold in (0.5, 0.2):
-        cascade.apply(image, wide, SAID[:1], threshold)
+    found = [cascade.apply(image, wide, SAID[:1], threshold)[0][0].sigmoid() for threshold in (0.5, 0.2)]
     assert [seen[1][0] for seen in refiner.seen] == [[30, 20, 50, 30], [25, 15, 55, 35]]
+    # What the refiner drew is cut where it drew it, at either threshold, and it was prompted with a mask of that size.
+    assert [int((p > t).sum()) for p, t in zip(found, (0.5, 0.2), strict=True)] == [19 * 9, 29 * 19]
+    assert [int((seen[2] > 0).sum()) for seen in refiner.seen] == [200, 600]
+    told = Cascade(Counting([0.5]), None, settings("cascade", isolation="none"), threshold=0.2)
+    told.apply(image, wide, SAID[:1], 0.5)
+    assert told.refiner.seen[0][1][0] == [25, 15, 55, 35] and "threshold 0.2" in told.name
+
+
+def test_joint_without_a_mask_is_the_detector_alone_and_without_a_box_the_mask_alone(image, coarse):
+    box = {"the red roof": [10.0, 12, 30, 22]}
+    empty = torch.full((2, 60, 80), -12.0)
+    found, _ = Cascade(EchoRefiner(), truth(box), settings("joint", isolation="none")).apply(image, empty, SAID)
+    assert (found[0] > 0).sum() == 200 and torch.equal(found[1], empty[1])
+    found, _ = Cascade(EchoRefiner(), truth(box), settings("joint", isolation="none")).apply(image, coarse, SAID)
+    assert torch.equal(found[1] > 0, coarse[1] > 0)  # both of its parts
+
+
+def test_a_refined_mask_in_two_halves_keeps_both(image, coarse):
+    class Halves(EchoRefiner):
+        def refine(self, images, boxes, masks):
+            drawn = torch.full((1, *images[0].shape[:2]), -5.0)
+            left, top, right, bottom = (int(v) for v in boxes[0][0])
+            drawn[0, top:bottom, left:right] = 5.0
+            drawn[0, top:bottom, (left + right) // 2] = -5.0
+            return [RefinedMasks(drawn, torch.tensor([0.5 + 0.1 * bool(masks[0] is not None)]))]
+
+    sizes = []
+    for rounds in (1, 2, 3):
+        cascade = Cascade(Halves(), None, settings("cascade", recursion=rounds, choice="last"))
+        sizes.append(int((cascade.apply(image, coarse[:1], SAID[:1])[0] > 0).sum()))
+    assert sizes == [190, 190, 190]
 
 
 def test_a_refiner_that_gives_no_numbers_is_named(image, coarse):
@@ -221,8 +259,15 @@ def test_a_refiner_that_gives_no_numbers_is_named(image, coarse):
         def refine(self, images, boxes, masks):
             return [RefinedMasks(torch.full((1, *images[0].shape[:2]), float("nan")), torch.tensor([0.5]))]
 
-    with pytest.raises(CascadeError, match="The refiner broken gave NaN or infinity"):
-        Cascade(Broken(), None, settings("cascade")).apply(image, coarse[:1], SAID[:1])
+    class Unsure(EchoRefiner):
+        name = "broken"
+
+        def refine(self, images, boxes, masks):
+            return [RefinedMasks(f.logits, f.iou * float("nan")) for f in super().refine(images, boxes, masks)]
+
+    for refiner in (Broken(), Unsure()):
+        with pytest.raises(CascadeError, match="The refiner broken gave NaN or infinity"):
+            Cascade(refiner, None, settings("cascade")).apply(image, coarse[:1], SAID[:1])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import tiny_models
 import torch
 import transformers
 
-from s4eca.cascade import grounding_dino, hub, owl
+from s4eca.cascade import hub
 from s4eca.cascade.cascade import Cascade
 from s4eca.cascade.grounding_dino import caption
 from s4eca.cascade.settings import CascadeSettings
@@ -21,7 +21,7 @@ PROPOSERS = {
     "mm-grounding-dino": lambda folder: tiny_models.grounding_dino(folder, "mm-grounding-dino"),
     "owlv2": tiny_models.owlv2,
 }
-REFINERS = {"sam": tiny_models.sam, "sam2": tiny_models.sam2}
+REFINERS = {"sam": tiny_models.sam, "sam_hq": tiny_models.sam_hq, "sam2": tiny_models.sam2}
 if hasattr(transformers, "Sam3TrackerModel"):  # of transformers 5
     REFINERS["sam3_tracker"] = tiny_models.sam3_tracker
 SAID = ["a red roof", "the ship left of the pier"]
@@ -46,17 +46,18 @@ def images():
     return [random.integers(0, 255, size, dtype=np.uint8) for size in ((50, 70, 3), (64, 48, 3))]
 
 
-@pytest.fixture(autouse=True)
-def every_box(monkeypatch):
+def detector(folder, **settings):
     """Random models score low; what is tested is not how high."""
-    monkeypatch.setattr(grounding_dino, "LEAST_SCORE", 0.0)
-    monkeypatch.setattr(owl, "LEAST_SCORE", 0.0)
+    found = hub.load_proposer(str(folder))
+    found.least = 0.0
+    return found
 
 
 @pytest.mark.parametrize("kind", PROPOSERS)
 def test_boxes_by_phrases(folder, images, kind):
     one, two = hub.load_proposer(f"{kind}:{folder(kind)}"), hub.load_proposer(str(folder(kind)))
     assert one.name == two.name and one.name.startswith(f"{kind}:{folder(kind).name} (")
+    one.least = 0.0
     found = one.propose(images, [SAID, SAID[:1]])
     assert [sorted(set(b.phrase.tolist())) for b in found] == [[0, 1], [0]]
     for image, boxes in zip(images, found, strict=True):
@@ -74,11 +75,11 @@ def test_boxes_by_phrases(folder, images, kind):
 
 @pytest.mark.parametrize("kind", PROPOSERS)
 def test_a_phrase_is_answered_the_same_in_any_company_and_batch(folder, images, kind):
-    detector = hub.load_proposer(str(folder(kind)))
-    together, swapped = detector.propose(images, [SAID, SAID]), detector.propose(images, [SAID[::-1]] * 2)
+    asked = detector(folder(kind))
+    together, swapped = asked.propose(images, [SAID, SAID]), asked.propose(images, [SAID[::-1]] * 2)
     for image, both, other in zip(images, together, swapped, strict=True):
         for number, phrase in enumerate(SAID):
-            alone = detector.propose([image], [[phrase]])[0]
+            alone = asked.propose([image], [[phrase]])[0]
             own, turned = both.phrase == number, other.phrase == 1 - number
             assert torch.equal(both.xyxy[own], alone.xyxy) and torch.equal(both.score[own], alone.score)
             assert torch.equal(other.xyxy[turned], alone.xyxy)
@@ -98,15 +99,39 @@ def test_captions_are_made_by_one_rule():
 
 
 def test_only_a_phrases_own_tokens_are_asked(folder):
-    detector = hub.load_proposer(str(folder("grounding-dino")))
-    ids = detector.processor.tokenizer(caption("a red roof"))["input_ids"]
-    assert detector.own(torch.tensor(ids)).tolist() == [False, True, True, True, False, False]
+    asked = detector(folder("grounding-dino"))
+    ids = asked.processor.tokenizer(caption("a red roof"))["input_ids"]
+    assert asked.own(torch.tensor(ids)).tolist() == [False, True, True, True, False, False]
 
 
-def test_a_phrase_that_is_too_long_is_refused(folder, images):
-    detector = hub.load_proposer(str(folder("grounding-dino")))
-    with pytest.raises(CascadeError, match="has more tokens than the detector grounding-dino:.* reads, which are 32"):
-        detector.propose(images[:1], [["a red roof " * 20]])
+@pytest.mark.parametrize(("kind", "most"), [("grounding-dino", 32), ("owlv2", 40)])
+def test_a_phrase_that_is_too_long_is_refused(folder, images, kind, most):
+    with pytest.raises(CascadeError, match=f"has more tokens than the detector {kind}:.* reads, which are {most}"):
+        detector(folder(kind)).propose(images[:1], [["a red roof " * 20]])
+
+
+@pytest.mark.parametrize("kind", PROPOSERS)
+def test_the_best_boxes_above_a_score(folder, images, kind):
+    asked = detector(folder(kind))
+    every = asked.propose(images[:1], [SAID[:1]])[0]
+    asked.most = 2
+    assert torch.equal(asked.propose(images[:1], [SAID[:1]])[0].score, every.score[:2])
+    asked.least = float(every.score[0])
+    assert (asked.propose(images[:1], [SAID[:1]])[0].score >= asked.least).all()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("sam2", torch.bfloat16), ("grounding-dino", torch.float16)])
+def test_checkpoints_in_half_precision(tmp_path, images, kind, dtype):
+    from transformers import AutoModelForMaskGeneration, AutoModelForZeroShotObjectDetection
+
+    where = {**PROPOSERS, **REFINERS}[kind](tmp_path / "m")
+    auto = AutoModelForMaskGeneration if kind == "sam2" else AutoModelForZeroShotObjectDetection
+    auto.from_pretrained(where).to(dtype).save_pretrained(where)
+    if kind == "sam2":
+        found = hub.load_refiner(str(where)).refine(images[:1], [torch.tensor([[5.0, 6, 30, 40]])], [None])[0]
+        assert found.logits.dtype == torch.float32 and found.logits.isfinite().all()
+    else:
+        assert detector(where).propose(images[:1], [SAID])[0].score.dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", REFINERS)
@@ -154,21 +179,33 @@ def test_the_best_of_three_masks_takes_nobodys_place(folder):
 
 @pytest.mark.parametrize("isolation", ["none", "crop", "mask_out"])
 @pytest.mark.parametrize("refiner", REFINERS)
-@pytest.mark.parametrize("detector", PROPOSERS)
-def test_a_whole_cascade(folder, images, detector, refiner, isolation):
+@pytest.mark.parametrize("proposer", PROPOSERS)
+def test_a_whole_cascade(folder, images, proposer, refiner, isolation):
     cascade = Cascade(
-        hub.load_refiner(str(folder(refiner))),
-        hub.load_proposer(str(folder(detector))),
-        CascadeSettings("joint", isolation, 2),
+        hub.load_refiner(str(folder(refiner))), detector(folder(proposer)), CascadeSettings("joint", isolation, 2)
     )
     found, foretold = cascade.apply(images[0], torch.randn(2, 12, 12), SAID)
     assert found.shape == (2, 50, 70) and found.isfinite().all() and foretold.shape == (2,)
 
 
-def test_a_checkpoint_of_a_video_model_is_its_image_model(tmp_path):
-    plain = tiny_models.sam2(tmp_path / "sam2")
-    note = json.loads((plain / "config.json").read_text())
-    assert note["model_type"] == "sam2" and hub.SAME["sam2_video"] == "sam2"
+def test_a_checkpoint_of_a_video_model_is_its_image_model(folder, tmp_path, images):
+    import shutil
+
+    video = shutil.copytree(folder("sam2"), tmp_path / "video")
+    note = json.loads((video / "config.json").read_text())
+    (video / "config.json").write_text(json.dumps({**note, "model_type": "sam2_video"}))
+    box = [torch.tensor([[5.0, 6, 30, 40]])]
+    found = hub.load_refiner(f"sam2:{video}").refine(images[:1], box, [None])[0]
+    assert torch.equal(found.logits, hub.load_refiner(str(folder("sam2"))).refine(images[:1], box, [None])[0].logits)
+
+
+def test_how_images_go_in_is_part_of_the_name(folder, tmp_path):
+    import shutil
+
+    other = shutil.copytree(folder("sam2"), tmp_path / "sam2")
+    path = next(p for p in (other / "processor_config.json", other / "preprocessor_config.json") if p.exists())
+    path.write_text(path.read_text().replace("0.485", "0.4"))
+    assert hub.load_refiner(str(other)).name != hub.load_refiner(str(folder("sam2"))).name
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def owlv2(folder: Path) -> Path:
     )
     text = dict(
         vocab_size=len(tokens), **SMALL,
-        max_position_embeddings=16, bos_token_id=len(tokens) - 2, eos_token_id=len(tokens) - 1, pad_token_id=0,
+        max_position_embeddings=40, bos_token_id=len(tokens) - 2, eos_token_id=len(tokens) - 1, pad_token_id=0,
     )  # fmt: skip
     torch.manual_seed(0)
     t.Owlv2ForObjectDetection(t.Owlv2Config(vision_config=vision, text_config=text, projection_dim=16)).save_pretrained(
@@ -109,6 +109,28 @@ def sam(folder: Path) -> Path:
         mask_size={"longest_edge": 16}, mask_pad_size={"height": 16, "width": 16},
     )  # fmt: skip
     t.SamProcessor(images).save_pretrained(folder)
+    return folder
+
+
+def sam_hq(folder: Path) -> Path:
+    """SAM-HQ, likewise."""
+    import transformers as t
+
+    config = t.SamHQConfig(
+        vision_config=dict(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16,
+            output_channels=16, mlp_dim=16, window_size=2, global_attn_indexes=[0], num_pos_feats=8,
+        ),
+        prompt_encoder_config=dict(hidden_size=16, image_size=64, patch_size=16, mask_input_channels=4),
+        mask_decoder_config={**DRAWING, "vit_dim": 16},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    t.SamHQModel(config).save_pretrained(folder)
+    images = t.SamImageProcessor(
+        size={"longest_edge": 64}, pad_size={"height": 64, "width": 64},
+        mask_size={"longest_edge": 16}, mask_pad_size={"height": 16, "width": 16},
+    )  # fmt: skip
+    t.SamHQProcessor(images).save_pretrained(folder)
     return folder
 
 

@@ -101,11 +101,9 @@ def test_parallel_fusions_begin_finer_and_finer():
 def test_the_text_gate_opens_by_what_is_said():
     neck, own = built(BiFusionNeck, BiFusionNeckSettings()), maps()
     silent = built(BiFusionNeck, BiFusionNeckSettings(text="none"))
-    other = built(BiFusionNeck, BiFusionNeckSettings(text="other"))
     one, two = torch.randn(2, 16), torch.randn(2, 16)
     assert not torch.equal(neck.look(pyramid(own, one))[1], neck.look(pyramid(own, two))[1])
     assert torch.equal(silent.look(pyramid(own, one))[1], silent.look(pyramid(own, two))[1])
-    assert torch.equal(other.opening(one), neck.opening(one.roll(1, 0)))
     opened = neck.opening(100 * one)
     assert ((opened >= 0) & (opened <= 1)).all()
     neck.gate.weight.data.zero_()
@@ -121,13 +119,7 @@ def test_context_reaches_the_far_corner_and_without_the_mean_only_three_places()
         where = changed(before, part.context(first))
         assert bool(where[15, 15]) == far
         assert far or not where[4:].any() and not where[:, 4:].any()
-
-
-def test_the_control_takes_the_context_of_another_image():
-    own = maps()
-    part = built(ContextEnhancement, ContextEnhancementSettings())
-    control = built(ContextEnhancement, ContextEnhancementSettings(source="other"))
-    assert torch.equal(control.look(pyramid(own)), part.look(pyramid(own)).flip(0))
+        assert far or where[3, 3]  # as far as the widest of the three reaches
 
 
 def test_a_gate_can_neither_erase_nor_explode():
