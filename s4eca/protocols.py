@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         VisionSpec,
         Words,
     )
+    from s4eca.teaching import TeacherTargets
 
 
 class FrozenModule(Protocol):
@@ -313,10 +314,23 @@ class AskedSegmenter(Protocol):
 
 
 class Teacher(Protocol):
-    """A model whose masks another one may learn from (`s4eca.S4ECAModel` is one)."""
+    """A frozen model that another one may learn from (docs/distillation.md); `id` names its weights.
 
-    def __call__(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
-        """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, h', w')."""
+    `settings` is what else its targets depend on, `width` E, `gives` the names of the `TeacherTargets` that it has;
+    `phrase_free` says that neither patches nor image vector depend on the phrase.
+    """
+
+    id: str
+    settings: Mapping[str, Any]
+    width: int
+    gives: frozenset[str]
+    phrase_free: bool
+
+    def targets(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str]) -> TeacherTargets:
+        """B images (H, W, 3) RGB and as many phrases to what it says of them, without gradients."""
+
+    def to(self, device: Any) -> Teacher:
+        """The same teacher on another device."""
 
 
 class RasterSource(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 
 from s4eca.config import S4ECA_FIELDS, S4ECAConfig, check_kind
 from s4eca.errors import ConfigError, EncoderError
-from s4eca.protocols import AdapterMethod, TextEncoder, VisionEncoder
+from s4eca.protocols import AdapterMethod, Teacher, TextEncoder, VisionEncoder
 from s4eca.records import TextSpec, VisionSpec
 from s4eca.table import Table, resolve
 
@@ -102,6 +102,17 @@ LAYOUTS = Table(
         "rrsisd": "s4eca.data.layouts.rrsisd:RRSISD",
         "refsegrs": "s4eca.data.layouts.refsegrs:RefSegRS",
         "jsonl": "s4eca.data.layouts.jsonl:JSONLines",
+    },
+)
+# Prefix of an identifier -> ``load(identifier without it)`` that gives a `s4eca.protocols.Teacher`.
+TEACHERS = Table(
+    "s4eca.teachers",
+    {
+        "clip": "s4eca.distill.teachers.clip:load_clip",
+        "siglip": "s4eca.distill.teachers.siglip:load_siglip",
+        "clipseg": "s4eca.distill.teachers.clipseg:load_clipseg",
+        "openclip": "s4eca.distill.teachers.openclip:load_openclip",
+        "s4eca": "s4eca.distill.teachers.adapted:load_adapted",
     },
 )
 # Ending of a mask or of probabilities -> class that keeps to `s4eca.protocols.RasterSink`.
@@ -225,6 +236,22 @@ def build_method(config: S4ECAConfig, vision: VisionSpec, text: TextSpec) -> Any
 def load_vision_encoder(source: str) -> VisionEncoder:
     """The frozen vision encoder behind an identifier (a plain one means ``hf:``)."""
     found: VisionEncoder = _load(VISION_SOURCES, source)
+    return found
+
+
+def load_teacher(identifier: str) -> Teacher:
+    """The frozen teacher behind ``PREFIX:ID``, for instance ``clip:openai/clip-vit-base-patch16``.
+
+    Raises:
+        ConfigError: a prefix that no teacher has.
+        EncoderError, AdapterFolderError: what it names cannot be had, or is of another kind.
+    """
+    prefix, colon, name = identifier.partition(":")
+    if not colon or not name or prefix not in TEACHERS:
+        near = difflib.get_close_matches(prefix, TEACHERS, n=1) if colon else []
+        hint = f"did you mean {near[0]}:{name}?" if near else f"it must be PREFIX:ID with one of {', '.join(TEACHERS)}."
+        raise ConfigError(f"The teacher is {identifier!r}; {hint}")
+    found: Teacher = TEACHERS.load(prefix)(name)
     return found
 
 
