@@ -1,6 +1,6 @@
 """What the parts of s4eca are to one another: the page to read first.
 
-The records they exchange, and the letters of the shapes, are in `s4eca.records`.
+The records they exchange, and the letters of the shapes, are in `s4eca.records`; teachers are in `s4eca.teaching`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         VisionSpec,
         Words,
     )
-    from s4eca.teaching import TeacherTargets
 
 
 class FrozenModule(Protocol):
@@ -311,26 +310,6 @@ class AskedSegmenter(Protocol):
 
     def ask(self, expressions: Sequence[str]) -> Sequence[str]:
         """The same expressions, to be given to `probabilities` again and again."""
-
-
-class Teacher(Protocol):
-    """A frozen model that another one may learn from (docs/distillation.md); `id` names its weights.
-
-    `settings` is what else its targets depend on, `width` E, `gives` the names of the `TeacherTargets` that it has;
-    `phrase_free` says that neither patches nor image vector depend on the phrase.
-    """
-
-    id: str
-    settings: Mapping[str, Any]
-    width: int
-    gives: frozenset[str]
-    phrase_free: bool
-
-    def targets(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str]) -> TeacherTargets:
-        """B images (H, W, 3) RGB and as many phrases to what it says of them, without gradients."""
-
-    def to(self, device: Any) -> Teacher:
-        """The same teacher on another device."""
 
 
 class RasterSource(Protocol):

@@ -12,9 +12,10 @@ from typing import Any
 
 from s4eca.config import S4ECA_FIELDS, S4ECAConfig, check_kind
 from s4eca.errors import ConfigError, EncoderError
-from s4eca.protocols import AdapterMethod, Teacher, TextEncoder, VisionEncoder
+from s4eca.protocols import AdapterMethod, TextEncoder, VisionEncoder
 from s4eca.records import TextSpec, VisionSpec
 from s4eca.table import Table, resolve
+from s4eca.teaching import Teacher
 
 # Prefix of an identifier -> ``load(identifier)`` that gives a `VisionEncoder` (or a `TextEncoder`).
 VISION_SOURCES = Table(
@@ -104,7 +105,7 @@ LAYOUTS = Table(
         "jsonl": "s4eca.data.layouts.jsonl:JSONLines",
     },
 )
-# Prefix of an identifier -> ``load(identifier without it)`` that gives a `s4eca.protocols.Teacher`.
+# Prefix of an identifier -> ``load(identifier without it)`` that gives a `s4eca.teaching.Teacher`.
 TEACHERS = Table(
     "s4eca.teachers",
     {
@@ -248,7 +249,7 @@ def load_teacher(identifier: str) -> Teacher:
     """
     prefix, colon, name = identifier.partition(":")
     if not colon or not name or prefix not in TEACHERS:
-        near = difflib.get_close_matches(prefix, TEACHERS, n=1) if colon else []
+        near = difflib.get_close_matches(prefix, TEACHERS, n=1) if name else []
         hint = f"did you mean {near[0]}:{name}?" if near else f"it must be PREFIX:ID with one of {', '.join(TEACHERS)}."
         raise ConfigError(f"The teacher is {identifier!r}; {hint}")
     found: Teacher = TEACHERS.load(prefix)(name)

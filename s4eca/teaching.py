@@ -1,14 +1,16 @@
-"""What a teacher says of images and phrases: the record that `s4eca.protocols.Teacher` gives (see `s4eca.records`)."""
+"""What a teacher is, and what it says of images and phrases (letters of shapes as in `s4eca.records`)."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -43,3 +45,27 @@ class TeacherTargets:
         """The same targets with every tensor changed, for instance moved or cut to some rows."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return TeacherTargets(**{name: None if value is None else change(value) for name, value in parts.items()})
+
+
+class Teacher(Protocol):
+    """A frozen model that another one may learn from.
+
+    Attributes:
+        id: name and hash of its weights, part of a cache's key.
+        settings: what else its targets depend on, plain values.
+        width: E, channels of its patches.
+        gives: names of the targets that it has; `valid` always.
+        phrase_free: whether neither patches nor the vector of an image depend on the phrase.
+    """
+
+    id: str
+    settings: Mapping[str, Any]
+    width: int
+    gives: frozenset[str]
+    phrase_free: bool
+
+    def targets(self, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str]) -> TeacherTargets:
+        """B images (H, W, 3) RGB and as many phrases to what it says of them, without gradients."""
+
+    def to(self, device: Any) -> Teacher:
+        """The same teacher on another device."""
