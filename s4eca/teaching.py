@@ -44,7 +44,7 @@ class TeacherTargets:
     def map(self, change: Callable[[Tensor], Tensor]) -> TeacherTargets:
         """The same targets with every tensor changed, for instance moved or cut to some rows."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return TeacherTargets(**{name: None if value is None else change(value) for name, value in parts.items()})
+        return TeacherTargets(**{name: change(value) for name, value in parts.items() if value is not None})
 
 
 class Teacher(Protocol):

@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "model.config": ("encoders, adapters, decoder", "config.py", "S4ECAConfig"),
     "model.optim": ("learning rates and their course", "training/optim.py", "OptimConfig"),
     "model.running": ("how the model runs", "model/running.py", "Running"),
+    "model.distill": ("what is learnt from a teacher, nothing by default", "distill/settings.py", "DistillConfig"),
     "data": ("the data set", "training/datamodule.py", "ReferringData"),
     "data.augment": ("how training samples are varied, nothing by default", "data/augment/settings.py", "Augmentation"),
     "run": ("where results go and what the adapter folder says", "training/lightning_cli.py", "RunConfig"),

@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "calibrate": ("s4eca.cli.calibrate", "choose the thresholds of a saved adapter on a split, and store them in it"),
     "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
+    "distill": ("s4eca.cli.distill", "audit a teacher: whether its maps find what expressions mean"),
     "data": ("s4eca.cli.data", "check, show, cut, bring in or render a data folder"),
 }
 EXAMPLES = """\

@@ -59,12 +59,16 @@ def map_consistency(student: Tensor, phrase: Tensor, sim: Tensor, valid: Tensor,
     return tau**2 * F.kl_div(said, told, log_target=True, reduction="none").sum(1)
 
 
-def pair_consistency(image: Tensor, phrase: Tensor, teacher_image: Tensor, teacher_phrase: Tensor, tau: float) -> Tensor:
+def pair_consistency(
+    image: Tensor, phrase: Tensor, teacher_image: Tensor, teacher_phrase: Tensor, tau: float
+) -> Tensor:
     """D3 of a batch: KL between which phrase fits which image, rows and columns halved.
 
     Args:
-        image, phrase: (B, E) of the student, of any norm; B distinct images.
-        teacher_image, teacher_phrase: (B, E') of the teacher, of unit norm.
+        image: (B, E) of the student, of any norm; B distinct images.
+        phrase: (B, E) of the student, of any norm.
+        teacher_image: (B, E') of the teacher, of unit norm.
+        teacher_phrase: (B, E') of the teacher, of unit norm.
         tau: temperature, above 0.
 
     Returns:

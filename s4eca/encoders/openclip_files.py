@@ -100,7 +100,8 @@ def load_whole(checkpoint: Checkpoint) -> Any:
             f"The configuration of {checkpoint.source} does not describe an open_clip model: {error!r}"
         ) from error
     # The causal mask is made and not loaded; on the meta device it has no values.
-    for part in (model, getattr(model, "text", None)):
+    holders: tuple[Any, ...] = (model, getattr(model, "text", None))
+    for part in holders:
         if getattr(part, "attn_mask", None) is not None:
             side = int(part.attn_mask.shape[0])
             part.attn_mask = torch.full((side, side), float("-inf")).triu_(1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import stack
+from s4eca.data.sample import Reference
 from s4eca.records import Encoded
 
 
@@ -22,6 +24,8 @@ class Item:
     `counts` is False for a sample that is there only so that all processes take the same number of steps.
     `present` is False where the expression has no target. `added` is True for an absent expression that stands beside
     the split's own references in scoring: it counts for the no-target scores alone.
+    `reference` is what a training sample was drawn from, None for an absent expression, and `symmetry` what was done to
+    its image; a teacher is asked about the two (`s4eca.distill`).
     """
 
     expression: str
@@ -32,6 +36,8 @@ class Item:
     counts: bool = True
     present: bool = True
     added: bool = False
+    reference: Reference | None = None
+    symmetry: Symmetry = Symmetry.IDENTITY
 
 
 @dataclass
@@ -50,6 +56,8 @@ class Batch:
     encoded: Encoded | None
     present: Tensor
     added: list[bool]
+    references: list[Reference | None] = field(default_factory=list)
+    symmetries: list[Symmetry] = field(default_factory=list)
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device (called by Lightning)."""
@@ -83,4 +91,6 @@ class Collate:
             encoded,
             torch.tensor([i.present for i in items]),
             [i.added for i in items],
+            [i.reference for i in items],
+            [i.symmetry for i in items],
         )

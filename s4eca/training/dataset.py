@@ -124,13 +124,15 @@ class TrainingSamples(Dataset[Item]):
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
         present = self._present.get(index, False)  # what is drawn as absent has no mask to look at
+        drawn: dict[str, Any] = {"present": present, "symmetry": symmetry}
+        drawn["reference"] = reference if index < len(self.split) else None
         if self.augmenter is not None:
             image, other = self.augmenter.sample(
                 reference, symmetry, expression, seed, self.images.size, self.mask_size
             )
             seen = apply_symmetry(truth, symmetry) if other is None else other
-            return Item(expression, seen, index, image=image, present=present)
-        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index, present=present)
+            return Item(expression, seen, index, image=image, **drawn)
+        item = Item(expression, np.ascontiguousarray(apply_symmetry(truth, symmetry)), index, **drawn)
         return self.images.fill(item, reference, symmetry)
 
 

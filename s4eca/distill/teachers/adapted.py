@@ -47,7 +47,7 @@ class AdaptedTeacher:
         fused = model.fuse(encoded, model.tokenize(list(phrases), cut=True))
         grid = fused.grids[-1]
         mask = model.draw(fused, encoded).logits.float().sigmoid()
-        patch = unit(fused.levels[-1]).unflatten(1, grid)
+        patch = torch.unflatten(unit(fused.levels[-1]), 1, grid)
         valid = torch.ones((len(images), *grid), dtype=torch.bool, device=mask.device)
         return TeacherTargets(valid, patch, sim=on_grid(mask, grid), mask=mask)
 

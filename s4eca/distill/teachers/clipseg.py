@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from s4eca.distill.grid import on_grid
 from s4eca.distill.losses import unit
@@ -26,9 +25,9 @@ class CLIPSegTeacher:
     gives = frozenset({"patch", "phrase", "image", "sim", "mask"})
     phrase_free = True
 
-    def __init__(self, identity: str, model: nn.Module, tokenizer: Any, size: int, constants: Any) -> None:
+    def __init__(self, identity: str, model: Any, tokenizer: Any, size: int, constants: Any) -> None:
         self.id, self.tokenizer = identity, tokenizer
-        self.model: Any = model
+        self.model = model
         self.size, (self.mean, self.std) = size, constants
         self.width = int(self.model.config.projection_dim)
         self.settings: Mapping[str, Any] = {"size": size, "mean": list(self.mean), "std": list(self.std)}
@@ -49,10 +48,10 @@ class CLIPSegTeacher:
         read = clip.get_text_features(said["input_ids"], attention_mask=said["attention_mask"]).pooler_output
         drawn = self.model(pixel_values=pixels, conditional_embeddings=read).logits
         mask = drawn.reshape(len(images), 1, *drawn.shape[-2:]).float().sigmoid()
-        return TeacherTargets(
-            torch.ones((len(images), side, side), dtype=torch.bool, device=self.device),
-            patch.unflatten(1, (side, side)), unit(read), unit(seen.pooler_output), on_grid(mask, (side, side)), mask,
-        )  # fmt: skip
+        grid = (side, side)
+        valid = torch.ones((len(images), *grid), dtype=torch.bool, device=self.device)
+        patch, image = torch.unflatten(patch, 1, grid), unit(seen.pooler_output)
+        return TeacherTargets(valid, patch, unit(read), image, on_grid(mask, grid), mask)
 
     def to(self, device: Any) -> Self:
         """See `s4eca.teaching.Teacher`."""

@@ -90,7 +90,7 @@ class JointTeacher:
         """See `s4eca.teaching.Teacher`; a phrase that is too long is cut."""
         spec = self.vision.spec
         tokens: Tokens = walked(self.vision, pixels_of(images, self.size, spec.mean, spec.std).to(self.device))
-        patch = unit(self.patches(tokens.patches)).unflatten(1, tokens.grid)
+        patch = torch.unflatten(unit(self.patches(tokens.patches)), 1, tokens.grid)
         batch: TextBatch = self.text.tokenize(list(phrases), self.text.spec.longest).to(self.device)
         phrase = unit(self.sentence(walked(self.text, batch).pooled))
         valid = torch.ones(patch.shape[:3], dtype=torch.bool, device=patch.device)

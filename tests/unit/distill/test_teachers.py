@@ -11,7 +11,9 @@ from s4eca.registry import load_teacher
 PHRASES = ["the red roof", "left of the roof", "roof"]
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip", "clipseg", "openclip", "openclip-custom", "openclip-quick", "s4eca"])
+@pytest.mark.parametrize(
+    "kind", ["clip", "siglip", "clipseg", "openclip", "openclip-custom", "openclip-quick", "s4eca"]
+)
 def test_shapes_norms_and_no_gradient(kind, teacher_id, images):
     teacher = load_teacher(teacher_id(kind))
     found = teacher.targets(images, PHRASES)
