@@ -84,10 +84,10 @@ def _scored(
     own = _map(source, reference, reference.expression)
     grid = (int(own.shape[0]), int(own.shape[1]))
     shares = area_shares(mask, grid)
+    shuffled = area_auc(_map(source, reference, others[0]), shares)
     same = float("nan") if others[1] is None else area_auc(_map(source, reference, others[1]), shares)
-    return area_auc(own, shares), area_auc(_map(source, reference, others[0]), shares), same, area_auc(
-        centred(grid), shares
-    )  # fmt: skip
+    middle = area_auc(centred(grid).astype(np.float16), shares)  # rounded as the teacher's maps are
+    return area_auc(own, shares), shuffled, same, middle
 
 
 def _map(source: TargetSource, reference: Reference, phrase: str) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ def test_shapes_norms_and_no_gradient(kind, teacher_id, images):
         assert value.shape[-1] == teacher.width
     assert not any(getattr(found, name).requires_grad for name in given)
     if "mask" in given:
-        assert 0 <= found.mask.min() and found.mask.max() <= 1 and found.sim.shape == (3, h, w)
+        assert found.mask.min() >= 0 and found.mask.max() <= 1 and found.sim.shape == (3, h, w)
         assert torch.allclose(found.sim.mean((1, 2)), found.mask.mean((1, 2, 3)), atol=0.02)
     else:
         cosine = torch.einsum("bhwe,be->bhw", found.patch, found.phrase)
