@@ -13,16 +13,16 @@ def world() -> int:
 
 
 def of_all(values: Tensor) -> Tensor:
-    """Rows of all processes in their order; gradients reach those of this one alone.
+    """Rows of all processes, dealt in turn as samples are; gradients reach those of this one alone.
 
-    Every process must have as many rows.
+    Every process must have as many rows. One process with all of them would have them in this order.
     """
     if world() == 1:
         return values
     parts = [torch.empty_like(values) for _ in range(world())]
     processes.all_gather(parts, values.detach().contiguous())
     parts[processes.get_rank()] = values
-    return torch.cat(parts)
+    return torch.stack(parts, 1).flatten(0, 1)
 
 
 def as_of_all(loss: Tensor) -> Tensor:
