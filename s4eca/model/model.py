@@ -194,11 +194,7 @@ class S4ECAModel(nn.Module):
 
     def decode(self, encoded: Encoded, batch: TextBatch) -> Prediction:
         """What the model says, logits (B, 1, 4h, 4w), of B encoded images and B tokenised expressions."""
-        return self.draw(self.fuse(encoded, batch), encoded)
-
-    def draw(self, fused: Fused, encoded: Encoded) -> Prediction:
-        """What the decoder makes of what `fuse` gave for these images."""
-        return Prediction.drawn(self.decoder(fused, encoded.detail, encoded.kept))
+        return Prediction.drawn(self.decoder(self.fuse(encoded, batch), encoded.detail, encoded.kept))
 
     def tokenize(self, expressions: Sequence[str], *, cut: bool = False) -> TextBatch:
         """Ids and mask of expressions, on the model's device.

@@ -111,7 +111,7 @@ class S4ECAModule(LightningModule):
             assert batch.images is not None
             encoded = self.model.encode(self.model.normalise(batch.images))
         fused = self.model.fuse(encoded, self.model.tokenize(batch.expressions, cut=True))
-        return fused, self.model.draw(fused, encoded)
+        return fused, Prediction.drawn(self.model.decoder(fused, encoded.detail, encoded.kept))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; truths are (M, M) in 0..255."""

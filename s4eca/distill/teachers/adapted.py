@@ -17,6 +17,7 @@ from s4eca.data.preprocess import stretch
 from s4eca.distill.grid import on_grid
 from s4eca.distill.losses import unit
 from s4eca.errors import EncoderError
+from s4eca.records import Prediction
 from s4eca.teaching import TeacherTargets
 
 
@@ -46,7 +47,8 @@ class AdaptedTeacher:
         encoded = model.encode(pixels)
         fused = model.fuse(encoded, model.tokenize(list(phrases), cut=True))
         grid = fused.grids[-1]
-        mask = model.draw(fused, encoded).logits.float().sigmoid()
+        found = Prediction.drawn(model.decoder(fused, encoded.detail, encoded.kept))
+        mask = found.logits.float().sigmoid()
         patch = torch.unflatten(unit(fused.levels[-1]), 1, grid)
         valid = torch.ones((len(images), *grid), dtype=torch.bool, device=mask.device)
         return TeacherTargets(valid, patch, sim=on_grid(mask, grid), mask=mask)
