@@ -58,6 +58,10 @@ class CalibrationError(S4ECAError):
     exit_code = 1
 
 
+class TeacherRejected(S4ECAError):
+    """A teacher's maps do not find what phrases mean, as its audit says in numbers, or nothing was audited."""
+
+
 class RasterError(S4ECAError):
     """A raster cannot be read, is not georeferenced, or an output cannot be written."""
 

@@ -1,6 +1,6 @@
 """What the parts of s4eca are to one another: the page to read first.
 
-The records they exchange, and the letters of the shapes, are in `s4eca.records`.
+The records they exchange, and the letters of the shapes, are in `s4eca.records`; teachers are in `s4eca.teaching`.
 """
 
 from __future__ import annotations
@@ -310,13 +310,6 @@ class AskedSegmenter(Protocol):
 
     def ask(self, expressions: Sequence[str]) -> Sequence[str]:
         """The same expressions, to be given to `probabilities` again and again."""
-
-
-class Teacher(Protocol):
-    """A model whose masks another one may learn from (`s4eca.S4ECAModel` is one)."""
-
-    def __call__(self, pixels: Tensor, expressions: Sequence[str]) -> Tensor:
-        """Normalised pixels (B, 3, H, W) and B expressions to logits (B, 1, h', w')."""
 
 
 class RasterSource(Protocol):

@@ -136,6 +136,17 @@ LAYOUTS = Table(
         "jsonl": "s4eca.data.layouts.jsonl:JSONLines",
     },
 )
+# Prefix of an identifier -> ``load(identifier without it)`` that gives a `s4eca.teaching.Teacher`.
+TEACHERS = Table(
+    "s4eca.teachers",
+    {
+        "clip": "s4eca.distill.teachers.clip:load_clip",
+        "siglip": "s4eca.distill.teachers.siglip:load_siglip",
+        "clipseg": "s4eca.distill.teachers.clipseg:load_clipseg",
+        "openclip": "s4eca.distill.teachers.openclip:load_openclip",
+        "s4eca": "s4eca.distill.teachers.adapted:load_adapted",
+    },
+)
 # Ending of a mask or of probabilities -> class that keeps to `s4eca.protocols.RasterSink`.
 SINKS = Table(
     "s4eca.raster_sinks",

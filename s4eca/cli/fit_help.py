@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "training/scale_loss.py",
         "ScaleLossConfig",
     ),
+    "model.distill": ("what is learnt from a teacher, nothing by default", "distill/settings.py", "DistillConfig"),
     "data": ("the data set", "training/datamodule.py", "ReferringData"),
     "data.augment": ("how training samples are varied, nothing by default", "data/augment/settings.py", "Augmentation"),
     "run": ("where results go and what the adapter folder says", "training/lightning_cli.py", "RunConfig"),

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("s4eca.cli.predict", "segment a GeoTIFF, PNG or JPEG by text"),
     "label": ("s4eca.cli.label", "turn boxes into masks to train on, with a figure for how sure each is"),
     "adapter": ("s4eca.cli.adapter", "show, convert, push or pull a saved adapter"),
+    "distill": ("s4eca.cli.distill", "audit a teacher: whether its maps find what expressions mean"),
     "data": ("s4eca.cli.data", "check, show, cut, bring in or render a data folder"),
 }
 EXAMPLES = """\

@@ -53,12 +53,13 @@ def load_text(source: str) -> HFText:
     return wrapper(model, _tokenizer(source, family, int(model.config.vocab_size)), source)
 
 
-def wrap_vision(module: Any, source: str | None = None) -> HFVision:
+def wrap_vision(module: Any, source: str | None = None, normalisation: catalog.Normalisation | None = None) -> HFVision:
     """A loaded transformers model as vision encoder: frozen in place, not copied.
 
     Args:
         module: a vision model, a whole CLIP or SigLIP, or either with a pooler or a task head, which are left out.
         source: identifier to remember it by; None takes where the library says it was loaded from.
+        normalisation: mean and standard deviation for RGB in 0..1; None looks for what the checkpoint notes.
 
     Raises:
         EncoderError: a family without a form.
@@ -66,7 +67,7 @@ def wrap_vision(module: Any, source: str | None = None) -> HFVision:
     inner = encoder_inside(module, "vision")
     name = source or _remembered(module)
     wrapper = form_of(VISION, inner.config.model_type, name, "vision")
-    return wrapper(inner, name, _noted(name, inner.config.model_type))
+    return wrapper(inner, name, normalisation or _noted(name, inner.config.model_type))
 
 
 def _noted(name: str, family: str) -> catalog.Normalisation | None:
@@ -184,16 +185,42 @@ def _file(source: str, name: str, here: bool = False) -> str | None:
     return found
 
 
+def load_whole(source: str, family: str, model_class: str) -> tuple[Any, Any, catalog.Normalisation | None]:
+    """A whole checkpoint of one family: the frozen model, its tokenizer, and its constants for RGB in 0..1 if noted.
+
+    Args:
+        source: hub id or local directory.
+        family: model type that its config.json must name.
+        model_class: class of transformers.
+
+    Raises:
+        EncoderError: not found, not reachable, damaged, or of another family.
+        MissingDependencyError: the tokenizer needs a package that is not installed.
+    """
+    found = _config(source).model_type
+    if found != family:
+        raise EncoderError(f"{source} is a checkpoint of the family {found!r}; a whole {family!r} is wanted here.")
+    model = _loaded(source, model_class).eval().requires_grad_(False)
+    words = "siglip_text_model" if family == "siglip" else family
+    tokenizer = _tokenizer(source, words, int(model.config.text_config.vocab_size))
+    return model, tokenizer, read_normalisation(lambda name: _file(source, name))
+
+
 def _weights(family: str, source: str) -> Any:
+    form = catalog.FAMILIES[family]
+    return _loaded(source, form.model_class, **form.settings, **form.build)
+
+
+def _loaded(source: str, model_class: str, **more: Any) -> Any:
+    """A model with every tensor of its checkpoint."""
     import transformers
 
-    form = catalog.FAMILIES[family]
     # Mismatched tensors are refused below, by name.
     asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "dtype": torch.float32}
     try:
-        cls = getattr(transformers, form.model_class)
+        cls = getattr(transformers, model_class)
         with quiet_loading():
-            model, report = cls.from_pretrained(**_origin(source), **asked, **form.settings, **form.build)
+            model, report = cls.from_pretrained(**_origin(source), **asked, **more)
     except EncoderError:
         raise
     except Exception as error:  # the hub, the file, the settings: each library raises its own
@@ -206,7 +233,7 @@ def _weights(family: str, source: str) -> Any:
     missing = sorted(set(report["missing_keys"]))
     if missing:
         raise EncoderError(
-            f"The checkpoint {source} lacks {len(missing)} tensors of {form.model_class}, first {missing[0]}."
+            f"The checkpoint {source} lacks {len(missing)} tensors of {model_class}, first {missing[0]}."
         )
     return model
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from open_clip.pretrained import download_pretrained_from_hf
 from torch import Tensor
 
 from s4eca.encoders import openclip_plain
-from s4eca.encoders.checkpoints import Identified, fetch, first_line, read_state
+from s4eca.encoders.checkpoints import Identified, fetch, first_line, load_strictly, read_state
 from s4eca.errors import EncoderError
 
 CONFIG = "open_clip_config.json"
@@ -22,6 +23,7 @@ WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
 HUB = "hf-hub:"
 # What a whole model holds beside its two encoders; OpenAI's files also carry three sizes.
 _APART = ("logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size")
+_SIZES = ("input_resolution", "context_length", "vocab_size")
 _PROJECTIONS = ("text_projection", "text_projection.weight", "text_projection.bias")
 
 
@@ -79,6 +81,32 @@ class Checkpoint(Identified, ABC):
         """Mean and standard deviation for RGB in 0..1; OpenAI's where the checkpoint says nothing."""
         said = self.preprocessing()
         return said.get("mean") or open_clip.OPENAI_DATASET_MEAN, said.get("std") or open_clip.OPENAI_DATASET_STD
+
+
+def load_whole(checkpoint: Checkpoint) -> Any:
+    """The whole frozen model of a checkpoint, both encoders with their projections.
+
+    Raises:
+        EncoderError: not found, not reachable, damaged, or of another architecture.
+    """
+    config, state = checkpoint.config(), checkpoint.state()
+    kept = {name: value for name, value in config.items() if name in ("embed_dim", "vision_cfg", "text_cfg")}
+    cls = open_clip.CustomTextCLIP if any(name.startswith("text.") for name in state) else open_clip.CLIP
+    try:
+        with torch.device("meta"):
+            model = cls(**kept, quick_gelu=bool(config.get("quick_gelu", False)))
+    except Exception as error:  # what a library raises on odd settings is not ours to list
+        raise EncoderError(
+            f"The configuration of {checkpoint.source} does not describe an open_clip model: {error!r}"
+        ) from error
+    # The causal mask is made and not loaded; on the meta device it has no values.
+    holders: tuple[Any, ...] = (model, getattr(model, "text", None))
+    for part in holders:
+        if getattr(part, "attn_mask", None) is not None:
+            side = int(part.attn_mask.shape[0])
+            part.attn_mask = torch.full((side, side), float("-inf")).triu_(1)
+    load_strictly(model, {name: tensor for name, tensor in state.items() if name not in _SIZES}, checkpoint.source)
+    return model.eval().requires_grad_(False)
 
 
 class _Described(Checkpoint):

@@ -14,7 +14,7 @@ from s4eca.decoder.parts.build import part_classes
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import ConfigError
 from s4eca.model.holder import Holder
-from s4eca.records import Encoded
+from s4eca.records import Encoded, Fused, Prediction
 
 
 def uncacheable(model: Holder) -> str | None:
@@ -66,6 +66,12 @@ def reads_fine(config: S4ECAConfig) -> bool:
 def _shown(model: Holder, pixels: Tensor, times: int) -> Tensor:
     size = (times * (pixels.shape[-2] // model.stride), times * (pixels.shape[-1] // model.stride))
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def drawn(model: Holder, encoded: Encoded, fused: Fused) -> Prediction:
+    """What the active decoder makes of fused levels and words, logits (B, 1, 4h, 4w)."""
+    found: Prediction = model.decoder(fused, encoded.detail, encoded.kept, encoded.fine)
+    return found
 
 
 def feature_recipe(model: Holder, dtype: str) -> dict[str, Any]:

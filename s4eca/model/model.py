@@ -15,7 +15,7 @@ from s4eca.decoder.mask_decoder import MaskDecoder
 from s4eca.decoder.parts.build import part_classes
 from s4eca.layers.band_map import BandAdapter, DeclaredRanges, rgb_alone
 from s4eca.layers.encoder_updates import EncoderUpdates
-from s4eca.model.encodings import detail, fine, fitting, origin, uncacheable
+from s4eca.model.encodings import detail, drawn, fine, fitting, origin, uncacheable
 from s4eca.model.expressions import check_list, check_pairs, check_reading, warn_of
 from s4eca.model.named_adapters import NamedAdapters
 from s4eca.model.pair import load_pair, moved
@@ -195,8 +195,7 @@ class S4ECAModel(nn.Module):
 
     def decode(self, encoded: Encoded, batch: TextBatch) -> Prediction:
         """What the model says, logits (B, 1, 4h, 4w), of B encoded images and B tokenised expressions."""
-        found: Prediction = self.decoder(self.fuse(encoded, batch), encoded.detail, encoded.kept, encoded.fine)
-        return found
+        return drawn(self, encoded, self.fuse(encoded, batch))
 
     def tokenize(self, expressions: Sequence[str], *, cut: bool = False) -> TextBatch:
         """Ids and mask of expressions, on the model's device.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from s4eca.data.augment.symmetries import Symmetry
 from s4eca.data.feature_cache import stack
+from s4eca.data.sample import Reference
 from s4eca.records import Encoded
 
 
@@ -23,7 +25,9 @@ class Item:
     `present` is False where the expression has no target. `added` is True for an absent expression that stands beside
     the split's own references in scoring: it counts for the no-target scores alone. `size` is sqrt(mask area) in pixels
     of the image itself, 0 without a target: a symmetry keeps it, and so does a window that shows things larger or
-    smaller, for its pixels are the image's; what it cuts off is not counted.
+    smaller, for its pixels are the image's; what it cuts off is not counted. `reference` is what a training sample was
+    drawn from, None for an absent expression, and `symmetry` what was done to its image; a teacher is asked about both
+    (`s4eca.distill`).
     """
 
     expression: str
@@ -35,6 +39,8 @@ class Item:
     present: bool = True
     added: bool = False
     size: float = 0.0
+    reference: Reference | None = None
+    symmetry: Symmetry = Symmetry.IDENTITY
 
 
 @dataclass
@@ -55,6 +61,8 @@ class Batch:
     present: Tensor
     added: list[bool]
     sizes: Tensor
+    references: list[Reference | None] = field(default_factory=list)
+    symmetries: list[Symmetry] = field(default_factory=list)
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device (called by Lightning)."""
@@ -89,4 +97,6 @@ class Collate:
             torch.tensor([i.present for i in items]),
             [i.added for i in items],
             torch.tensor([i.size for i in items], dtype=torch.float32),
+            [i.reference for i in items],
+            [i.symmetry for i in items],
         )

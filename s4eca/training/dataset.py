@@ -125,7 +125,8 @@ class TrainingSamples(Dataset[Item]):
         reference, truth = self._chosen(index, epoch)
         symmetry, expression = draw_symmetry(reference.expression, np.random.default_rng(seed), self.symmetries)
         area = self._areas.get(index, 0)  # what is drawn as absent has no mask to look at
-        told: dict[str, Any] = {"present": area > 0, "size": sqrt(area)}
+        told: dict[str, Any] = {"present": area > 0, "size": sqrt(area), "symmetry": symmetry}
+        told["reference"] = reference if index < len(self.split) else None
         if self.augmenter is not None:
             made = self.augmenter.sample(reference, symmetry, expression, seed, self.images.size, self.mask_size)
             if made.truth is None:

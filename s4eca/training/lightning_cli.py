@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from s4eca.budgets.report import budget
 from s4eca.config import S4ECAConfig
 from s4eca.data.augment.settings import Augmentation
+from s4eca.distill.settings import DistillConfig
 from s4eca.errors import ConfigError
 from s4eca.model.model import S4ECAModel
 from s4eca.model.running import Running
@@ -88,8 +89,8 @@ class RunConfig:
 # What takes the settings of a group; `Trainer` is Lightning's.
 GROUPS = {
     "model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running,
-    "model.scale_loss": ScaleLossConfig, "data": ReferringData, "data.augment": Augmentation, "run": RunConfig,
-    "trainer": Trainer,
+    "model.scale_loss": ScaleLossConfig, "model.distill": DistillConfig, "data": ReferringData,
+    "data.augment": Augmentation, "run": RunConfig, "trainer": Trainer,
 }  # fmt: skip
 
 

@@ -13,13 +13,15 @@ from torch import Tensor
 from s4eca._version import __version__
 from s4eca.config import S4ECAConfig
 from s4eca.decoder.loss import prediction_loss, presence_loss, segmentation_losses, upsample
+from s4eca.distill.settings import NO_TEACHER, DistillConfig
 from s4eca.errors import AdapterFolderError, ConfigError
 from s4eca.evaluation.no_target import UNCALIBRATED
 from s4eca.layers.trainable import current_names, trainable_parameters, trainable_state
+from s4eca.model.encodings import drawn
 from s4eca.model.finite import require_finite
 from s4eca.model.model import S4ECAModel, attach
 from s4eca.model.running import Running
-from s4eca.records import PRESENCE, Prediction
+from s4eca.records import PRESENCE, Fused, Prediction
 from s4eca.registry import own_settings
 from s4eca.training.batch import Batch
 from s4eca.training.datamodule import ReferringData
@@ -29,6 +31,13 @@ from s4eca.training.optim import OptimConfig, build_optimiser
 from s4eca.training.scale_loss import OFF, ScaleBalancedLoss, ScaleLossConfig
 from s4eca.training.set_scores import SetScores
 from s4eca.training.strategies import leave_frozen
+from s4eca.training.teaching import (
+    begin_teaching,
+    distiller_of,
+    kept_distiller,
+    projector_groups,
+    restore_distiller,
+)
 
 PLAIN = Running()
 
@@ -41,6 +50,7 @@ class S4ECAModule(LightningModule):
         optim: learning rates and schedule.
         running: checkpointing, the encoders' type, compilation; not part of what is saved.
         scale_loss: how samples are weighed by the size of their target; what it learns is in checkpoints alone.
+        distill: the teacher, and what is learnt from it; not part of what is saved either.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class S4ECAModule(LightningModule):
         optim: OptimConfig | None = None,
         running: Running = PLAIN,
         scale_loss: ScaleLossConfig = OFF,
+        distill: DistillConfig = NO_TEACHER,
     ) -> None:
         super().__init__()
         self.config = config
@@ -57,6 +68,7 @@ class S4ECAModule(LightningModule):
         if self.optim.presence_alone:
             train_presence_alone(self.model)
             self.train()  # Lightning leaves the mode that it finds
+        self.distiller = distiller_of(distill, self.model, self.optim)  # made last: the rest starts as without it
         self.scores = self._scores_of(())
         self.scale_loss = None if scale_loss.alpha is None else ScaleBalancedLoss(scale_loss)
         if self.scale_loss is not None and self.optim.presence_alone:
@@ -91,22 +103,32 @@ class S4ECAModule(LightningModule):
             self.model.decoder.get_submodule("presence").train()
         return self
 
+    def on_fit_start(self) -> None:
+        """Let the teacher be audited before it may teach; the record of it lies beside the run's results."""
+        if self.distiller is not None:
+            begin_teaching(self.distiller, self.trainer, self.device)
+
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, 1, 4h, 4w) from images or from cached features."""
         return self.predict(batch).logits
 
     def predict(self, batch: Batch) -> Prediction:
         """What the model says of images or of cached features."""
+        return self.fused(batch)[1]
+
+    def fused(self, batch: Batch) -> tuple[Fused, Prediction]:
+        """What the method says of images or of cached features, and what the decoder makes of it."""
         encoded = batch.encoded
         if encoded is None:
             assert batch.images is not None
             encoded = self.model.encode(self.model.normalise(batch.images))
-        return self.model.decode(encoded, self.model.tokenize(batch.expressions, cut=True))
+        fused = self.model.fuse(encoded, self.model.tokenize(batch.expressions, cut=True))
+        return fused, drawn(self.model, encoded, fused)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; truths are (M, M) in 0..255."""
         truth = torch.stack(batch.truths).unsqueeze(1).float() / 255
-        found, size = self.predict(batch), len(batch.expressions)
+        (fused, found), size = self.fused(batch), len(batch.expressions)
         if self.scale_loss is not None:  # measured in float32: single slopes are below what float16 can hold
             found = dataclasses.replace(found, logits=found.logits.float())
         loss = prediction_loss(found, truth, batch.present, self.optim.presence_weight)
@@ -122,6 +144,10 @@ class S4ECAModule(LightningModule):
             for name, term in self.model.decoder.losses(found.extras, truth, batch.present).items():
                 self.log(f"{name}_loss", term, batch_size=size, sync_dist=True)
                 loss = loss + term
+        if self.distiller is not None:
+            taught = self.distiller(batch.references, batch.symmetries, truth, fused, found)
+            self.log("distill_loss", taught, prog_bar=True, batch_size=size, sync_dist=True)
+            loss = loss + self.distiller.factor(self.global_step) * taught
         self.log("loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
@@ -192,7 +218,8 @@ class S4ECAModule(LightningModule):
         # Lightning has made the loader for that, and with processes of its own it draws already: from the beginning,
         # for the loops have not got their state back from a checkpoint. It makes another one when they run.
         self.trainer.fit_loop._combined_loader = None
-        optimiser, schedule = build_optimiser(self.model, self.optim, total)
+        beside = [] if self.distiller is None else projector_groups(self.distiller, self.optim, total)
+        optimiser, schedule = build_optimiser(self.model, self.optim, total, beside)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -202,6 +229,8 @@ class S4ECAModule(LightningModule):
         checkpoint["s4eca_encoders"] = self._fingerprints()
         if self.scale_loss is not None:
             checkpoint["s4eca_scale_loss"] = self.scale_loss.state()
+        if self.distiller is not None:
+            checkpoint["s4eca_distill"] = kept_distiller(self.distiller)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other settings or encoders, with a missing or an unknown tensor.
@@ -230,6 +259,7 @@ class S4ECAModule(LightningModule):
         if self.scale_loss is not None:
             self.scale_loss.go_on_with(checkpoint.get("s4eca_scale_loss"))
         self._unused_scales = self.scale_loss is None and "s4eca_scale_loss" in checkpoint
+        restore_distiller(self.distiller, checkpoint.get("s4eca_distill"))
         regroup(checkpoint, self.model)
 
     def _check_settings(self, saved: dict[str, Any], noted: dict[str, str]) -> None:

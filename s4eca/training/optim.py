@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,9 +50,9 @@ def rate(step: int, *, warmup: int, total: int, power: float) -> float:
 
 
 def build_optimiser(
-    model: nn.Module, config: OptimConfig, total: int
+    model: nn.Module, config: OptimConfig, total: int, beside: Sequence[dict[str, Any]] = ()
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """AdamW over the trainable tensors alone, and its schedule over `total` updates."""
+    """AdamW over the trainable tensors, and groups of what trains beside them; its schedule over `total` updates."""
     groups = parameter_groups(
         model,
         lr_adapter=config.lr_adapter,
@@ -58,7 +60,7 @@ def build_optimiser(
         lr_encoders=config.lr_encoders,
         weight_decay=config.weight_decay,
     )
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
+    optimiser = torch.optim.AdamW([*groups, *beside], betas=(0.9, 0.999))
     warmup = min(config.warmup, max(total // 2, 1))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: rate(step, warmup=warmup, total=total, power=config.power)

@@ -40,6 +40,7 @@ def real(group):
     """Names and defaults as running the class gives them."""
     from s4eca.config import S4ECAConfig
     from s4eca.data.augment.settings import Augmentation
+    from s4eca.distill.settings import DistillConfig
     from s4eca.model.running import Running
     from s4eca.training.datamodule import ReferringData
     from s4eca.training.lightning_cli import RunConfig
@@ -49,7 +50,8 @@ def real(group):
     if group == "data":
         return {p.name: p.default for p in inspect.signature(ReferringData).parameters.values()}
     classes = {"model.config": S4ECAConfig, "model.optim": OptimConfig, "model.running": Running, "run": RunConfig,
-               "data.augment": Augmentation, "model.scale_loss": ScaleLossConfig}  # fmt: skip
+               "data.augment": Augmentation, "model.scale_loss": ScaleLossConfig,
+               "model.distill": DistillConfig}  # fmt: skip
     made = classes[group]()
     return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
 

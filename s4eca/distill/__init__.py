@@ -1,0 +1,1 @@
+"""Learning from a teacher that sees images and phrases together (docs/distillation.md)."""
