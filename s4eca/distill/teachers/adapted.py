@@ -17,6 +17,7 @@ from s4eca.data.preprocess import stretch
 from s4eca.distill.grid import on_grid
 from s4eca.distill.losses import unit
 from s4eca.errors import EncoderError
+from s4eca.model.encodings import drawn
 from s4eca.teaching import TeacherTargets
 
 
@@ -65,8 +66,7 @@ def load_adapted(name: str) -> AdaptedTeacher:
         AdapterFolderError: the folder cannot be read.
         EncoderError: its images have other bands than RGB.
     """
-    from s4eca.model.encodings import drawn
-from s4eca.model.model import S4ECAModel
+    from s4eca.model.model import S4ECAModel
     from s4eca.saved import folder as saved
     from s4eca.saved.locate import locate
 
