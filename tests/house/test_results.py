@@ -94,6 +94,32 @@ def test_the_ablation_page_says_what_the_rows_say():
     assert found >= 10
 
 
+def test_the_page_of_parts_says_what_the_verdicts_say():
+    result = json.loads((RESULTS / "other_systems.json").read_text())
+    page = (ROOT / "docs" / "decoder_parts.md").read_text()
+    for name, found in result["verdicts"].items():
+        primary = found["against"]["none"]["primary"]
+        said = f"{primary['points']:+.2f} ({primary['low']:+.2f} to {primary['high']:+.2f})"
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | ") and said in line)
+        assert line.endswith(f" {found['verdict']} |") and f" {primary['references']} | " in line
+    for row in result["rows"].values():
+        assert row["command"] and len(row["commit"]) >= 40 and row["machine"]["cores"]
+
+
+def test_the_committed_refiner_is_the_scored_one_and_gains():
+    from s4eca.cascade.hub import load_refiner
+
+    folder = ROOT / "benchmarks" / "refiners" / "box-prompt"
+    assert "research only" in (folder / "README.md").read_text()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+    ways = json.loads((RESULTS / "box_refiner.json").read_text())["sets"]["vhr10-ref"]["ways"]
+    assert ways["crop, R 1"]["difference"]["low"] > 0 and ways["filled"]["difference"]["high"] < 0
+    page = (ROOT / "docs" / "cascade.md").read_text()
+    for name in ("s4eca", "crop, R 1", "none, R 1"):
+        assert f"| {100 * ways[name]['mIoU']:.1f} | {100 * ways[name]['P@0.5']:.0f} | " in page
+    assert load_refiner(f"box-prompt:{folder}").name.startswith("box-prompt (")
+
+
 def test_the_table_of_tiled_inference_is_that_of_its_result():
     result = json.loads((RESULTS / "tiled_inference.json").read_text())
     page = (ROOT / "docs" / "rasters.md").read_text()
