@@ -345,6 +345,23 @@ def test_a_predictor_refines_images_windows_and_scores_alike(model, image):
     assert np.allclose(echo.probabilities(windows, SAID), plain.probabilities(windows, SAID), atol=1e-6)
 
 
+def test_a_refiner_sees_the_image_and_each_window_as_it_is(model, image):
+    class Seeing(EchoRefiner):
+        def __init__(self):
+            self.seen = []
+
+        def refine(self, images, boxes, coarse):
+            self.seen += images
+            return super().refine(images, boxes, coarse)
+
+    refiner = Seeing()
+    predictor = Predictor(model, cascade=Cascade(refiner, None, settings("cascade", isolation="none", parts=1)))
+    predictor.set_image(image).segment(SAID[:1])
+    predictor.probabilities(np.stack([image, image[::-1]]).astype(np.float32), SAID[:1])
+    assert len(refiner.seen) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(refiner.seen, (image, image, image[::-1]), strict=True))
+
+
 def test_bands_are_refused(toy_model):
     model = toy_model(bands=["red", "nir"], band_ranges=[[0, 1], [0, 1]])
     with pytest.raises(ConfigError, match=r"sees the bands red, nir, and detectors and refiners see RGB"):

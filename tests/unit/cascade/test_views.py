@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from s4eca.cascade.boxes import LEAST_MARGIN, box_of, clipped, margin_of, window
+from s4eca.cascade.boxes import LEAST_MARGIN, box_of, clipped, margin_of, mask_box, parts_of, window
 from s4eca.cascade.isolation import FILL, isolate
 from s4eca.cascade.joint import agreed
 
@@ -26,6 +26,17 @@ def test_a_box_ends_behind_the_last_pixel_of_the_surest_component():
     p[20:24, 3:7] = 0.5
     assert box_of(p).tolist() == [10, 5, 20, 7]
     assert box_of(torch.zeros(30, 40)) is None
+
+
+def test_pixels_that_touch_at_a_corner_are_one_part():
+    p = torch.zeros(20, 20)
+    p[3, 3] = p[4, 4] = p[5, 5] = 0.9
+    boxes, rest = parts_of(p, most=5)
+    assert [b.tolist() for b in boxes] == [[3, 3, 6, 6]] and not rest.any()
+    p[10, 10] = 0.6
+    boxes, rest = parts_of(p, most=1)
+    assert len(boxes) == 1 and rest.nonzero().tolist() == [[10, 10]]
+    assert mask_box(p > 0.5).tolist() == [3, 3, 11, 11]
 
 
 def test_boxes_are_cut_at_the_border_and_dropped_below_a_pixel():

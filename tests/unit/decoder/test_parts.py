@@ -230,3 +230,27 @@ def test_a_folder_without_parts_is_as_it_was():
     values = S4ECAConfig().to_dict()
     del values["parts"]
     assert S4ECAConfig.from_dict(values) == S4ECAConfig()
+
+
+def test_cached_features_hold_the_pixels_that_a_part_reads(toy_model, pixels):
+    from s4eca.data.feature_cache import FeatureCache, stack
+    from s4eca.model.encodings import feature_recipe
+
+    plain, model = toy_model(), learned(toy_model(parts={"detail_stem": {}}), pixels).eval()
+    recipe = feature_recipe(model, "float32")
+    assert recipe["fine"] is True and "fine" not in feature_recipe(plain, "float32")
+    cache = FeatureCache(recipe)
+    with torch.no_grad():
+        for place in range(3):
+            cache.put(str(place), model.encode(pixels[place : place + 1]))
+        joined = stack([cache.get(str(place)) for place in range(3)], model.vision.spec.prefix_tokens)
+        said_of_cache = model.decode(joined, model.tokenize(EXPRESSIONS)).logits
+        assert torch.equal(said_of_cache, said(model, pixels).logits)
+
+
+def test_an_encoding_without_the_pixels_is_refused(toy_model, pixels):
+    model = toy_model(parts={"detail_stem": {}})
+    encoded = model.encode(pixels)
+    encoded.fine = None
+    with pytest.raises(ConfigError, match=r"encoded without the pixels \(fine\) that the adapter 'default' reads"):
+        model.decode(encoded, model.tokenize(EXPRESSIONS))
