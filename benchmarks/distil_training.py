@@ -156,7 +156,7 @@ def trained(shop: Workshop, cell: Cell, teacher: Teacher, targets: Path, mark: s
     cache = shop.prefixes.of(model, split, drawn_symmetries(row), shop.check)
     distiller = distiller_of(cell, model, teacher, split, targets)
     if distiller is not None:
-        distiller.to(device).source.teacher.to(device)
+        distiller.to(device).source.to(device)
     run = Run(cell, model, distiller, total, shop.place.checkpoints / f"{mark}.pt")
 
     def steps(of: Any, seed: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,7 @@ class TeacherTargets:
         return TeacherTargets(**{name: change(value) for name, value in parts.items() if value is not None})
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """A frozen model that another one may learn from.
 

@@ -75,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--data is {args.data}, in no known layout; name one by --layout {'|'.join(LAYOUTS)}.")
     reader = checked_options(layout, from_words(args.reader), ())
     split = open_dataset(args.data, layout, args.split, **reader)
-    teacher = _moved(load_teacher(args.teacher), args.device)
-    source = TargetSource(teacher, frozenset({"sim"}), TargetCache(args.cache))
+    source = _moved(TargetSource(load_teacher(args.teacher), frozenset({"sim"}), TargetCache(args.cache)), args.device)
     report = audit(
         source, split, most=args.references, seed=args.seed, resamples=args.resamples, progress=sys.stderr.isatty()
     )
@@ -89,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.passed else 1
 
 
-def _moved(teacher: Any, device: str) -> Any:
-    """The teacher on a device.
+def _moved(source: Any, device: str) -> Any:
+    """The source with its teacher on a device.
 
     Raises:
         ConfigError: a device that is not there.
@@ -99,7 +98,7 @@ def _moved(teacher: Any, device: str) -> Any:
 
     named = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
-        return teacher.to(named)
+        return source.to(named)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise ConfigError(f"--device is {device!r}, which this machine cannot use: {first}") from error

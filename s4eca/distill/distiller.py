@@ -24,6 +24,7 @@ from s4eca.distill import losses
 from s4eca.distill.audit import audit
 from s4eca.distill.cache import TargetCache
 from s4eca.distill.gathered import as_of_all, first_of_each, of_all
+from s4eca.distill.plain import plainly
 from s4eca.distill.report import Report, read_report
 from s4eca.distill.settings import PLACED, DistillConfig
 from s4eca.distill.source import TargetSource
@@ -82,7 +83,7 @@ class Distiller(nn.Module):
             ConfigError: the report is of another teacher.
             DataError: as `s4eca.distill.audit.audit` says.
         """
-        self.source.teacher.to(device)
+        self.source.to(device)
         report = self._audited(splits)
         if not self.config.force:
             if report is None:
@@ -121,7 +122,7 @@ class Distiller(nn.Module):
             return found
         if not splits:
             return None
-        asked = TargetSource(teacher, frozenset({"sim"}), self.source.cache)
+        asked = TargetSource(teacher, frozenset({"sim"}), self.source.cache).to(self.source.device)
         return audit(asked, splits[0], most=self.config.audit_references)
 
     def factor(self, step: int) -> float:
@@ -145,6 +146,17 @@ class Distiller(nn.Module):
             fused: what the student's method says.
             prediction: what its decoder says.
         """
+        with plainly(truth.device):
+            return self._summed(references, symmetries, truth, fused, prediction)
+
+    def _summed(
+        self,
+        references: Sequence[Reference | None],
+        symmetries: Sequence[Symmetry],
+        truth: Tensor,
+        fused: Fused,
+        prediction: Prediction,
+    ) -> Tensor:
         known = [reference for reference in references if reference is not None]
         rows = torch.tensor([n for n, r in enumerate(references) if r is not None], dtype=torch.long)
         rows = rows.to(truth.device)
@@ -174,7 +186,7 @@ class Distiller(nn.Module):
         if "features" in self.weights and patches is not None and targets.patch is not None:
             terms["features"] = losses.feature_consistency(patches, targets.patch, targets.valid).mean()
         if "map" in self.weights and patches is not None and self.said is not None and targets.sim is not None:
-            phrase = self.said(fused.words.pooled)[rows]
+            phrase = self._said(fused)[rows]
             each = losses.map_consistency(patches, phrase, targets.sim, targets.valid, self.config.tau)
             large = share * math.prod(targets.grid) >= self.config.least_patches
             terms["map"] = losses.weighted(each, placed & large)
@@ -186,9 +198,21 @@ class Distiller(nn.Module):
     def _nothing(self, fused: Fused, prediction: Prediction) -> Tensor:
         """Nought that reaches every projector: processes wait for the gradients of all."""
         nought = 0.0 * prediction.logits.float().sum()
-        for projector, given in ((self.seen, fused.levels[-1]), (self.said, fused.words.pooled)):
-            nought = nought if projector is None else nought + 0.0 * projector(given).float().sum()
-        return nought
+        if self.seen is not None:
+            nought = nought + 0.0 * self._seen(fused).float().sum()
+        return nought if self.said is None else nought + 0.0 * self._said(fused).float().sum()
+
+    def _seen(self, fused: Fused) -> Tensor:
+        """(B, h*w, E) of the last level, in the projector's own type."""
+        assert self.seen is not None
+        found: Tensor = self.seen(fused.levels[-1].to(self.seen.weight.dtype))
+        return found
+
+    def _said(self, fused: Fused) -> Tensor:
+        """(B, E) of the pooled phrase."""
+        assert self.said is not None
+        found: Tensor = self.said(fused.words.pooled.to(self.said.weight.dtype))
+        return found
 
     def _placed(self, references: Sequence[Reference], share: Tensor) -> Tensor:
         """(B,) whether a target has a size of which the teacher was found to see the place."""
@@ -201,7 +225,7 @@ class Distiller(nn.Module):
         """(B, h, w, E) of the student on the teacher's grid."""
         if self.seen is None:
             return None
-        level = self.seen(fused.levels[-1])[rows].transpose(1, 2).unflatten(2, fused.grids[-1]).float()
+        level = torch.unflatten(self._seen(fused)[rows].transpose(1, 2), 2, fused.grids[-1]).float()
         on_grid = F.interpolate(level, size=targets.grid, mode="bilinear", align_corners=False)
         return on_grid.permute(0, 2, 3, 1)
 
@@ -209,11 +233,10 @@ class Distiller(nn.Module):
         self, references: Sequence[Reference | None], rows: Tensor, fused: Fused, targets: TeacherTargets | None
     ) -> Tensor:
         """D3 over the pairs of all processes, of each image the first."""
-        assert self.seen is not None and self.said is not None
         told = torch.zeros(len(references), 2, self.source.teacher.width, device=rows.device)
         if targets is not None and targets.image is not None and targets.phrase is not None:
             told[rows] = torch.stack([targets.image, targets.phrase], 1)
-        ours = torch.stack([self.seen(fused.levels[-1]).mean(1), self.said(fused.words.pooled)], 1).float()
+        ours = torch.stack([self._seen(fused).mean(1), self._said(fused)], 1).float()
         numbers = torch.tensor([-1 if r is None else _number(r) for r in references], device=rows.device)
         ours, theirs, numbers = of_all(ours), of_all(told), of_all(numbers)
         chosen = first_of_each(numbers, numbers >= 0)

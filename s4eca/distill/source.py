@@ -14,6 +14,7 @@ from s4eca.data.pixels import read_rgb
 from s4eca.data.sample import Reference
 from s4eca.distill.cache import TargetCache, entry_key, normalised
 from s4eca.distill.grid import joined, turned
+from s4eca.distill.plain import plainly
 from s4eca.errors import DataError
 from s4eca.teaching import Teacher, TeacherTargets
 
@@ -33,13 +34,24 @@ class TargetSource:
         teacher: whose they are.
         wanted: names of the targets that are read.
         cache: where they are kept.
+
+    Attributes:
+        device: where the teacher is.
+        asked: pairs that the teacher itself was asked about.
     """
 
     def __init__(self, teacher: Teacher, wanted: frozenset[str], cache: TargetCache) -> None:
         self.teacher, self.cache = teacher, cache
         self.wanted = wanted | {"valid"}
-        self.asked = 0  # pairs that the teacher itself was asked about
+        self.device: Any = "cpu"
+        self.asked = 0
         self._seen: dict[Path, tuple[str, tuple[int, int]]] = {}
+
+    def to(self, device: Any) -> TargetSource:
+        """Move the teacher to a device."""
+        self.device = device
+        self.teacher.to(device)
+        return self
 
     def of(self, references: Sequence[Reference], symmetries: Sequence[Symmetry], device: Any) -> TeacherTargets:
         """Targets of B references, each as its image is under its symmetry, float32 on a device.
@@ -68,7 +80,8 @@ class TargetSource:
         if self.wanted <= found.keys():
             return TeacherTargets(**found)
         self.asked += 1
-        fresh = self.teacher.targets([read_rgb(reference.image)], [said])
+        with plainly(self.device):
+            fresh = self.teacher.targets([read_rgb(reference.image)], [said])
         for key, names in keys.items():
             if not names <= found.keys():
                 found |= self.cache.put(key, {name: getattr(fresh, name) for name in names})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 from s4eca.errors import ConfigError
 from s4eca.registry import TEACHERS
@@ -21,5 +22,10 @@ def load_teacher(identifier: str) -> Teacher:
         near = difflib.get_close_matches(prefix, TEACHERS, n=1) if name else []
         hint = f"did you mean {near[0]}:{name}?" if near else f"it must be PREFIX:ID with one of {', '.join(TEACHERS)}."
         raise ConfigError(f"The teacher is {identifier!r}; {hint}")
-    found: Teacher = TEACHERS.load(prefix)(name)
+    found: Any = TEACHERS.load(prefix)(name)
+    if not isinstance(found, Teacher):
+        raise ConfigError(
+            f"The teacher {identifier!r}, of {TEACHERS[prefix]}, is a {type(found).__name__}, which lacks a part of "
+            "s4eca.teaching.Teacher."
+        )
     return found
