@@ -18,9 +18,10 @@ from s4eca.distill.distiller import Distiller
 from s4eca.distill.report import bucket_names
 from s4eca.distill.settings import DistillConfig
 from s4eca.distill.source import TargetSource
+from s4eca.distill.teachers.named import load_teacher
 from s4eca.errors import ConfigError, TeacherRejected
 from s4eca.records import Prediction
-from s4eca.registry import TEACHERS, load_teacher
+from s4eca.registry import TEACHERS
 
 ONE = {"features": 0.0, "map": 0.0, "pairs": 0.0, "mask": 0.0}
 
