@@ -20,7 +20,7 @@ from s4eca.distill.settings import DistillConfig
 from s4eca.distill.source import TargetSource
 from s4eca.distill.teachers.named import load_teacher
 from s4eca.errors import ConfigError, TeacherRejected
-from s4eca.records import Prediction
+from s4eca.model.encodings import drawn
 from s4eca.registry import TEACHERS
 
 ONE = {"features": 0.0, "map": 0.0, "pairs": 0.0, "mask": 0.0}
@@ -45,7 +45,7 @@ def student(toy_model, split):
         truth = np.stack([working_mask(split.mask(r), 64) for r in known])
         encoded = model.encode(model.normalise(torch.from_numpy(images).permute(0, 3, 1, 2)))
         fused = model.fuse(encoded, model.tokenize([r.expression for r in known], cut=True))
-        found = Prediction.drawn(model.decoder(fused, encoded.detail, encoded.kept))
+        found = drawn(model, encoded, fused)
         given = chosen, [Symmetry.IDENTITY] * len(chosen), torch.from_numpy(truth)[:, None].float() / 255, fused, found
         return distiller, given
 
