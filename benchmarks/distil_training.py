@@ -21,8 +21,8 @@ from s4eca.distill.distiller import Distiller
 from s4eca.distill.settings import DistillConfig
 from s4eca.files import write_whole
 from s4eca.layers.trainable import trainable_parameters, trainable_state
+from s4eca.model.encodings import drawn
 from s4eca.model.model import S4ECAModel
-from s4eca.records import Prediction
 from s4eca.teaching import Teacher
 from s4eca.training.averaging import MovingAverage
 from s4eca.training.batch import Batch
@@ -102,7 +102,7 @@ class Run:
             assert batch.images is not None
             encoded = self.model.encode(self.model.normalise(batch.images))
         fused = self.model.fuse(encoded, self.model.tokenize(batch.expressions, cut=True))
-        return fused, Prediction.drawn(self.model.decoder(fused, encoded.detail, encoded.kept))
+        return fused, drawn(self.model, encoded, fused)
 
     def keep(self) -> None:
         """Write the checkpoint, whole or not at all."""
