@@ -7,7 +7,8 @@ On the validation split, native grid: mIoU, oIoU, P@0.5, P@0.8, P@0.9 and bounda
 the true box of the target through the refiner, the ceiling of any detector; ``filled`` is the box of the adapter's mask
 as a rectangle, the floor. Of each way the difference to the adapter alone has a 95 % interval, a bootstrap over images,
 paired by reference, by size of the target too; and the rank correlation of the foretold IoU with the true one. Targets
-of one part have a difference of their own: one box is not that of several. Every way is written as it ends.
+of one part have a difference of their own: one box is not that of several. The verdict is that of systems_verdicts.py, with
+the sizes below 32 px as the primary bucket. Every way is written as it ends.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import record
 import torch
 from equal_budget import place_of
 from numpy.typing import NDArray
-from systems_verdicts import difference, inside
+from systems_verdicts import compared, difference, inside
 from tqdm import tqdm
 
 from s4eca.cascade.boxes import box_of
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--refine", required=True)
     parser.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--most", type=int, default=0, help="references of a set, spread evenly; 0 takes all")
+    parser.add_argument("--ways", nargs="+", default=[], metavar="WAY", help="those alone (default: all)")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -68,7 +70,8 @@ def main() -> None:
         found[name] = {"adapter": Path(args.adapter).name, "refiner": refiner.name, "ways": {}}
         plain = _scored(coarse, lambda image, logits, truth: (logits, float("nan")))
         found[name]["ways"]["s4eca"] = _told(plain, plain, coarse)
-        for label, way in ways(refiner).items():
+        chosen = {label: way for label, way in ways(refiner).items() if not args.ways or label in args.ways}
+        for label, way in chosen.items():
             began = time.monotonic()
             rows = _scored(coarse, way)
             told = _told(rows, plain, coarse)
@@ -186,6 +189,10 @@ def _told(rows: list[dict[str, float]], plain: list[dict[str, float]], coarse: d
     told["difference"] = difference(100 * (iou - before), images, everything)
     told["difference_of_single_targets"] = difference(100 * (iou - before), images, single)
     told["difference_of_boundary_F"] = difference(100 * (edge - edges), images, everything)
+    told["verdict"] = compared(
+        [(10_000 * iou).round().tolist()], [(10_000 * before).round().tolist()], images.tolist(), sizes.tolist(), "<32"
+    )["verdict"]
+    told["below_32_px"] = difference(100 * (iou - before), images, inside(sizes, "<32"))
     told["by_size"] = {name: difference(100 * (iou - before), images, inside(sizes, name)) for name in BUCKETS}
     known = np.isfinite(said)
     if known.sum() > 10:
