@@ -7,8 +7,8 @@ On the validation split, native grid: mIoU, oIoU, P@0.5, P@0.8, P@0.9 and bounda
 the true box of the target through the refiner, the ceiling of any detector; ``filled`` is the box of the adapter's mask
 as a rectangle, the floor. Of each way the difference to the adapter alone has a 95 % interval, a bootstrap over images,
 paired by reference, by size of the target too; and the rank correlation of the foretold IoU with the true one. Targets
-of one part have a difference of their own: one box is not that of several. The verdict is that of systems_verdicts.py, with
-the sizes below 32 px as the primary bucket. Every way is written as it ends.
+of one part have a difference of their own: one box is not that of several. The verdict is that of systems_verdicts.py,
+with the sizes below 32 px as the primary bucket. Every way is written as it ends.
 """
 
 from __future__ import annotations
