@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from s4eca.evaluation import result_file
     from s4eca.evaluation.report import table
     from s4eca.evaluation.run import evaluate
+    from s4eca.model.predictor import Predictor
     from s4eca.saved import folder as adapter_folder
     from s4eca.saved.locate import locate
 
@@ -117,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
             predictor, dataset, rules, shuffle_seed=args.shuffle_expressions,
             batch_size=args.batch_size, on_record=found.append, progress=sys.stderr.isatty(), absent=args.absent,
         )  # fmt: skip
-    notes = [] if predictor.cascade is None else predictor.cascade.told.notes()
+    refining = predictor.cascade if isinstance(predictor, Predictor) else None
+    notes = [] if refining is None else refining.told.notes()
     for finding in [*report["findings"], *notes]:
         print(f"s4eca: note: {finding}", file=sys.stderr)
     # Added absent expressions are no references of the split: they enter the no-target scores alone.

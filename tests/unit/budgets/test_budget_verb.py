@@ -97,7 +97,8 @@ def test_wrong_use_is_one_line_and_two(options: list[str], part: str, capsys: py
 def test_models_lists_every_encoder_with_licence_and_source(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == len(catalog.ENTRIES)
+    assert len([row for row in rows if row["role"] in ("vision", "text")]) == len(catalog.ENTRIES)
+    assert {row["role"] for row in rows} == {"vision", "text", "detector", "refiner"}
     wanted = {"id", "role", "family", "parameters", "licence", "source", "available", "status"}
     assert all(wanted <= set(row) and row["licence"] and row["source"] for row in rows)
     packaged = [row for row in rows if row["id"].startswith("packaged:")]
@@ -105,6 +106,9 @@ def test_models_lists_every_encoder_with_licence_and_source(capsys: pytest.Captu
     assert main(["models", "--role", "text"]) == 0
     out = capsys.readouterr().out
     assert "packaged:minilm-l6" in out and "packaged:dinov2-s" not in out
+    assert main(["models", "--role", "refiner"]) == 0
+    out = capsys.readouterr().out
+    assert "facebook/sam2.1-hiera-tiny" in out and "gated" in out and "grounding-dino" not in out
 
 
 @pytest.mark.parametrize("entry", [e for e in catalog.ENTRIES if e.sha256], ids=lambda e: e.id)

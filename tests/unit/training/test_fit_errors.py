@@ -37,7 +37,7 @@ def test_a_wrong_setting_is_named(changes, named, line, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: aerial.yaml, dubai_ref.yaml, own"),
+        (["-c", "nowhere.yaml"], "nowhere.yaml does not exist; packaged ones: aerial.yaml, dubai_ref.yaml, isaid_"),
         (["-c"], "-c"),
         (["--data.root"], "data.root"),
     ],
