@@ -114,7 +114,10 @@ def test_the_committed_refiner_is_the_scored_one_and_gains():
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
     ways = json.loads((RESULTS / "box_refiner.json").read_text())["sets"]["vhr10-ref"]["ways"]
     assert ways["crop, R 1"]["difference"]["low"] > 0 and ways["filled"]["difference"]["high"] < 0
+    small = json.loads((RESULTS / "box_refiner.json").read_text())["sets"]["isaid-ref"]["ways"]["crop, R 1"]
+    assert small["verdict"] == "useful" and small["below_32_px"]["low"] > 0 and small["below_32_px"]["measurable"]
     page = (ROOT / "docs" / "cascade.md").read_text()
+    assert f"+{small['below_32_px']['points']:.1f} ({small['below_32_px']['low']:.1f} to " in page
     for name in ("s4eca", "crop, R 1", "none, R 1"):
         assert f"| {100 * ways[name]['mIoU']:.1f} | {100 * ways[name]['P@0.5']:.0f} | " in page
     assert load_refiner(f"box-prompt:{folder}").name.startswith("box-prompt (")
