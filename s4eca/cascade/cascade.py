@@ -30,7 +30,7 @@ class Told:
 
     Attributes:
         dropped: boxes outside the image or smaller than a pixel.
-        nothing: expressions for which there was no box.
+        nothing: expressions for which a detector gave no box, nor the adapter a mask.
     """
 
     dropped: int = 0
@@ -42,7 +42,9 @@ class Told:
         if self.dropped:
             found.append(f"{self.dropped:,} boxes of the detector lay outside their image or were below a pixel.")
         if self.nothing:
-            found.append(f"{self.nothing:,} times there was no box to refine a mask in, a window and expression each.")
+            found.append(
+                f"{self.nothing:,} times neither detector nor adapter found anything, a window and expression each."
+            )
         return found
 
 
@@ -136,7 +138,7 @@ class Cascade:
     ) -> tuple[Tensor, float]:
         """One mask, and the IoU that is foretold; `blind` prompts with the box alone."""
         if box is None:
-            self.told.nothing += 1
+            self.told.nothing += self.proposer is not None  # an empty mask is a result
             return torch.full_like(coarse, FILL) if self.settings.mode == "detector" else coarse, float("-inf")
         first = filled(box, coarse) if blind else coarse
         if not self.settings.recursion:

@@ -161,6 +161,7 @@ def test_an_empty_mask_stays_and_asks_nobody(image):
     empty = torch.full((1, 60, 80), -4.0)
     found, _ = Cascade(refiner, None, settings("cascade")).apply(image, empty, SAID[:1])
     assert torch.equal(found, empty) and refiner.calls == 0
+    assert Cascade(refiner, None, settings("cascade")).told.notes() == []
     assert Cascade(refiner, None, settings("cascade")).apply(image, empty[:0], [])[0].shape == (0, 60, 80)
 
 
