@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from s4eca.cascade.box_prompt_network import PROMPTS, BoxPromptNetwork, BoxPromptSizes
+from s4eca.cascade.one_by_one import ImageByImage
 from s4eca.encoders.frozen import state_fingerprint
 from s4eca.errors import CascadeError, EncoderError
 from s4eca.files import write_together
@@ -27,7 +28,7 @@ BOUND = 10.0
 TOGETHER = 16
 
 
-class BoxPrompt(nn.Module):
+class BoxPrompt(ImageByImage, nn.Module):
     """Masks from boxes, with a coarse mask or without (see `s4eca.optional.MaskRefiner`).
 
     Args:
@@ -84,31 +85,19 @@ class BoxPrompt(nn.Module):
             made[1], made[2] = drawn[0, 0].clamp(-BOUND, BOUND) / BOUND, 1.0
         return made
 
-    @torch.inference_mode()
-    def refine(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        boxes: Sequence[Tensor | None],
-        coarse: Sequence[Tensor | None],
-    ) -> list[RefinedMasks]:
-        """See `s4eca.optional.MaskRefiner`; the foretold IoU lies in 0..1."""
-        found = []
-        for image, several, masks in zip(images, boxes, coarse, strict=True):
-            size = (image.shape[0], image.shape[1])
-            if several is None or not len(several):
-                found.append(RefinedMasks(torch.zeros(0, *size), torch.zeros(0)))
-                continue
-            pixels, shown = self.seen([image])
-            features, rows = self.features(shown), []
-            for start in range(0, len(several), TOGETHER):
-                part = range(start, min(start + TOGETHER, len(several)))
-                maps = [self.prompts(several[n], None if masks is None else masks[n], size) for n in part]
-                prompts = torch.stack(maps).to(pixels.device)
-                count = len(prompts)
-                rows.append(self.network(pixels.expand(count, -1, -1, -1), prompts, features.expand(count, -1, -1, -1)))
-            logits = F.interpolate(torch.cat([r[0] for r in rows]).float(), size, mode="bilinear", align_corners=False)
-            found.append(RefinedMasks(logits[:, 0].cpu(), torch.cat([r[1] for r in rows]).sigmoid().float().cpu()))
-        return found
+    def drawn(self, image: NDArray[np.uint8], boxes: Tensor, masks: Tensor | None) -> RefinedMasks:
+        """See `ImageByImage.drawn`; the image is encoded once for all its boxes, the foretold IoU lies in 0..1."""
+        size = (image.shape[0], image.shape[1])
+        pixels, shown = self.seen([image])
+        features, rows = self.features(shown), []
+        for start in range(0, len(boxes), TOGETHER):
+            part = range(start, min(start + TOGETHER, len(boxes)))
+            maps = [self.prompts(boxes[n], None if masks is None else masks[n], size) for n in part]
+            prompts = torch.stack(maps).to(pixels.device)
+            count = len(prompts)
+            rows.append(self.network(pixels.expand(count, -1, -1, -1), prompts, features.expand(count, -1, -1, -1)))
+        logits = F.interpolate(torch.cat([r[0] for r in rows]).float(), size, mode="bilinear", align_corners=False)
+        return RefinedMasks(logits[:, 0].cpu(), torch.cat([r[1] for r in rows]).sigmoid().float().cpu())
 
 
 def load(kind: str, name: str, device: str) -> BoxPrompt:

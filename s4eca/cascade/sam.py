@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from s4eca.cascade.hub import named, opened
+from s4eca.cascade.one_by_one import ImageByImage
 from s4eca.optional import RefinedMasks
 
 # Kinds that pad the shorter side of an image, and must be told its size when masks come back.
@@ -26,7 +26,7 @@ def load(kind: str, name: str, device: str) -> Sam:
     return Sam(named(kind, name, model, processor), kind, model, processor)
 
 
-class Sam:
+class Sam(ImageByImage):
     """Masks from a box and, where there is one, a coarse mask; one mask a box, for a box is not ambiguous.
 
     Args:
@@ -44,23 +44,10 @@ class Sam:
             model.mask_decoder.dynamic_multimask_via_stability = False
         self._last: tuple[bytes, Any] | None = None
 
-    @torch.inference_mode()
-    def refine(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        boxes: Sequence[Tensor | None],
-        coarse: Sequence[Tensor | None],
-    ) -> list[RefinedMasks]:
+    def drawn(self, image: NDArray[np.uint8], boxes: Tensor, masks: Tensor | None) -> RefinedMasks:
         """One prompt at a time: the library shares a mask prompt among all boxes of an image."""
-        found = []
-        for image, several, masks in zip(images, boxes, coarse, strict=True):
-            size = (image.shape[0], image.shape[1])
-            if several is None or not len(several):
-                found.append(RefinedMasks(torch.zeros(0, *size), torch.zeros(0)))
-                continue
-            rows = [self._one(image, box, None if masks is None else masks[n]) for n, box in enumerate(several)]
-            found.append(RefinedMasks(torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])))
-        return found
+        rows = [self._one(image, box, None if masks is None else masks[n]) for n, box in enumerate(boxes)]
+        return RefinedMasks(torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows]))
 
     def _one(self, image: NDArray[np.uint8], box: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         device = self.model.device

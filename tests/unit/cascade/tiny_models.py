@@ -90,48 +90,31 @@ def owlv2(folder: Path) -> Path:
     return folder
 
 
-def sam(folder: Path) -> Path:
-    """SAM on 64 px with masks of 16."""
+def sam(folder: Path, kind: str = "Sam", **drawing: int) -> Path:
+    """SAM, or a kind of it, on 64 px with masks of 16."""
     import transformers as t
 
-    config = t.SamConfig(
+    config = getattr(t, f"{kind}Config")(
         vision_config=dict(
             hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16,
             output_channels=16, mlp_dim=16, window_size=2, global_attn_indexes=[0], num_pos_feats=8,
         ),
         prompt_encoder_config=dict(hidden_size=16, image_size=64, patch_size=16, mask_input_channels=4),
-        mask_decoder_config=DRAWING,
+        mask_decoder_config={**DRAWING, **drawing},
     )  # fmt: skip
     torch.manual_seed(0)
-    t.SamModel(config).save_pretrained(folder)
+    getattr(t, f"{kind}Model")(config).save_pretrained(folder)
     images = t.SamImageProcessor(
         size={"longest_edge": 64}, pad_size={"height": 64, "width": 64},
         mask_size={"longest_edge": 16}, mask_pad_size={"height": 16, "width": 16},
     )  # fmt: skip
-    t.SamProcessor(images).save_pretrained(folder)
+    getattr(t, f"{kind}Processor")(images).save_pretrained(folder)
     return folder
 
 
 def sam_hq(folder: Path) -> Path:
     """SAM-HQ, likewise."""
-    import transformers as t
-
-    config = t.SamHQConfig(
-        vision_config=dict(
-            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16,
-            output_channels=16, mlp_dim=16, window_size=2, global_attn_indexes=[0], num_pos_feats=8,
-        ),
-        prompt_encoder_config=dict(hidden_size=16, image_size=64, patch_size=16, mask_input_channels=4),
-        mask_decoder_config={**DRAWING, "vit_dim": 16},
-    )  # fmt: skip
-    torch.manual_seed(0)
-    t.SamHQModel(config).save_pretrained(folder)
-    images = t.SamImageProcessor(
-        size={"longest_edge": 64}, pad_size={"height": 64, "width": 64},
-        mask_size={"longest_edge": 16}, mask_pad_size={"height": 16, "width": 16},
-    )  # fmt: skip
-    t.SamHQProcessor(images).save_pretrained(folder)
-    return folder
+    return sam(folder, "SamHQ", vit_dim=16)
 
 
 def sam2(folder: Path, kind: str = "sam2") -> Path:
