@@ -39,6 +39,8 @@ def build_parts(config: S4ECAConfig, sizes: PyramidSizes) -> dict[str, Any]:
 
 
 def _parts(config: S4ECAConfig) -> dict[str, tuple[type[DecoderPart], Any]]:
+    if not config.parts:  # asked at every encoding and decoding; the table need not be looked through
+        return {}
     for name in config.parts:
         if name not in DECODER_PARTS:
             near = difflib.get_close_matches(name, DECODER_PARTS, n=1)
