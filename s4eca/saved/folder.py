@@ -283,8 +283,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise AdapterFolderError(f"{path} is damaged and cannot be read: {error}.") from error
 
 
-def check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None:
-    """Refuse encoders or preprocessing other than those that a folder was made with.
+def check_encoders(folder: Path, note: dict[str, Any], model: Attached, free: tuple[str, ...] = ()) -> None:
+    """Refuse encoders or preprocessing, except its settings of `free`, other than those that a folder was made with.
 
     Raises:
         AdapterFolderError: the first thing that differs.
@@ -309,7 +309,7 @@ def check_encoders(folder: Path, note: dict[str, Any], model: Attached) -> None:
             )
     for key, value in preprocessing(model).items():
         found = note["preprocessing"].get(key)
-        if found != value:
+        if found != value and key not in free:
             raise AdapterFolderError(
                 f"{folder / CONFIG} was made with preprocessing {key} = {found!r}, here it is {value!r}."
             )

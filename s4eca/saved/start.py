@@ -1,4 +1,4 @@
-"""A fit that begins with a saved adapter: the same encoders and sizes; no-target head and decoder parts may be new."""
+"""A fit that begins with a saved adapter: the same encoders and widths; no-target head and decoder parts may be new."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from s4eca.layers.trainable import trainable_state
 from s4eca.saved.folder import WEIGHTS, Attached, check_encoders, fill, read_config, read_settings, read_tensors
 
 HEAD, PARTS = "decoder.presence.", "decoder.parts."
-# Settings that no saved tensor depends on. Encoders are told by their weights, for a local copy has another name.
-FREE = ("vision", "text", "threshold", "presence_threshold")
+# Settings that no saved tensor depends on: a fit at a larger input may begin with an adapter of a smaller one, its
+# decoder's tokens pooled so that they stay as many. Encoders are told by their weights: a local copy has another name.
+CHANGED = ("threshold", "presence_threshold", "image_size", "decoder_pool")
+FREE = ("vision", "text", *CHANGED)
 
 
 def start_from(model: Attached, folder: Path | str) -> None:
@@ -19,8 +21,8 @@ def start_from(model: Attached, folder: Path | str) -> None:
 
     Args:
         model: built from the settings of the fit.
-        folder: made with encoders of the same weights and with the same settings, thresholds aside; a no-target head
-            or a part of the decoder that it does not have stays as the model built it.
+        folder: made with encoders of the same weights and with the same settings, thresholds, size of the input and
+            pooling aside; a no-target head or a part of the decoder that it does not have stays as the model built it.
 
     Raises:
         AdapterFolderError: the first thing that differs, by name.
@@ -38,13 +40,13 @@ def start_from(model: Attached, folder: Path | str) -> None:
                 f"{folder} was made with {name} = {saved.get(name)!r}, here model.config.{name} is {own.get(name)!r}; "
                 "a fit that starts from it needs the same."
             )
-    for name in ("threshold", "presence_threshold"):
+    for name in CHANGED:
         if saved.get(name) != own.get(name):
             warnings.warn(
                 f"{folder} has {name} = {saved.get(name)!r}; this fit goes by model.config.{name} = {own.get(name)!r}.",
                 UserWarning, stacklevel=2,
             )  # fmt: skip
-    check_encoders(folder, note, model)
+    check_encoders(folder, note, model, free=CHANGED)
     tensors = read_tensors(folder / WEIGHTS)
     if new:
         tensors |= {name: tensor for name, tensor in trainable_state(model).items() if name.startswith(new)}

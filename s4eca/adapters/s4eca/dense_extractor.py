@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from s4eca.layers.depthwise import Depthwise
 from s4eca.layers.linear import fan_in_, linear
 
 
@@ -19,7 +20,7 @@ class DenseScale(nn.Module):
 
     def __init__(self, r: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(r, r, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=r)
+        self.depthwise = Depthwise(r, kernel, dilation)
         fan_in_(self.depthwise)
         self.pointwise = linear(r, r)
 

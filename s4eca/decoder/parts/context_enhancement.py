@@ -12,6 +12,7 @@ from s4eca.decoder.parts.base import Part, switch, switched
 from s4eca.decoder.pyramid import LEVELS
 from s4eca.errors import ConfigError
 from s4eca.layers.channel_norm import ChannelNorm
+from s4eca.layers.depthwise import Depthwise
 from s4eca.optional import Pyramid, PyramidSizes
 
 BRANCHES = ("both", "local", "global")
@@ -66,9 +67,7 @@ class ContextEnhancement(Part):
         self.norm = ChannelNorm(d)
         local, everywhere = settings.branches != "global", settings.branches != "local"
         # A bias on one of three summed maps is enough; each has one where `join` follows without any norm.
-        self.local = nn.ModuleList(
-            nn.Conv2d(d, d, 3, padding=r, dilation=r, groups=d, bias=False) for r in DILATIONS if local
-        )
+        self.local = nn.ModuleList(Depthwise(d, 3, reach, bias=False) for reach in DILATIONS if local)
         self.everywhere = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.Linear(d, d)) if everywhere else None
         self.join = nn.Conv2d(d, d, 1)
         self.leave = nn.ModuleDict({str(level): nn.Conv2d(d, sizes.widths[level], 1) for level in range(1, LEVELS)})
