@@ -19,7 +19,8 @@ from s4eca.errors import CascadeError
 PROPOSERS = {
     "grounding-dino": tiny_models.grounding_dino,
     "mm-grounding-dino": lambda folder: tiny_models.grounding_dino(folder, "mm-grounding-dino"),
-    "owlv2": tiny_models.owlv2,
+    "owlv2": tiny_models.owl,
+    "owlvit": lambda folder: tiny_models.owl(folder, "OwlViT"),
 }
 REFINERS = {"sam": tiny_models.sam, "sam_hq": tiny_models.sam_hq, "sam2": tiny_models.sam2}
 if hasattr(transformers, "Sam3TrackerModel"):  # of transformers 5
@@ -104,7 +105,7 @@ def test_only_a_phrases_own_tokens_are_asked(folder):
     assert asked.own(torch.tensor(ids)).tolist() == [False, True, True, True, False, False]
 
 
-@pytest.mark.parametrize(("kind", "most"), [("grounding-dino", 32), ("owlv2", 40)])
+@pytest.mark.parametrize(("kind", "most"), [("grounding-dino", 32), ("owlv2", 40), ("owlvit", 40)])
 def test_a_phrase_that_is_too_long_is_refused(folder, images, kind, most):
     with pytest.raises(CascadeError, match=f"has more tokens than the detector {kind}:.* reads, which are {most}"):
         detector(folder(kind)).propose(images[:1], [["a red roof " * 20]])

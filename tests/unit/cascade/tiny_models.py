@@ -57,8 +57,8 @@ def grounding_dino(folder: Path, kind: str = "grounding-dino") -> Path:
     return folder
 
 
-def owlv2(folder: Path) -> Path:
-    """OWLv2 of one layer each."""
+def owl(folder: Path, kind: str = "Owlv2") -> Path:
+    """OWLv2, or ``OwlViT``, of one layer each."""
     import json
 
     import transformers as t
@@ -82,11 +82,10 @@ def owlv2(folder: Path) -> Path:
         max_position_embeddings=40, bos_token_id=len(tokens) - 2, eos_token_id=len(tokens) - 1, pad_token_id=0,
     )  # fmt: skip
     torch.manual_seed(0)
-    t.Owlv2ForObjectDetection(t.Owlv2Config(vision_config=vision, text_config=text, projection_dim=16)).save_pretrained(
-        folder
-    )
-    images = t.Owlv2ImageProcessor(size={"height": 48, "width": 48})
-    t.Owlv2Processor(images, tokenizer).save_pretrained(folder)
+    config = getattr(t, f"{kind}Config")(vision_config=vision, text_config=text, projection_dim=16)
+    getattr(t, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
+    images = getattr(t, f"{kind}ImageProcessor")(size={"height": 48, "width": 48})
+    getattr(t, f"{kind}Processor")(images, tokenizer).save_pretrained(folder)
     return folder
 
 
