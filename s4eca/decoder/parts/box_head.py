@@ -107,10 +107,9 @@ class ReferringBoxHead(Part):
         likely = centres.flatten(2).softmax(2)
         boxes = (boxes_at(told).flatten(2) * likely).sum(2)
         half = boxes[:, 2:] / 2
-        found = {
-            BOXES: torch.cat([boxes[:, :2] - half, boxes[:, :2] + half], dim=1),
-            BOX_SCORES: likely.amax((1, 2)),
-        }
+        corners = torch.cat([boxes[:, :2] - half, boxes[:, :2] + half], dim=1)
+        # Nothing lies beyond the image; in training a box out there still has to feel which way to go.
+        found = {BOXES: corners if self.training else corners.clamp(0, 1), BOX_SCORES: likely.amax((1, 2))}
         return {**found, CENTRES: centres} if self.training else found
 
     def losses(self, told: Mapping[str, Tensor], truth: Tensor, present: Tensor) -> dict[str, Tensor]:

@@ -170,7 +170,7 @@ def test_a_constant_centre_gives_the_mean_box_and_a_sure_one_its_own():
     told = torch.randn(1, 4, 16, 12)
     cells = boxes_at(told)
     head.box, head.centre = Told(told), Told(torch.zeros(1, 1, 16, 12))
-    found = head.eval().tell(maps(batch=1), torch.zeros(1, 1, 32, 24), None)
+    found = head.train().tell(maps(batch=1), torch.zeros(1, 1, 32, 24), None)
     middle = (found[BOXES][:, :2] + found[BOXES][:, 2:]) / 2
     assert torch.allclose(middle, cells[:, :2].mean((2, 3)), atol=1e-5)
     sure = torch.full((1, 1, 16, 12), -50.0)
@@ -180,6 +180,15 @@ def test_a_constant_centre_gives_the_mean_box_and_a_sure_one_its_own():
     want = cells[0, :, 5, 7]
     assert torch.allclose(found[BOXES][0, 2:] - found[BOXES][0, :2], want[2:], atol=1e-5)
     assert found[BOX_SCORES].item() == pytest.approx(1.0)
+
+
+def test_a_box_ends_at_the_edge_of_the_image_where_it_is_told():
+    head = built(ReferringBoxHead, ReferringBoxHeadSettings())
+    head.box = Told(torch.full((1, 4, 16, 12), 9.0))
+    places = (maps(batch=1), torch.zeros(1, 1, 32, 24), None)
+    assert head.train().tell(*places)[BOXES].abs().max() > 1, "while it learns it feels how far out it is"
+    told = head.eval().tell(*places)[BOXES]
+    assert told.min() >= 0 and told.max() <= 1 and (told[:, :2] < told[:, 2:]).all()
 
 
 def test_cells_are_placed_on_the_image():
