@@ -46,7 +46,7 @@ def start_from(model: Attached, folder: Path | str) -> None:
                 f"{folder} has {name} = {saved.get(name)!r}; this fit goes by model.config.{name} = {own.get(name)!r}.",
                 UserWarning, stacklevel=2,
             )  # fmt: skip
-    check_encoders(folder, note, model, free=CHANGED)
+    check_encoders(folder, note, model, free=("image_size",))
     tensors = read_tensors(folder / WEIGHTS)
     if new:
         tensors |= {name: tensor for name, tensor in trainable_state(model).items() if name.startswith(new)}

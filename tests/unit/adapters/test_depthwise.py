@@ -60,3 +60,14 @@ def test_weights_of_the_context(grid):
     for parameter in (*part.gammas.parameters(), *part.leave.parameters()):
         parameter.requires_grad_(False)
     compare(part, lambda: part.context(first))
+
+
+@pytest.mark.parametrize(("dilation", "half", "kept"), [(1, True, True), (3, False, True), (3, True, False)])
+def test_maps_are_put_in_order_only_where_the_gradient_needs_it(dilation, half, kept, monkeypatch):
+    """By the order that the convolution sees, so that it is noticed on processors without the fault too."""
+    seen = []
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, image: seen.append(image) or image)
+    image = torch.randn(2, 16, 40, 8).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        Depthwise(16, 3, dilation)(image)
+    assert (seen[0] is image) == kept and seen[0].is_contiguous() != kept
