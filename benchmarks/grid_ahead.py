@@ -44,14 +44,16 @@ class Ahead(Predictor):
         self._one = [joined.map(lambda t, n=n: t[n : n + 1]) for n in range(len(squares))]  # type: ignore[misc]
         self._place = {id(encoded): number for number, encoded in enumerate(self._one)}
         asked = [(places[r.image], text) for r, text in zip(split.references, expressions, strict=True)]
-        self._known: dict[tuple[int, str], torch.Tensor] = {}
+        self._known: dict[tuple[int, str], Prediction] = {}
         pairs = list(dict.fromkeys(asked))
         with torch.inference_mode():
             for start in range(0, len(pairs), PAIRS):
                 chosen = pairs[start : start + PAIRS]
                 rows = torch.tensor([number for number, _ in chosen], device=self.model.device)
                 found = self._decode(joined.map(lambda t, rows=rows: t[rows]), [t for _, t in chosen])  # type: ignore[misc]
-                self._known |= dict(zip(chosen, found.logits[:, 0].cpu(), strict=True))
+                found = found.map(torch.Tensor.cpu)
+                each = (found.map(lambda t, n=n: t[n : n + 1]) for n in range(len(chosen)))  # type: ignore[misc]
+                self._known |= dict(zip(chosen, each, strict=True))
 
     def encode(self, images: NDArray[np.float32]) -> Encoded:
         """As `Predictor.encode`, of one image that was prepared."""
@@ -60,7 +62,9 @@ class Ahead(Predictor):
     def decode(self, encoded: Encoded, expressions: Sequence[str]) -> Prediction:
         """As `Predictor.decode`, of expressions that were prepared."""
         number = self._place[id(encoded)]
-        return Prediction(torch.stack([self._known[number, text] for text in expressions]))
+        found = [self._known[number, text] for text in expressions]
+        extras = {name: torch.cat([one.extras[name] for one in found]) for name in found[0].extras}
+        return Prediction(torch.cat([one.logits[:, 0] for one in found]), extras)
 
 
 def _hash(square: NDArray[Any]) -> bytes:

@@ -11,6 +11,7 @@ from grid_ahead import Ahead
 from grid_data import Sets
 
 from s4eca.errors import DataError
+from s4eca.evaluation.boxes import Boxes, box_iou
 from s4eca.evaluation.protocols import scoring_protocol
 from s4eca.evaluation.records import Record
 from s4eca.evaluation.resampling import image_numbers as numbered
@@ -45,7 +46,8 @@ def scored(
         names: of the sets to be scored; None takes all that have a validation split.
 
     Returns:
-        Set -> scores (0..1) with those of each kind and size, and set -> IoU of its references in ten-thousandths.
+        Set -> scores (0..1) with those of each kind and size, and set -> IoU of its references in ten-thousandths; of a
+        model with a box head the IoUs of its boxes as well, under the names of `box_rows`.
     """
     predictor = Ahead(model, device=device, precision=_evaluated(precision))
     scores: dict[str, Any] = {}
@@ -61,6 +63,10 @@ def scored(
         for part in ("per_kind", "per_size"):
             scores[name][part] = {k: [round(v["mIoU"], 4), v["count"]] for k, v in report[part].items()}
         kept[name] = _ious([records[reference.id] for reference in split.references])
+        boxes = [one for r in split.references if (one := records[r.id].boxes) is not None and one.has_head]
+        if boxes:
+            scores[name]["boxes"] = report["boxes"]
+            kept |= dict(zip(box_rows(name), _box_ious(boxes), strict=True))
         if name == own.partition("+")[0]:
             scores[name]["shuffled"] = _shuffled(predictor, split)
     return {"scores": scores, "score_seconds": round(time.monotonic() - began, 2)}, kept
@@ -73,6 +79,17 @@ def validated(model: S4ECAModel, sets: Sets, name: str, device: str, precision: 
     predictor.prepare(split, [reference.expression for reference in split.references])
     report = evaluate(predictor, split, ("native",), progress=False)
     return float(report["protocols"]["native"]["mIoU"])
+
+
+def box_rows(name: str) -> tuple[str, str]:
+    """Under which names the boxes of a set are kept: those of a box head, and those of the masks themselves."""
+    return f"{name}, boxes of the head", f"{name}, boxes of the masks"
+
+
+def _box_ious(boxes: Sequence[Boxes]) -> tuple[list[int], list[int]]:
+    """IoUs with the true boxes, in ten-thousandths, of the head's boxes and of the masks'."""
+    head = [int(round(STEPS * box_iou(one.predicted, one.truth))) for one in boxes]
+    return head, [int(round(STEPS * box_iou(one.of_mask, one.truth))) for one in boxes]
 
 
 def _keeping(records: dict[str, Record]) -> Any:

@@ -9,7 +9,9 @@ many updates, in the same order, at the same rates as the arm without any part. 
 that nothing else differs. Rows are resumable, keyed by everything that matters, and written as each ends; the IoU of
 every reference stands beside them. `verdicts` compares over all sets with rows of the same seeds, by the rule of
 systems_verdicts.py, and writes it into the same file. A bucket below 200 references or 50 images says nothing and is
-marked so; therefore below 32 px decides where a part is meant for tiny targets.
+marked so; therefore below 32 px decides where a part is meant for tiny targets. A part that tells boxes is judged by
+them: P@0.5 of its boxes, beside that of the boxes of its own masks. Sets that are `--shown` (benchmarks/tiny_scenes.py
+renders one) are trained and scored, and enter no verdict.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ import record
 import torch
 from equal_budget import place_of, precision_of
 from grid_rows import Form, Recipe, Row, ours
-from grid_scores import image_numbers, scored
+from grid_scores import STEPS, box_rows, image_numbers, scored
 from grid_store import Store
 from grid_tasks import device_name
 from grid_training import Objective, OutOfTimeError, Place, Workshop, plain_objective, trained
@@ -46,6 +49,9 @@ from s4eca.model.model import S4ECAModel
 from s4eca.records import Prediction
 from s4eca.training.scale_loss import ScaleBalancedLoss, ScaleLossConfig
 
+OWN_MASK = "boxes of its masks"
+# Of a row and a set: what is compared, in ten-thousandths for each reference; None where the row does not have it.
+Reading = Callable[[str, str], list[int] | None]
 WARMUP = 50  # updates of a pass or two; a run from nothing has its default
 OUT = Path("benchmarks/results/other_systems.json")
 
@@ -59,6 +65,7 @@ def main(words: list[str] | None = None) -> int:
         one.add_argument("--out", type=Path, default=OUT)
     run_.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help="a set; may be repeated")
     run_.add_argument("--base", action="append", required=True, metavar="NAME=FILE", help="its adapter, of --keep")
+    run_.add_argument("--shown", action="append", default=[], metavar="NAME", help="a set that enters no verdict")
     run_.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS], metavar="ARM")
     run_.add_argument("--seeds", nargs="+", type=int, default=[0])
     run_.add_argument("--passes", type=int, default=1)
@@ -124,8 +131,8 @@ def one_arm(args: argparse.Namespace, shop: Workshop, store: Store, arm: Arm, na
     found = {
         "arm": arm.name, "parts": arm.parts, "scale_loss": arm.scale_loss, "of": arm.of, "train": name, "seed": seed,
         "base": base.name, "from": weights, "passes": args.passes, "rate": args.rate, "size": args.size,
-        "precision": recipe.precision, "parameters": counted.parts, "device": device_name(args.device),
-        **measured, **scores, **record.provenance(),
+        "shown": name in args.shown, "precision": recipe.precision, "parameters": counted.parts,
+        "device": device_name(args.device), **measured, **scores, **record.provenance(),
     }  # fmt: skip
     references = shop.sets.split(name, "val")
     sizes = [round(float(np.sqrt((references.mask(r) > 0).sum())), 2) for r in references.references]
@@ -166,51 +173,65 @@ def begin(base: Path, model: S4ECAModel) -> None:
 def verdicts(out: Path) -> int:
     """Compare each part with its absence and its controls, over all sets where both have rows of the same runs."""
     store = Store(out)
-    rows, beside = store.content["rows"], store.references
     found = {}
     for arm in ARMS:
         if arm.of or arm is NOTHING:
             continue
-        against = {}
-        for other in (NOTHING, *(a for a in ARMS if a.of == arm.name)):
-            sides = _sides(rows, beside, arm.name, other.name)
-            if sides:
-                against[other.name] = compared(*sides, bucket=arm.bucket)
-        if NOTHING.name in against:
-            found[arm.name] = {"verdict": _explained(against), "what": arm.what, "against": against}
-            told = against[NOTHING.name]["primary"]
+        against = _against(store.content["rows"], store.references, arm)
+        decides = OWN_MASK if arm.boxes else NOTHING.name
+        if decides in against:
+            found[arm.name] = {"verdict": _explained(against, decides), "what": arm.what, "against": against}
+            told = against[decides]["primary"]
             said = f"{told['points']} ({told['low']} to {told['high']})"
-            print(f"{arm.name}: {found[arm.name]['verdict']}, {said} points at {arm.bucket}")
+            print(f"{arm.name}: {found[arm.name]['verdict']}, {said} points at {arm.bucket} against {decides}")
     store.write("verdicts", found)
     return 0
 
 
-def _explained(against: dict[str, Any]) -> str:
+def _explained(against: dict[str, Any], decides: str) -> str:
     """The verdict against absence; useless as explained where a control does as well."""
-    first: str = against[NOTHING.name]["verdict"]
-    equal = [name for name, found in against.items() if name != NOTHING.name and found["primary"]["low"] <= 0]
+    first: str = against[decides]["verdict"]
+    controls = {name: found for name, found in against.items() if name not in (decides, NOTHING.name)}
+    equal = [name for name, found in controls.items() if found["primary"]["low"] <= 0]
     return f"useless as explained (as good: {', '.join(equal)})" if first == "useful" and equal else first
 
 
-def _sides(rows: dict[str, Any], beside: dict[str, Any], ours_: str, theirs: str) -> Any:
-    """IoUs of both arms by seed, joined over the sets where both have the same seeds; images and sizes likewise."""
-    of: dict[str, dict[str, dict[Any, str]]] = {}
+def _against(rows: dict[str, Any], beside: dict[str, Any], arm: Arm) -> dict[str, Any]:
+    """What an arm was compared with: its absence, its controls, and where it tells boxes those of its own masks."""
+
+    def masks(key: str, name: str) -> list[int] | None:
+        found: list[int] | None = beside["rows"][key].get(name)
+        return found
+
+    def boxes(key: str, name: str, place: int) -> list[int] | None:
+        found = masks(key, box_rows(name)[place])
+        return found and [STEPS * (2 * iou >= STEPS) for iou in found]  # P@0.5
+
+    head, of_mask = partial(boxes, place=0), partial(boxes, place=1)
+    controls = [other for other in ARMS if other.of == arm.name]
+    sides = {
+        NOTHING.name: _sides(rows, beside, (arm, masks), (NOTHING, masks)),
+        **({OWN_MASK: _sides(rows, beside, (arm, head), (arm, of_mask))} if arm.boxes else {}),
+        **{o.name: _sides(rows, beside, *((one, head if arm.boxes else masks) for one in (arm, o))) for o in controls},
+    }
+    return {name: compared(both[0], both[1], both[2], both[3], arm.bucket) for name, both in sides.items() if both}
+
+
+def _sides(rows: dict[str, Any], beside: dict[str, Any], *two: tuple[Arm, Reading]) -> Any:
+    """What is read of both arms by seed, joined over the sets where both have the same seeds; images and sizes too."""
+    of: list[dict[str, dict[Any, list[int]]]] = [{}, {}]
     for key, row in rows.items():
         run_ = tuple(row[name] for name in ("seed", "from", "passes", "rate", "size", "precision"))
-        of.setdefault(row["arm"], {}).setdefault(row["train"], {})[run_] = key
-    both = sorted(set(of.get(ours_, {})) & set(of.get(theirs, {})))
-    runs = {name: sorted(set(of[ours_][name]) & set(of[theirs][name])) for name in both}
-    both = [name for name in both if runs[name]]
+        for side, (arm, reading) in zip(of, two, strict=True):
+            found = reading(key, row["train"]) if row["arm"] == arm.name and not row.get("shown") else None
+            if found is not None:
+                side.setdefault(row["train"], {})[run_] = found
+    runs = {name: sorted(set(of[0][name]) & set(of[1][name])) for name in sorted(set(of[0]) & set(of[1]))}
+    both = [name for name in runs if runs[name]]
     if not both:
         return None
     count = min(len(runs[name]) for name in both)  # the same number of seeds of every set
-    sides = [
-        [
-            [iou for name in both for iou in beside["rows"][of[arm][name][runs[name][place]]][name]]
-            for place in range(count)
-        ]
-        for arm in (ours_, theirs)
-    ]
+    sides = [[[n for name in both for n in side[name][runs[name][at]]] for at in range(count)] for side in of]
     images, sizes, first = [], [], 0
     for name in both:
         images += [first + number for number in beside["images"][name]]

@@ -3,9 +3,9 @@
 Of a part against its absence, over the same references: useful if the interval of the primary bucket lies above 0 and
 that of all references above -0.5 points; harmful if the first lies below 0 or the second below -0.5; useless if the
 first lies within +-0.5; else undecided. In a bucket of fewer than 200 references or 50 images nothing is measurable.
-The other buckets are shown without a correction for their number and decide nothing. The number of seeds stands beside:
-the interval is that of other images, not of other seeds. A part that beats its absence but not its control is useless
-as explained.
+The other buckets decide nothing; beside each stands its p value after Holm (1979) for their number. Seeds are resampled
+with the images; where there is one seed, and it stands beside, the interval is that of other images alone. A part that
+beats its absence but not its control is useless as explained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4eca.evaluation.resampling import mean_interval
+from s4eca.evaluation.resampling import percentile_interval, resampled_sums
 
 DRAWS = 10_000
 MARGIN = 0.5  # points
@@ -34,14 +34,33 @@ def inside(sizes: NDArray[np.float64], bucket: str) -> NDArray[np.bool_]:
 
 
 def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, Any]:
-    """Mean gap in points of the chosen references with its 95 % interval, and how many they are."""
+    """Mean gap in points of the chosen references, (seeds, N), with its 95 % interval and two-sided p.
+
+    A draw takes as many images as there are, and as many seeds, each with replacement.
+    """
     of = np.unique(images[chosen], return_inverse=True)[1]
     found = {"references": int(chosen.sum()), "images": int(of.max()) + 1 if len(of) else 0}
     found["measurable"] = found["references"] >= LEAST_REFERENCES and found["images"] >= LEAST_IMAGES
     if not len(of):
         return found
-    low, high = mean_interval(gaps[chosen], of, resamples=DRAWS)
-    return {**found, "points": round(float(gaps[chosen].mean()), 2), "low": round(low, 2), "high": round(high, 2)}
+    own = gaps[:, chosen]
+    sums = resampled_sums(np.vstack([own, np.ones(own.shape[1])]), of, resamples=DRAWS)
+    seeds = len(own)
+    times = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS)  # of each seed in a draw
+    means = (times * sums[:-1].T).sum(1) / (seeds * sums[-1])
+    low, high = percentile_interval(means)
+    beyond = min(1.0, 2 * max(min(float((means <= 0).mean()), float((means >= 0).mean())), 1 / DRAWS))
+    values = {"points": float(own.mean()), "low": low, "high": high}
+    return {**found, **{name: round(value, 2) for name, value in values.items()}, "p": round(beyond, 4)}
+
+
+def holm(found: Mapping[str, dict[str, Any]]) -> None:
+    """Add ``holm`` to each of `difference` that has a p value: that of Holm's step-down procedure over all of them."""
+    ranked = sorted((one for one in found.values() if "p" in one), key=lambda one: float(one["p"]))
+    least = 0.0
+    for place, one in enumerate(ranked):
+        least = max(least, min(1.0, (len(ranked) - place) * one["p"]))
+        one["holm"] = round(least, 4)
 
 
 def verdict(primary: Mapping[str, Any], everywhere: Mapping[str, Any]) -> str:
@@ -76,7 +95,7 @@ def compared(
         sizes: root of each reference's mask area.
         bucket: that decides.
     """
-    gaps = (np.asarray(ours, float) - np.asarray(theirs, float)).mean(0) / 100
+    gaps = (np.asarray(ours, float) - np.asarray(theirs, float)) / 100
     of, known = np.asarray(images), np.asarray(sizes, float)
     primary, everywhere = (difference(gaps, of, inside(known, name)) for name in (bucket, "all"))
     found: dict[str, Any] = {"bucket": bucket, "primary": primary, "all": everywhere, "seeds": len(ours)}
@@ -84,4 +103,5 @@ def compared(
     if found["verdict"] == "undecided":
         found["references_to_decide"] = needed(primary)
     found["secondary"] = {name: difference(gaps, of, inside(known, name)) for name in SECONDARY if name != bucket}
+    holm(found["secondary"])
     return found

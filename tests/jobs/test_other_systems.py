@@ -54,6 +54,11 @@ def test_arms_run_are_skipped_when_done_and_judged(bench: Any, words: list[str],
     by_arm = {row["arm"]: row for row in rows.values()}
     assert by_arm["none"]["parameters"] == {} and by_arm["detail_stem"]["parameters"]["detail_stem"] > 0
     assert all(row["commit"] and row["command"] and "rendered" in row["scores"] for row in rows.values())
+    boxes = by_arm["box_head"]["scores"]["rendered"]["boxes"]
+    kept = json.loads(out.with_name("systems_references.json").read_text())["rows"]
+    row = next(found for key, found in kept.items() if key.startswith("box_head"))
+    for name, kind in (("rendered, boxes of the head", "predicted"), ("rendered, boxes of the masks", "of_mask")):
+        assert np.mean(row[name]) / 10_000 == pytest.approx(boxes[kind]["mIoU"], abs=1e-4)
     # All begin alike, bit for bit, so the first losses differ by what an arm adds to them alone.
     assert by_arm["none"]["loss_first_quarter"] == by_arm["scale_loss"]["loss_first_quarter"]
     before = out.read_bytes()
@@ -114,9 +119,57 @@ def test_every_verdict_can_happen(bench: Any) -> None:
 def test_a_part_that_its_control_equals_is_useless_as_explained(bench: Any) -> None:
     explained = bench["other_systems"]._explained
     useful, equal = judged(bench, 3, 2, 1), judged(bench, 0, 1)
-    assert explained({"none": useful, "control": useful}) == "useful"
-    assert explained({"none": useful, "control": equal}) == "useless as explained (as good: control)"
-    assert explained({"none": equal, "control": equal}) == equal["verdict"]
+    assert explained({"none": useful, "control": useful}, "none") == "useful"
+    assert explained({"none": useful, "control": equal}, "none") == "useless as explained (as good: control)"
+    assert explained({"none": equal, "control": equal}, "none") == equal["verdict"]
+    assert explained({"none": equal, "its boxes": useful}, "its boxes") == "useful"
+
+
+def test_seeds_are_resampled_with_images(bench: Any) -> None:
+    """Where seeds disagree the interval is wider than that of their mean; where they agree it is the same."""
+    difference = bench["systems_verdicts"].difference
+    noise, images, all_ = np.random.default_rng(1).normal(1, 3, 400), np.arange(400), np.ones(400, bool)
+    one, alike = difference(noise[None], images, all_), difference(np.stack([noise, noise]), images, all_)
+    apart = difference(np.stack([noise - 2, noise + 2]), images, all_)
+    assert (one["points"], one["low"], one["high"]) == (alike["points"], alike["low"], alike["high"])
+    assert apart["points"] == one["points"] and apart["high"] - apart["low"] > 3 * (one["high"] - one["low"])
+    assert one["p"] < 0.001 < 0.1 < apart["p"] <= 1
+
+
+def test_holm_by_hand(bench: Any) -> None:
+    found = {name: {"p": p} for name, p in zip("abcd", (0.04, 0.01, 0.03, 0.9), strict=True)}
+    found["nothing there"] = {"references": 0}
+    bench["systems_verdicts"].holm(found)
+    assert [found[name]["holm"] for name in "abcd"] == [0.09, 0.04, 0.09, 0.9] and "holm" not in found["nothing there"]
+
+
+def test_a_box_head_is_judged_by_its_boxes(bench: Any) -> None:
+    """Boxes that hit where those of the masks miss, though the masks are worse than without the head."""
+    arms, rows = bench["systems_arms"].BY_NAME, {}
+    common = {"seed": 0, "from": "x", "passes": 1, "rate": 1.0, "size": 56, "precision": "fp32", "train": "a"}
+    beside: dict[str, Any] = {"images": {"a": list(range(300))}, "sizes": {"a": [20.0] * 300}, "rows": {}}
+    head, of_mask = "a, boxes of the head", "a, boxes of the masks"
+    for name, told in {
+        "none": {"a": [5000] * 300},
+        "box_head": {"a": [4000] * 300, head: [6000] * 300, of_mask: [4999] * 300},
+        "box without NWD": {"a": [5000] * 300, head: [5000] * 150 + [0] * 150, of_mask: [0] * 300},
+    }.items():
+        rows[name], beside["rows"][name] = {**common, "arm": name}, told
+    found = bench["other_systems"]._against(rows, beside, arms["box_head"])
+    points = {name: one["primary"]["points"] for name, one in found.items()}
+    assert points == {"none": -10, "boxes of its masks": 100, "box without NWD": 50}
+    assert bench["other_systems"]._explained(found, "boxes of its masks") == "useful"
+    rows["none"]["shown"] = True
+    assert "none" not in bench["other_systems"]._against(rows, beside, arms["box_head"])
+
+
+def test_tiny_scenes_hold_tiny_targets_only(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("tiny_scenes")
+    monkeypatch.setattr(module, "SIDE", 384)
+    scene = module.tiny(3)
+    sides = [float(np.sqrt(r.mask.sum())) for r in scene.references]
+    assert scene.image.shape == (96, 96, 3) and scene.image.dtype == np.uint8 and sides and 0 < max(sides) < 16
+    assert module.shrunk(np.arange(32, dtype=np.float32).reshape(4, 8)).tolist() == [[13.5, 17.5]]
 
 
 def test_boundary_f_by_hand(bench: Any) -> None:
