@@ -42,8 +42,8 @@ class S4ECASettings:
         scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
             text_proxies: switches; off leaves the rest of the method intact.
         candidate_order: whether the spatial selection sets the candidates of a proxy against one another (leftmost,
-            largest, nearest); off as in saved adapters.
-        residual_norm: whether the residual is normalised in front of its up projection; likewise.
+            largest, nearest). Where nothing is said, on if an affinity is left to be set in order.
+        residual_norm: whether the residual is normalised in front of its up projection.
     """
 
     width: int = 160
@@ -59,8 +59,8 @@ class S4ECASettings:
     coordinates: bool = True
     write_back: bool = True
     text_proxies: bool = True
-    candidate_order: bool = False
-    residual_norm: bool = False
+    candidate_order: bool = True
+    residual_norm: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each by name.
@@ -73,16 +73,22 @@ class S4ECASettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
             raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
-        several = self.text_proxies and self.proxies > 1
-        if self.candidate_order and not (self.spatial_gate or (self.language_read and several)):
+        if self.candidate_order and not self.has_affinity:
             raise ConfigError(
                 "candidate_order is true, but no affinity is left to set in order: turn spatial_gate on, or "
                 "language_read with more than one proxy."
             )
 
+    @property
+    def has_affinity(self) -> bool:
+        """Whether places are compared with proxies at all: by the spatial gate, or where several are read."""
+        return self.spatial_gate or (self.language_read and self.text_proxies and self.proxies > 1)
+
 
 # Fields of the configuration that belong to `s4eca` and to methods made from it.
 S4ECA_FIELDS = tuple(setting.name for setting in dataclasses.fields(S4ECASettings))
+# What a folder of `s4eca` has that says nothing of them: it is older than they are.
+BEFORE_S4ECA_FIELDS = {"candidate_order": False, "residual_norm": False}
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,8 @@ class S4ECAConfig:
             ConfigError: a value is out of range.
         """
         said = {name: getattr(self, name) for name in S4ECA_FIELDS if getattr(self, name) is not None}
+        if "candidate_order" not in said:
+            said["candidate_order"] = kind(**said, candidate_order=False).has_affinity
         return kind(**said)
 
     def replace(self, **changes: Any) -> S4ECAConfig:
@@ -215,8 +223,10 @@ class S4ECAConfig:
         return S4ECAConfig(**self.changed(changes))
 
     def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """All settings by name, with some changed; see `replace`."""
+        """All settings by name, with some changed; see `replace`. What leaves nothing to set in order turns that off."""
         kept = {setting.name: getattr(self, setting.name) for setting in dataclasses.fields(self)}
+        if self.candidate_order and {"spatial_gate", "language_read", "text_proxies", "proxies"} & set(changes):
+            kept["candidate_order"] = None
         if changes.get("method", self.method) != self.method:
             kept |= {**dict.fromkeys(S4ECA_FIELDS), "options": {}}
         return {**kept, **changes}
@@ -256,6 +266,16 @@ class S4ECAConfig:
             if setting.name in values:
                 check_kind(f"{origin}: {setting.name}", str(setting.type), values[setting.name])
         return cls(**values)
+
+    @classmethod
+    def from_saved(cls, values: dict[str, Any], *, origin: str) -> S4ECAConfig:
+        """As `from_dict`, of a folder or checkpoint, which may be older than some settings of `s4eca`.
+
+        Raises:
+            ConfigError: unknown key or impossible value.
+        """
+        before = BEFORE_S4ECA_FIELDS if values.get("method", cls.method) == "s4eca" else {}
+        return cls.from_dict({**before, **values}, origin=origin)
 
 
 def check_calibration_split(split: str) -> None:

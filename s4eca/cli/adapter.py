@@ -133,7 +133,7 @@ def _from_checkpoint(path: Path) -> Any:
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config = S4ECAConfig.from_dict(state["s4eca_config"], origin=str(path))
+        config = S4ECAConfig.from_saved(state["s4eca_config"], origin=str(path))
         tensors = {k.removeprefix("model."): v for k, v in state["state_dict"].items()}
         # Where a run keeps a moving average, that is what it validated and what its adapter folder holds.
         tensors |= state.get("callbacks", {}).get("MovingAverage", {}).get("average", {})

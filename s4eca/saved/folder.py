@@ -207,7 +207,7 @@ def read_settings(folder: Path | str, note: dict[str, Any]) -> S4ECAConfig:
     written = str(note["s4eca_version"])
     values = own_settings(note["config"]) if written.startswith("0.1.") else note["config"]
     try:
-        config = S4ECAConfig.from_dict(values, origin="config")
+        config = S4ECAConfig.from_saved(values, origin="config")
         method_class(config)
         part_classes(config)
         return config

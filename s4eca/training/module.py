@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from s4eca._version import __version__
-from s4eca.config import S4ECAConfig
+from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
 from s4eca.decoder.loss import prediction_loss, presence_loss, segmentation_losses, upsample
 from s4eca.distill.settings import NO_TEACHER, DistillConfig
 from s4eca.errors import AdapterFolderError, ConfigError
@@ -263,8 +263,8 @@ class S4ECAModule(LightningModule):
         regroup(checkpoint, self.model)
 
     def _check_settings(self, saved: dict[str, Any], noted: dict[str, str]) -> None:
-        """Refuse other settings; those that a version did not have yet stand at their defaults in its checkpoints."""
-        now, default = self.config.to_dict(), S4ECAConfig().to_dict()
+        """Refuse other settings; those that a version did not have yet stand at the defaults of its time."""
+        now, default = self.config.to_dict(), S4ECAConfig().to_dict() | BEFORE_S4ECA_FIELDS
         saved = own_settings(saved)
         for name, value in now.items():
             found = saved.get(name, default.get(name)) if saved else value

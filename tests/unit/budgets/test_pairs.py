@@ -1,4 +1,7 @@
-"""Pairs of encoders: r, adapters and share as METHOD's table has them; formula, modules and solver agree."""
+"""Pairs of encoders: r, adapters and share as METHOD's table has them; formula, modules and solver agree.
+
+That table counts the method without `candidate_order`, which adds 8 r + K parameters a site.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ V3 = "facebook/dinov3-{}-pretrain-lvd1689m"
 SIGLIP, SIGLIP2 = "google/siglip-base-patch16-224", "google/siglip2-base-patch16-224"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
+BARE = {"candidate_order": False}
 # vision, text, frozen parameters, r at 2.4 %, adapters, share in percent
 PAIRS = [
     (REG.format("base"), CLIP_B, 149_749_504, 160, 3_578_174, 2.3894),
@@ -58,7 +62,7 @@ LAYOUTS = [
 def test_width_and_adapters_of_a_pair(
     vision: str, text: str, frozen: int, r: int, adapters: int, percent: float
 ) -> None:
-    config = S4ECAConfig(vision=vision, text=text)
+    config = S4ECAConfig(vision=vision, text=text, **BARE)
     assert solve_width(0.024, config) == r
     found = budget(config.replace(width=r), check_effective=False)
     assert found.frozen_vision + found.frozen_text == frozen
@@ -82,16 +86,22 @@ def test_decoder_of_a_pair(vision: str, r: int, decoder: int) -> None:
 
 @pytest.mark.parametrize(("changes", "target", "r", "adapters"), LAYOUTS)
 def test_width_of_other_layouts_and_targets(changes: dict, target: float, r: int, adapters: int | None) -> None:
-    config = S4ECAConfig(**changes)
+    config = S4ECAConfig(**BARE, **changes)
     assert solve_width(target, config) == r
     if adapters is not None:
         assert budget(config.replace(width=r), check_effective=False).adapters == adapters
 
 
+def test_candidate_order_adds_eight_questions_and_the_levels_of_the_proxies_a_site() -> None:
+    counts = [budget(S4ECAConfig(**switch), check_effective=False).adapters for switch in ({}, BARE)]
+    assert counts == [3_578_174 + 6 * (8 * 160 + 8), 3_578_174]
+    assert solve_width(0.024, S4ECAConfig()) == 160
+
+
 def test_default_pair_splits_into_vision_and_text() -> None:
     from s4eca.model.parts import build_trainable
 
-    config = S4ECAConfig()
+    config = S4ECAConfig(**BARE)
     adapter, _ = build_trainable(config, meta.vision_spec(config.vision), meta.text_spec(config.text))
     vision = sum(p.numel() for p in adapter.vision.parameters())
     assert (vision, sum(p.numel() for p in adapter.parameters()) - vision) == (2_776_158, 802_016)
@@ -99,7 +109,7 @@ def test_default_pair_splits_into_vision_and_text() -> None:
 
 @pytest.mark.parametrize("mode", [{"mode": "side"}, {"mode": "inject"}, {"mode": "late-inject", "late_blocks": 6}])
 def test_modes_share_every_parameter(mode: dict) -> None:
-    assert budget(S4ECAConfig(**mode), check_effective=False).adapters == 3_578_174
+    assert budget(S4ECAConfig(**BARE, **mode), check_effective=False).adapters == 3_578_174
 
 
 @pytest.mark.parametrize(
@@ -107,9 +117,9 @@ def test_modes_share_every_parameter(mode: dict) -> None:
 )
 def test_formula_equals_the_modules_under_every_switch(off: tuple[str, ...]) -> None:
     vision, text = meta.vision_spec("facebook/dinov2-small"), meta.text_spec(MINILM)
-    for more in ({}, {"candidate_order": True}):
+    for more in ({}, BARE, {"candidate_order": True}):
         settings = {**dict.fromkeys(off, False), **more}
-        if more and "spatial_gate" in off and {"language_read", "text_proxies"} & set(off):
+        if more == {"candidate_order": True} and "spatial_gate" in off and {"language_read", "text_proxies"} & set(off):
             with pytest.raises(ConfigError, match="no affinity is left"):
                 S4ECAConfig(width=24, **settings)
             continue
@@ -164,7 +174,7 @@ def test_impossible_targets_are_refused(target: float, config: S4ECAConfig, part
 
 
 def test_excess_is_named() -> None:
-    found = budget(S4ECAConfig(), check_effective=False)
+    found = budget(S4ECAConfig(**BARE), check_effective=False)
     found.check(0.024)
     with pytest.raises(ConfigError, match=r"2\.3894% .* more than the 2\.0000% allowed: 3,578,174 .* 583,184 above"):
         found.check(0.02)
