@@ -223,7 +223,7 @@ class S4ECAConfig:
         return S4ECAConfig(**self.changed(changes))
 
     def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """All settings by name, with some changed; see `replace`. What leaves nothing to set in order turns that off."""
+        """All settings by name, with some changed; see `replace`. Without an affinity the order goes too."""
         kept = {setting.name: getattr(self, setting.name) for setting in dataclasses.fields(self)}
         if self.candidate_order and {"spatial_gate", "language_read", "text_proxies", "proxies"} & set(changes):
             kept["candidate_order"] = None
