@@ -14,7 +14,7 @@ from typing import Any
 
 from s4eca.budgets.count import count_trainable, specs
 from s4eca.budgets.solve import fit_to, knobs
-from s4eca.config import S4ECAConfig
+from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
 from s4eca.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,9 +127,13 @@ class Row:
         return (round(middle / 3, 9), middle, round(3 * middle, 9))
 
     def config(self) -> S4ECAConfig:
-        """The configuration, at S4ECA's number of parameters where the method can scale."""
+        """The configuration, at S4ECA's number of parameters where the method can scale.
+
+        A form names what it adds to S4ECA without the order of candidates and the norm of the residual.
+        """
         r = self.recipe
-        base = S4ECAConfig(vision=r.vision, text=r.text, image_size=r.size, **dict(r.decoder))  # type: ignore[arg-type]
+        sizes: dict[str, Any] = {**dict(r.decoder), **BEFORE_S4ECA_FIELDS}
+        base = S4ECAConfig(vision=r.vision, text=r.text, image_size=r.size, **sizes)
         return sized(self.form, base)
 
     def key(self, data: str) -> str:

@@ -119,3 +119,13 @@ def test_an_order_of_nothing_is_refused(off):
     with pytest.raises(ConfigError, match="candidate_order is true, but no affinity is left"):
         S4ECAConfig(candidate_order=True, spatial_gate=False, **off)
     assert S4ECAConfig(candidate_order=True, spatial_gate=True, **off).candidate_order
+
+
+def test_where_nothing_is_said_it_is_on_if_there_is_something_to_order():
+    assert S4ECAConfig().candidate_order and S4ECAConfig().residual_norm
+    off = {"spatial_gate": False, "language_read": False}
+    assert not S4ECAConfig(**off).candidate_order and not S4ECAConfig().replace(**off).candidate_order
+    assert S4ECAConfig().replace(spatial_gate=False).candidate_order
+    assert not S4ECAConfig(candidate_order=False).replace(spatial_gate=False).candidate_order
+    with pytest.raises(ConfigError, match="candidate_order is true, but no affinity is left"):
+        S4ECAConfig().replace(**off, candidate_order=True)

@@ -153,3 +153,41 @@ def test_only_version_0_1_may_write_out_what_a_method_does_not_have(tmp_path: Pa
     (folder / "adapter_config.json").write_text(json.dumps({**note, "s4eca_version": "0.2.0"}))
     with pytest.raises(AdapterFolderError, match="adapter_config.json: .*belongs to the method 's4eca'"):
         S4ECAModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("said", [{}, {"candidate_order": True, "residual_norm": True}, {"candidate_order": True}])
+def test_a_folder_older_than_a_setting_stays_without_it(said: dict[str, bool], tmp_path: Path, toy_model) -> None:
+    """What it says holds; what it does not say was not there, whatever the default is today."""
+    from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig, S4ECASettings
+
+    assert {name: getattr(S4ECASettings(), name) for name in BEFORE_S4ECA_FIELDS} == dict.fromkeys(
+        BEFORE_S4ECA_FIELDS, True
+    )
+    wanted = {**BEFORE_S4ECA_FIELDS, **said}
+    model = toy_model(**wanted)
+    folder = model.save_pretrained(tmp_path / "adapter")
+    note = json.loads((folder / "adapter_config.json").read_text())
+    note["config"] = {k: v for k, v in note["config"].items() if k not in BEFORE_S4ECA_FIELDS or k in said}
+    (folder / "adapter_config.json").write_text(json.dumps(note))
+    config = S4ECAConfig.from_saved(note["config"], origin="config")
+    assert (
+        {name: getattr(config, name) for name in wanted} == wanted == {n: note["config"].get(n, False) for n in wanted}
+    )
+
+
+def test_a_checkpoint_older_than_a_setting_goes_on_without_it_alone() -> None:
+    from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
+    from s4eca.training.module import S4ECAModule
+
+    pair = {"vision": "packaged:dinov2-s", "text": "packaged:minilm-l6", "image_size": 56, "width": 8}
+    module = S4ECAModule(S4ECAConfig(**pair, **BEFORE_S4ECA_FIELDS))
+    checkpoint: dict[str, object] = {}
+    module.on_save_checkpoint(checkpoint)
+    settings = checkpoint["s4eca_config"]
+    assert isinstance(settings, dict)
+    for name in BEFORE_S4ECA_FIELDS:
+        del settings[name]
+    module.on_load_checkpoint(checkpoint)
+    other = S4ECAModule(S4ECAConfig(**pair))
+    with pytest.raises(AdapterFolderError, match="made with candidate_order = False, here .* is True"):
+        other.on_load_checkpoint(checkpoint)
