@@ -152,3 +152,11 @@ def test_nothing_is_distilled_from_masks(small: Any, parts: Any, tmp_path: Path)
 def test_a_mistake_is_one_sentence(words: list[str], parts: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert parts["distillation"].main(["run", *words]) == 2
     assert capsys.readouterr().err.startswith("distillation: error: run needs --data NAME=FOLDER and --teacher")
+
+
+def test_the_page_has_the_table_of_the_committed_rows(parts: Any) -> None:
+    store = parts["grid_store"].Store(ROOT / "benchmarks" / "results" / "distillation.json")
+    page = (ROOT / "docs" / "distillation.md").read_text()
+    begin, end = "<!-- distillation: python benchmarks/distillation.py table -->", "<!-- end of distillation -->"
+    assert page.partition(begin)[2].partition(end)[0].strip() == parts["distillation"].table(store)
+    assert all(row["command"] and row["commit"] for row in store.content["rows"].values())
