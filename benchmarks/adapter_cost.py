@@ -47,7 +47,7 @@ from cost_variants import (
 from s4eca.budgets.count import count_trainable, specs
 from s4eca.budgets.flops import flops
 from s4eca.budgets.solve import setting
-from s4eca.config import S4ECAConfig
+from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
 
 # What, numerator, denominator, largest ratio; a forward is compared by what it adds.
 TIMES = ((INJECT, FULL, 0.80), (SIDE, FULL, 0.50), (CACHED, FULL, 0.10))
@@ -97,7 +97,7 @@ def arguments() -> argparse.ArgumentParser:
 def base(args: argparse.Namespace) -> S4ECAConfig:
     """The settings that all variants share."""
     vision, text = PAIRS["small" if args.small else "base"]
-    return S4ECAConfig(vision=vision, text=text, image_size=args.size)
+    return S4ECAConfig(vision=vision, text=text, image_size=args.size, **BEFORE_S4ECA_FIELDS)  # as its rows
 
 
 def begun(args: argparse.Namespace) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def scored(
         kept[name] = _ious([records[reference.id] for reference in split.references])
         boxes = [one for r in split.references if (one := records[r.id].boxes) is not None and one.has_head]
         if boxes:
-            scores[name]["boxes"] = report["boxes"]
+            scores[name]["boxes"] = report.get("boxes", {})
             kept |= dict(zip(box_rows(name), _box_ious(boxes), strict=True))
         if name == own.partition("+")[0]:
             scores[name]["shuffled"] = _shuffled(predictor, split)
@@ -87,9 +87,9 @@ def box_rows(name: str) -> tuple[str, str]:
 
 
 def _box_ious(boxes: Sequence[Boxes]) -> tuple[list[int], list[int]]:
-    """IoUs with the true boxes, in ten-thousandths, of the head's boxes and of the masks'."""
-    head = [int(round(STEPS * box_iou(one.predicted, one.truth))) for one in boxes]
-    return head, [int(round(STEPS * box_iou(one.of_mask, one.truth))) for one in boxes]
+    """IoUs with the true boxes of the head's boxes and of the masks', in whole ten-thousandths that are reached."""
+    head = [int(STEPS * box_iou(one.predicted, one.truth)) for one in boxes]
+    return head, [int(STEPS * box_iou(one.of_mask, one.truth)) for one in boxes]
 
 
 def _keeping(records: dict[str, Record]) -> Any:

@@ -123,7 +123,7 @@ def _finished(shop: Workshop, task: Task, tried: dict[str, float]) -> Outcome:
         **record.provenance(),
     }
     (shop.place.checkpoints / f"{mark_of(key)}.pt").unlink(missing_ok=True)
-    return Outcome(key, result, ious, {name: image_numbers(shop.sets, name) for name in ious})
+    return Outcome(key, result, ious, {name: image_numbers(shop.sets, name) for name in scores["scores"]})
 
 
 def _kept(shop: Workshop, row: Row, model: S4ECAModel, mark: str) -> str | None:

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from s4eca.budgets.count import count_model
 from s4eca.budgets.solve import fit_to, knobs
-from s4eca.config import S4ECAConfig
+from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
 from s4eca.data.feature_cache import FeatureCache, stack
 from s4eca.data.open import open_dataset
 from s4eca.data.preprocess import stretch, working_mask
@@ -169,6 +169,7 @@ class Runner:
 def base(args: argparse.Namespace) -> S4ECAConfig:
     """S4ECA at 2.4 % of the packaged pair, with a narrow decoder."""
     return S4ECAConfig(
+        **BEFORE_S4ECA_FIELDS,  # as the rows that are there
         vision="packaged:dinov2-s",
         text="packaged:minilm-l6",
         image_size=args.size,

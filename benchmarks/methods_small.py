@@ -32,7 +32,7 @@ from lightning.pytorch import Callback
 from s4eca.budgets.count import count_trainable, specs
 from s4eca.budgets.report import budget
 from s4eca.budgets.solve import fit_to
-from s4eca.config import S4ECAConfig
+from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
 from s4eca.data.open import open_dataset
 from s4eca.evaluation.run import evaluate
 from s4eca.model.model import S4ECAModel
@@ -96,6 +96,7 @@ def main() -> None:
 def base(args: argparse.Namespace) -> S4ECAConfig:
     """S4ECA at 2.4 % of the packaged pair, with the decoder of the small configurations."""
     return S4ECAConfig(
+        **BEFORE_S4ECA_FIELDS,  # as the rows that are there
         vision="packaged:dinov2-s",
         text="packaged:minilm-l6",
         image_size=args.size,

@@ -3,6 +3,7 @@
     python benchmarks/other_systems.py run --data isaid-ref=DATA/isaid-ref --base isaid-ref=KEPT.safetensors \
         --work runs/systems [--arms none detail_stem ...] [--seeds 0 1] [--minutes 60]
     python benchmarks/other_systems.py verdicts
+    python benchmarks/other_systems.py table
 
 A part joins a trained adapter (`equal_budget.py run --keep`), whose masks it leaves bit-equal, and both train on: as
 many updates, in the same order, at the same rates as the arm without any part. Parts start from seeds of their own, so
@@ -61,7 +62,8 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     run_, judge = verbs.add_parser("run", help="train and score arms"), verbs.add_parser("verdicts", help="judge")
-    for one in (run_, judge):
+    told = verbs.add_parser("table", help="print the verdicts, in Markdown")
+    for one in (run_, judge, told):
         one.add_argument("--out", type=Path, default=OUT)
     run_.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help="a set; may be repeated")
     run_.add_argument("--base", action="append", required=True, metavar="NAME=FILE", help="its adapter, of --keep")
@@ -80,6 +82,9 @@ def main(words: list[str] | None = None) -> int:
     run_.add_argument("--list", action="store_true", help="print what is not done")
     args = parser.parse_args(words)
     try:
+        if args.verb == "table":
+            print(table(Store(args.out).content))
+            return 0
         return run(args) if args.verb == "run" else verdicts(args.out)
     except S4ECAError as error:
         print(f"other_systems: error: {error}", file=sys.stderr)
@@ -94,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     places, bases = dict(map(place_of, args.data)), dict(map(place_of, args.base))
+    for name in args.shown:
+        if name not in bases:
+            raise ConfigError(f"--shown is {name!r}, which has no --base; those that have: {', '.join(bases)}.")
     end = time.monotonic() + 60 * args.minutes
     place = Place(places, args.cache or str(args.work / "cache"), args.work / "checkpoints", args.device, end=end)
     shop, store = Workshop(place), Store(args.out)
@@ -118,7 +126,10 @@ def one_arm(args: argparse.Namespace, shop: Workshop, store: Store, arm: Arm, na
     weights = hashlib.sha256(base.read_bytes()).hexdigest()[:8]
     told = f" | {json.dumps(arm.scale_loss, sort_keys=True)}" if arm.scale_loss else ""
     key = f"{arm.name}{told} | from {weights} | {row.key(shop.sets.mark(name))}"
-    if key in store.content["rows"]:
+    done = store.content["rows"].get(key)
+    if done is not None and done.get("shown", False) != (name in args.shown):
+        raise ConfigError(f"--shown: {args.out} has {arm.name} on {name} with shown = {done.get('shown', False)}.")
+    if done is not None:
         return
     if args.list:
         print(f"{arm.name} on {name}, seed {seed}")
@@ -179,20 +190,51 @@ def verdicts(out: Path) -> int:
             continue
         against = _against(store.content["rows"], store.references, arm)
         decides = OWN_MASK if arm.boxes else NOTHING.name
-        if decides in against:
-            found[arm.name] = {"verdict": _explained(against, decides), "what": arm.what, "against": against}
-            told = against[decides]["primary"]
-            said = f"{told['points']} ({told['low']} to {told['high']})"
-            print(f"{arm.name}: {found[arm.name]['verdict']}, {said} points at {arm.bucket} against {decides}")
+        if against:
+            verdict = _explained(against, decides) if decides in against else "its boxes were not scored"
+            found[arm.name] = {"verdict": verdict, "what": arm.what, "against": against}
+            said = "; ".join(
+                f"{_points(one['primary'])} points at {arm.bucket} against {n}" for n, one in against.items()
+            )
+            print(f"{arm.name}: {verdict}; {said}")
     store.write("verdicts", found)
     return 0
+
+
+def table(content: dict[str, Any]) -> str:
+    """Each part against what decides and against its controls, and the sizes at which it surely gained or lost."""
+    rows = content["rows"].values()
+    lines = ["| part | parameters | sets | against | seeds | < 32 px (references) | all sizes | verdict |"]
+    lines.append("| --- | ---: | --- | --- | ---: | ---: | ---: | --- |")
+    sure = []
+    for name, found in content["verdicts"].items():
+        own = [row for row in rows if row["arm"] == name and not row.get("shown")]
+        size = sum(next((row["parameters"] for row in own), {}).values())
+        decides = OWN_MASK if OWN_MASK in found["against"] else NOTHING.name
+        for other, told in found["against"].items():
+            primary, all_ = (_points(told[which]) for which in ("primary", "all"))
+            count, said = told["primary"]["references"], found["verdict"] if other == decides else ""
+            cells = [name, f"{size:,}", ", ".join(told["sets"]), other, str(told["seeds"])]
+            lines.append(f"| {' | '.join([*cells, f'{primary} ({count})', all_, said])} |")
+            sizes = told["secondary"].items()
+            sure += [f"{name} against {other} at {px} px {_points(one)}" for px, one in sizes if _sure(one)]
+    return "\n".join([*lines, "", f"Told from 0 after Holm: {'; '.join(sure) or 'nothing'}."])
+
+
+def _points(one: dict[str, Any]) -> str:
+    return f"{one['points']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})" if "points" in one else ""
+
+
+def _sure(one: dict[str, Any]) -> bool:
+    """Whether a difference at a size stands after the correction for the number of sizes."""
+    return bool(one["measurable"]) and one.get("holm", 1.0) < 0.05
 
 
 def _explained(against: dict[str, Any], decides: str) -> str:
     """The verdict against absence; useless as explained where a control does as well."""
     first: str = against[decides]["verdict"]
     controls = {name: found for name, found in against.items() if name not in (decides, NOTHING.name)}
-    equal = [name for name, found in controls.items() if found["primary"]["low"] <= 0]
+    equal = [n for n, found in controls.items() if found["primary"]["measurable"] and found["primary"]["low"] <= 0]
     return f"useless as explained (as good: {', '.join(equal)})" if first == "useful" and equal else first
 
 
@@ -214,11 +256,19 @@ def _against(rows: dict[str, Any], beside: dict[str, Any], arm: Arm) -> dict[str
         **({OWN_MASK: _sides(rows, beside, (arm, head), (arm, of_mask))} if arm.boxes else {}),
         **{o.name: _sides(rows, beside, *((one, head if arm.boxes else masks) for one in (arm, o))) for o in controls},
     }
-    return {name: compared(both[0], both[1], both[2], both[3], arm.bucket) for name, both in sides.items() if both}
+    return {
+        name: {"sets": both[-1], **compared(both[0], both[1], both[2], both[3], arm.bucket)}
+        for name, both in sides.items()
+        if both
+    }
 
 
 def _sides(rows: dict[str, Any], beside: dict[str, Any], *two: tuple[Arm, Reading]) -> Any:
-    """What is read of both arms by seed, joined over the sets where both have the same seeds; images and sizes too."""
+    """What is read of both arms by seed, joined over the sets where both have the same seeds; images, sizes and sets.
+
+    Raises:
+        ConfigError: rows of one arm and seed differ in their rate, base or the like, which are no seeds.
+    """
     of: list[dict[str, dict[Any, list[int]]]] = [{}, {}]
     for key, row in rows.items():
         run_ = tuple(row[name] for name in ("seed", "from", "passes", "rate", "size", "precision"))
@@ -227,6 +277,11 @@ def _sides(rows: dict[str, Any], beside: dict[str, Any], *two: tuple[Arm, Readin
             if found is not None:
                 side.setdefault(row["train"], {})[run_] = found
     runs = {name: sorted(set(of[0][name]) & set(of[1][name])) for name in sorted(set(of[0]) & set(of[1]))}
+    for name, found_runs in runs.items():
+        if len({run_[1:] for run_ in found_runs}) > 1:
+            raise ConfigError(
+                f"{two[0][0].name} on {name} has rows of several bases, passes, rates, sizes or precisions."
+            )
     both = [name for name in runs if runs[name]]
     if not both:
         return None
@@ -237,7 +292,7 @@ def _sides(rows: dict[str, Any], beside: dict[str, Any], *two: tuple[Arm, Readin
         images += [first + number for number in beside["images"][name]]
         sizes += beside["sizes"][name]
         first = max(images) + 1
-    return sides[0], sides[1], images, sizes
+    return sides[0], sides[1], images, sizes, both
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Verdicts on parts: paired differences of IoU, a bootstrap over images, and a rule that was written before the run.
+"""Verdicts on parts: paired differences (IoU; P@0.5 of boxes), a bootstrap over images and seeds, and a rule.
 
 Of a part against its absence, over the same references: useful if the interval of the primary bucket lies above 0 and
 that of all references above -0.5 points; harmful if the first lies below 0 or the second below -0.5; useless if the
 first lies within +-0.5; else undecided. In a bucket of fewer than 200 references or 50 images nothing is measurable.
 The other buckets decide nothing; beside each stands its p value after Holm (1979) for their number. Seeds are resampled
-with the images; where there is one seed, and it stands beside, the interval is that of other images alone. A part that
-beats its absence but not its control is useless as explained.
+with the images; where there is one seed, and it stands beside, the interval is that of other images alone, and two or
+three still say little of others. A part that beats its absence but not its control is useless as explained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def inside(sizes: NDArray[np.float64], bucket: str) -> NDArray[np.bool_]:
 def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, Any]:
     """Mean gap in points of the chosen references, (seeds, N), with its 95 % interval and two-sided p.
 
-    A draw takes as many images as there are, and as many seeds, each with replacement.
+    A draw takes as many images as there are, and as many seeds, each with replacement; the seeds' deviations from their
+    mean are widened by sqrt(k / (k - 1)), which a bootstrap of k of them falls short.
     """
     of = np.unique(images[chosen], return_inverse=True)[1]
     found = {"references": int(chosen.sum()), "images": int(of.max()) + 1 if len(of) else 0}
@@ -46,7 +47,12 @@ def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDA
     own = gaps[:, chosen]
     sums = resampled_sums(np.vstack([own, np.ones(own.shape[1])]), of, resamples=DRAWS)
     seeds = len(own)
-    times = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS)  # of each seed in a draw
+    if seeds > 1:
+        middle = sums[:-1].mean(0)
+        sums[:-1] = middle + (sums[:-1] - middle) * np.sqrt(seeds / (seeds - 1))
+    times = np.random.default_rng([0, 1]).multinomial(
+        seeds, np.full(seeds, 1 / seeds), size=DRAWS
+    )  # of each seed in a draw
     means = (times * sums[:-1].T).sum(1) / (seeds * sums[-1])
     low, high = percentile_interval(means)
     beyond = min(1.0, 2 * max(min(float((means <= 0).mean()), float((means >= 0).mean())), 1 / DRAWS))
@@ -55,8 +61,8 @@ def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDA
 
 
 def holm(found: Mapping[str, dict[str, Any]]) -> None:
-    """Add ``holm`` to each of `difference` that has a p value: that of Holm's step-down procedure over all of them."""
-    ranked = sorted((one for one in found.values() if "p" in one), key=lambda one: float(one["p"]))
+    """Add ``holm`` to each measurable one of `difference`: its p by Holm's step-down procedure over all of these."""
+    ranked = sorted((one for one in found.values() if one["measurable"]), key=lambda one: float(one["p"]))
     least = 0.0
     for place, one in enumerate(ranked):
         least = max(least, min(1.0, (len(ranked) - place) * one["p"]))
@@ -77,7 +83,7 @@ def verdict(primary: Mapping[str, Any], everywhere: Mapping[str, Any]) -> str:
 
 
 def needed(primary: Mapping[str, Any]) -> int:
-    """References with which this mean would be told from 0, if it is the true one (the interval shrinks as a root)."""
+    """References with which this mean would be told from 0, if it is the true one and images are all that varies."""
     half = (primary["high"] - primary["low"]) / 2
     return int(np.ceil(primary["references"] * (half / max(abs(primary["points"]), 0.05)) ** 2))
 
@@ -86,7 +92,7 @@ def compared(
     ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]], images: Sequence[int], sizes: Sequence[float],
     bucket: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """A part (IoUs of each seed, in ten-thousandths) against its absence or control, seed by seed.
+    """A part (of each seed what is compared, in ten-thousandths) against its absence or control, seed by seed.
 
     Args:
         ours: with the part.

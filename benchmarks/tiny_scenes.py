@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from s4eca.data.rendered.objects import Thing
 from s4eca.data.rendered.scenes import Scene, render_scene
 from s4eca.data.rendered.write import write_layout
 from s4eca.errors import S4ECAError
@@ -45,10 +46,27 @@ def main(words: list[str] | None = None) -> int:
 def tiny(seed: int) -> Scene:
     """A scene with targets below 16 px only."""
     drawn = render_scene(seed, (SIDE, SIDE))
-    masks = [(reference, shrunk(reference.mask.astype(np.float32)) >= 0.5) for reference in drawn.references]
+    masks = [(reference, half(reference.mask)) for reference in drawn.references]
     small = tuple(replace(r, mask=mask) for r, mask in masks if 0 < mask.sum() < BELOW**2)
     image = np.rint(shrunk(drawn.image.astype(np.float32))).astype(np.uint8)
-    return replace(drawn, image=image, references=small, things=(), gsd=drawn.gsd * COARSER)
+    things = tuple(coarser(thing) for thing in drawn.things if half(thing.mask).any())
+    classes = {name: half(mask) for name, mask in drawn.masks.items()}
+    a, b, c, d, e, f = drawn.transform
+    place = (a * COARSER, b * COARSER, c, d * COARSER, e * COARSER, f)
+    return replace(
+        drawn, image=image, references=small, things=things, masks=classes, transform=place, gsd=drawn.gsd * COARSER
+    )
+
+
+def coarser(thing: Thing) -> Thing:
+    """A thing in pixels of the coarser image."""
+    (x, y), outline = thing.centre, [(x / COARSER, y / COARSER) for x, y in thing.outline]
+    return replace(thing, mask=half(thing.mask), centre=(x / COARSER, y / COARSER), outline=tuple(outline))
+
+
+def half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of the coarser image of which half or more is covered."""
+    return shrunk(mask.astype(np.float32)) >= 0.5
 
 
 def shrunk(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ class S4ECASettings:
         scale_selection, spatial_gate, language_read, dense, global_branch, carry, coordinates, write_back,
             text_proxies: switches; off leaves the rest of the method intact.
         candidate_order: whether the spatial selection sets the candidates of a proxy against one another (leftmost,
-            largest, nearest). Where nothing is said, on if an affinity is left to be set in order.
+            largest, nearest). None is on if an affinity is left to be set in order, and becomes that.
         residual_norm: whether the residual is normalised in front of its up projection.
     """
 
@@ -59,11 +59,11 @@ class S4ECASettings:
     coordinates: bool = True
     write_back: bool = True
     text_proxies: bool = True
-    candidate_order: bool = True
+    candidate_order: bool | None = None
     residual_norm: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, each by name.
+        """Settle `candidate_order` and refuse values that cannot work, each by name.
 
         Raises:
             ConfigError: a value is out of range.
@@ -73,6 +73,8 @@ class S4ECASettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not self.kernels or any(k < 1 or k % 2 == 0 or d < 1 for k, d in self.kernels):
             raise ConfigError(f"kernels is {self.kernels}; each needs an odd size and a dilation of at least 1.")
+        if self.candidate_order is None:
+            object.__setattr__(self, "candidate_order", self.has_affinity)
         if self.candidate_order and not self.has_affinity:
             raise ConfigError(
                 "candidate_order is true, but no affinity is left to set in order: turn spatial_gate on, or "
@@ -214,8 +216,6 @@ class S4ECAConfig:
             ConfigError: a value is out of range.
         """
         said = {name: getattr(self, name) for name in S4ECA_FIELDS if getattr(self, name) is not None}
-        if "candidate_order" not in said:
-            said["candidate_order"] = kind(**said, candidate_order=False).has_affinity
         return kind(**said)
 
     def replace(self, **changes: Any) -> S4ECAConfig:
@@ -223,9 +223,13 @@ class S4ECAConfig:
         return S4ECAConfig(**self.changed(changes))
 
     def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """All settings by name, with some changed; see `replace`. Without an affinity the order goes too."""
+        """All settings by name, with some changed; see `replace`.
+
+        Of `s4eca`, a change that leaves no affinity turns `candidate_order` off; turning a gate on again leaves it off.
+        """
         kept = {setting.name: getattr(self, setting.name) for setting in dataclasses.fields(self)}
-        if self.candidate_order and {"spatial_gate", "language_read", "text_proxies", "proxies"} & set(changes):
+        gates = {"spatial_gate", "language_read", "text_proxies", "proxies"}
+        if self.method == "s4eca" and self.candidate_order and gates & set(changes):
             kept["candidate_order"] = None
         if changes.get("method", self.method) != self.method:
             kept |= {**dict.fromkeys(S4ECA_FIELDS), "options": {}}

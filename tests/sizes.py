@@ -8,7 +8,7 @@ from typing import Any
 from s4eca.config import S4ECASettings
 
 # What S4ECA can leave out, each on by itself; a switch that is added is in the tests with it.
-S4ECA_SWITCHES = tuple(field.name for field in dataclasses.fields(S4ECASettings) if field.type == "bool")
+S4ECA_SWITCHES = tuple(field.name for field in dataclasses.fields(S4ECASettings) if str(field.type).startswith("bool"))
 
 # `image_size` is the test's own: what its vision encoder takes.
 SMALL: dict[str, Any] = {

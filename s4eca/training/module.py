@@ -267,7 +267,7 @@ class S4ECAModule(LightningModule):
         now, default = self.config.to_dict(), S4ECAConfig().to_dict() | BEFORE_S4ECA_FIELDS
         saved = own_settings(saved)
         for name, value in now.items():
-            found = saved.get(name, default.get(name)) if saved else value
+            found = saved.get(name, default.get(name)) if saved or name in BEFORE_S4ECA_FIELDS else value
             if found != value and name not in noted:
                 raise AdapterFolderError(
                     f"The checkpoint was made with {name} = {found!r}, here model.config.{name} is {value!r}."

@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from s4eca.errors import ConfigError
+
 ROOT = Path(__file__).parents[2]
 NAMES = ("equal_budget", "other_systems", "systems_arms", "systems_verdicts", "box_refiner_score", "box_refiner_data")
 
@@ -69,6 +71,11 @@ def test_arms_run_are_skipped_when_done_and_judged(bench: Any, words: list[str],
     verdicts = json.loads(out.read_text())["verdicts"]
     assert set(verdicts) == {"detail_stem", "box_head", "scale_loss"}
     assert set(verdicts["detail_stem"]["against"]) == {"none", "stem at half the cells"}
+    assert set(verdicts["box_head"]["against"]) == {"none", "boxes of its masks"}
+    capsys.readouterr()
+    assert main(["table", "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("| detail_stem |") == 2 and told.count("| box_head |") == 2 and "after Holm: nothing." in told
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,7 @@ def test_arms_run_are_skipped_when_done_and_judged(bench: Any, words: list[str],
     [
         (["--arms", "nothing"], "--arms has 'nothing'; known: none, detail_stem"),
         (["--base", "rendered"], "--data is 'rendered'; it must be NAME=FOLDER"),
+        (["--shown", "tinny"], "--shown is 'tinny', which has no --base; those that have: rendered."),
     ],
 )
 def test_mistakes_are_one_sentence(bench: Any, words: list[str], capsys: Any, change: list[str], says: str) -> None:
@@ -132,15 +140,19 @@ def test_seeds_are_resampled_with_images(bench: Any) -> None:
     one, alike = difference(noise[None], images, all_), difference(np.stack([noise, noise]), images, all_)
     apart = difference(np.stack([noise - 2, noise + 2]), images, all_)
     assert (one["points"], one["low"], one["high"]) == (alike["points"], alike["low"], alike["high"])
-    assert apart["points"] == one["points"] and apart["high"] - apart["low"] > 3 * (one["high"] - one["low"])
+    assert apart["points"] == pytest.approx(one["points"]) and apart["high"] - apart["low"] > 3 * (
+        one["high"] - one["low"]
+    )
     assert one["p"] < 0.001 < 0.1 < apart["p"] <= 1
 
 
 def test_holm_by_hand(bench: Any) -> None:
-    found = {name: {"p": p} for name, p in zip("abcd", (0.04, 0.01, 0.03, 0.9), strict=True)}
-    found["nothing there"] = {"references": 0}
+    found = {name: {"p": p, "measurable": True} for name, p in zip("abcd", (0.04, 0.01, 0.03, 0.9), strict=True)}
+    found["nothing there"] = {"references": 0, "measurable": False}
+    found["too few"] = {"p": 0.0002, "measurable": False}
     bench["systems_verdicts"].holm(found)
     assert [found[name]["holm"] for name in "abcd"] == [0.09, 0.04, 0.09, 0.9] and "holm" not in found["nothing there"]
+    assert "holm" not in found["too few"]
 
 
 def test_a_box_head_is_judged_by_its_boxes(bench: Any) -> None:
@@ -159,6 +171,12 @@ def test_a_box_head_is_judged_by_its_boxes(bench: Any) -> None:
     points = {name: one["primary"]["points"] for name, one in found.items()}
     assert points == {"none": -10, "boxes of its masks": 100, "box without NWD": 50}
     assert bench["other_systems"]._explained(found, "boxes of its masks") == "useful"
+    rows["another rate"] = {**rows["none"], "rate": 2.0}
+    rows["its part"] = {**rows["box_head"], "rate": 2.0}
+    beside["rows"] |= {"another rate": beside["rows"]["none"], "its part": beside["rows"]["box_head"]}
+    with pytest.raises(ConfigError, match="box_head on a has rows of several bases, passes, rates"):
+        bench["other_systems"]._against(rows, beside, arms["box_head"])
+    del rows["another rate"], rows["its part"]
     rows["none"]["shown"] = True
     assert "none" not in bench["other_systems"]._against(rows, beside, arms["box_head"])
 
@@ -169,6 +187,9 @@ def test_tiny_scenes_hold_tiny_targets_only(bench: Any, monkeypatch: pytest.Monk
     scene = module.tiny(3)
     sides = [float(np.sqrt(r.mask.sum())) for r in scene.references]
     assert scene.image.shape == (96, 96, 3) and scene.image.dtype == np.uint8 and sides and 0 < max(sides) < 16
+    assert scene.gsd == 2 and scene.transform[0] == 2 and abs(scene.transform[4]) == 2
+    assert {t.category for t in scene.things} == scene.present and all(t.mask.shape == (96, 96) for t in scene.things)
+    assert all(mask.shape == (96, 96) for mask in scene.masks.values())
     assert module.shrunk(np.arange(32, dtype=np.float32).reshape(4, 8)).tolist() == [[13.5, 17.5]]
 
 
@@ -196,3 +217,10 @@ def test_training_views_hold_their_object(bench: Any) -> None:
     assert all(d.shape == mask.shape and d.isfinite().all() for d in kept)
     overlaps = [float(((d > 0).numpy() & mask).sum() / ((d > 0).numpy() | mask).sum()) for d in kept]
     assert np.mean(overlaps) > 0.2 and min(overlaps) < 0.5 < max(overlaps)
+
+
+def test_the_page_has_the_table_of_the_committed_verdicts(bench: Any) -> None:
+    content = json.loads((ROOT / "benchmarks" / "results" / "other_systems.json").read_text())
+    page = (ROOT / "docs" / "decoder_parts.md").read_text()
+    begin, end = "<!-- parts: python benchmarks/other_systems.py table -->", "<!-- end of parts -->"
+    assert page.partition(begin)[2].partition(end)[0].strip() == bench["other_systems"].table(content)

@@ -82,7 +82,7 @@ class S4ECAAdapter(Method):
             dense=own.dense,
             global_branch=own.global_branch,
             coordinates=own.coordinates,
-            candidate_order=own.candidate_order,
+            candidate_order=bool(own.candidate_order),
             residual_norm=own.residual_norm,
         )
         self.vision = nn.ModuleDict({str(i): make_vision(vision.widths[i]) for i in self.sites})

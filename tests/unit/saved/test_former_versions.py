@@ -158,7 +158,8 @@ def test_only_version_0_1_may_write_out_what_a_method_does_not_have(tmp_path: Pa
 @pytest.mark.parametrize("said", [{}, {"candidate_order": True, "residual_norm": True}, {"candidate_order": True}])
 def test_a_folder_older_than_a_setting_stays_without_it(said: dict[str, bool], tmp_path: Path, toy_model) -> None:
     """What it says holds; what it does not say was not there, whatever the default is today."""
-    from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig, S4ECASettings
+    from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECASettings
+    from s4eca.saved.folder import read_config, read_settings
 
     assert {name: getattr(S4ECASettings(), name) for name in BEFORE_S4ECA_FIELDS} == dict.fromkeys(
         BEFORE_S4ECA_FIELDS, True
@@ -169,7 +170,7 @@ def test_a_folder_older_than_a_setting_stays_without_it(said: dict[str, bool], t
     note = json.loads((folder / "adapter_config.json").read_text())
     note["config"] = {k: v for k, v in note["config"].items() if k not in BEFORE_S4ECA_FIELDS or k in said}
     (folder / "adapter_config.json").write_text(json.dumps(note))
-    config = S4ECAConfig.from_saved(note["config"], origin="config")
+    config = read_settings(folder, read_config(folder))
     assert (
         {name: getattr(config, name) for name in wanted} == wanted == {n: note["config"].get(n, False) for n in wanted}
     )
@@ -191,3 +192,18 @@ def test_a_checkpoint_older_than_a_setting_goes_on_without_it_alone() -> None:
     other = S4ECAModule(S4ECAConfig(**pair))
     with pytest.raises(AdapterFolderError, match="made with candidate_order = False, here .* is True"):
         other.on_load_checkpoint(checkpoint)
+
+
+def test_an_older_checkpoint_becomes_an_adapter_without_it(tmp_path: Path) -> None:
+    from s4eca.cli.main import main
+    from s4eca.config import BEFORE_S4ECA_FIELDS, S4ECAConfig
+    from s4eca.training.module import S4ECAModule
+
+    pair = {"vision": "packaged:dinov2-s", "text": "packaged:minilm-l6", "image_size": 56, "width": 8}
+    module, checkpoint = S4ECAModule(S4ECAConfig(**pair, **BEFORE_S4ECA_FIELDS)), {}
+    module.on_save_checkpoint(checkpoint)
+    checkpoint["s4eca_config"] = {k: v for k, v in checkpoint["s4eca_config"].items() if k not in BEFORE_S4ECA_FIELDS}
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert main(["adapter", "convert", str(tmp_path / "last.ckpt"), str(tmp_path / "adapter")]) == 0
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["config"]
+    assert {name: config[name] for name in BEFORE_S4ECA_FIELDS} == BEFORE_S4ECA_FIELDS
