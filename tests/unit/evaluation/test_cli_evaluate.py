@@ -155,7 +155,7 @@ def test_a_saved_adapter_and_the_same_untrained(folder: Path, tmp_path: Path, mo
     vision, text = toy_pair()
     monkeypatch.setattr("s4eca.model.pair.load_vision_encoder", lambda source: vision)
     monkeypatch.setattr("s4eca.model.pair.load_text_encoder", lambda source: text)
-    torch.manual_seed(5)
+    torch.manual_seed(3)
     side = 8 * vision.spec.strides[0]
     sizes = {"image_size": side, "width": 8, "decoder_width": 16, "decoder_heads": 2, "decoder_ffn": 16}
     model = attach(vision, text, vision_sites=2, text_sites=2, taps=2, **sizes)
