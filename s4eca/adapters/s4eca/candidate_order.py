@@ -42,8 +42,8 @@ class CandidateOrder(nn.Module):
 
     def forward(self, scores: Tensor, proxies: Tensor, grid: tuple[int, int]) -> Tensor:
         """Affinities (B, N, K) in float32, proxies (B, K, r), grid (h, w) to affinities (B, N, K)."""
-        asked = self.ask(norm(proxies)).float()
-        found = relations((scores + self.level).sigmoid(), grid)
+        asked = self.ask(norm(proxies)).to(scores.dtype)
+        found = relations((scores + self.level.to(scores.dtype)).sigmoid(), grid)
         return scores + torch.einsum("bnkf,bkf->bnk", found, asked)
 
 

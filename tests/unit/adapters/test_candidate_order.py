@@ -129,3 +129,11 @@ def test_where_nothing_is_said_it_is_on_if_there_is_something_to_order():
     assert not S4ECAConfig(candidate_order=False).replace(spatial_gate=False).candidate_order
     with pytest.raises(ConfigError, match="candidate_order is true, but no affinity is left"):
         S4ECAConfig().replace(**off, candidate_order=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_of_another_type_are_taken(dtype):
+    torch.manual_seed(0)
+    space = SpatialSelection(16, 4, order=True).to(dtype)
+    h, gate = space(torch.randn(2, 48, 16, dtype=dtype), torch.randn(2, 4, 16, dtype=dtype), GRID)
+    assert h.dtype == gate.dtype == dtype and h.isfinite().all()
