@@ -31,7 +31,7 @@ def test_rates_and_decay(toy_model):
             name = names[id(parameter)]
             assert group["lr"] == (3.0 if name.startswith("adapter.") else 2.0)
             shrinks = group["weight_decay"] > 0
-            if parameter.ndim < 2 or name.endswith(("queries", "place", "up.weight")):
+            if parameter.ndim < 2 or name.endswith(("queries", "place", "up.weight", "order.ask.weight")):
                 assert not shrinks, name
             else:
                 assert shrinks, name
