@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 # Result -> title and form of the adapter that it is of.
 SETS = {
-    "vhr10-ref-late": ("vhr10-ref val (305)", "late-inject"),
-    "vhr10-ref": ("vhr10-ref val (305)", "side"),
-    "dubai-ref": ("dubai-ref val (109)", "side"),
+    "vhr10-ref-ordered": ("vhr10-ref val (305)", "side"),
+    "vhr10-ref": ("vhr10-ref val (305)", "side, without order"),
+    "dubai-ref": ("dubai-ref val (109)", "side, without order"),
 }
 COLUMNS = ("mIoU", "oIoU", "P@0.5", "P@0.7", "P@0.9")
 LINE, LEAST_FALL = "decoder-only", 0.05
