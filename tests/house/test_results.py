@@ -105,15 +105,8 @@ def test_the_ablation_page_says_what_the_rows_say():
     assert found >= 10
 
 
-def test_the_page_of_parts_says_what_the_verdicts_say():
-    result = json.loads((RESULTS / "other_systems.json").read_text())
-    page = (ROOT / "docs" / "decoder_parts.md").read_text()
-    for name, found in result["verdicts"].items():
-        primary = found["against"]["none"]["primary"]
-        said = f"{primary['points']:+.2f} ({primary['low']:+.2f} to {primary['high']:+.2f})"
-        line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | ") and said in line)
-        assert line.endswith(f" {found['verdict']} |") and f" {primary['references']} | " in line
-    for row in result["rows"].values():
+def test_rows_of_the_parts_say_where_they_come_from():
+    for row in json.loads((RESULTS / "other_systems.json").read_text())["rows"].values():
         assert row["command"] and len(row["commit"]) >= 40 and row["machine"]["cores"]
 
 
