@@ -105,6 +105,14 @@ def test_the_ablation_page_says_what_the_rows_say():
     assert found >= 10
 
 
+def test_the_table_of_foreign_sets_is_that_of_its_result(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import cross_domain
+
+    told = cross_domain.table(json.loads((RESULTS / "cross_domain.json").read_text()))
+    assert told.strip() in (ROOT / "README.md").read_text()
+
+
 def test_rows_of_the_parts_say_where_they_come_from():
     for row in json.loads((RESULTS / "other_systems.json").read_text())["rows"].values():
         assert row["command"] and len(row["commit"]) >= 40 and row["machine"]["cores"]
