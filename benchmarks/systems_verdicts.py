@@ -50,9 +50,8 @@ def difference(gaps: NDArray[np.float64], images: NDArray[np.int64], chosen: NDA
     if seeds > 1:
         middle = sums[:-1].mean(0)
         sums[:-1] = middle + (sums[:-1] - middle) * np.sqrt(seeds / (seeds - 1))
-    times = np.random.default_rng([0, 1]).multinomial(
-        seeds, np.full(seeds, 1 / seeds), size=DRAWS
-    )  # of each seed in a draw
+    drawn = np.random.default_rng([0, 1])  # not the stream that draws images
+    times = drawn.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS)
     means = (times * sums[:-1].T).sum(1) / (seeds * sums[-1])
     low, high = percentile_interval(means)
     beyond = min(1.0, 2 * max(min(float((means <= 0).mean()), float((means >= 0).mean())), 1 / DRAWS))

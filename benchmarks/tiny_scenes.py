@@ -49,7 +49,7 @@ def tiny(seed: int) -> Scene:
     masks = [(reference, half(reference.mask)) for reference in drawn.references]
     small = tuple(replace(r, mask=mask) for r, mask in masks if 0 < mask.sum() < BELOW**2)
     image = np.rint(shrunk(drawn.image.astype(np.float32))).astype(np.uint8)
-    things = tuple(coarser(thing) for thing in drawn.things if half(thing.mask).any())
+    things = tuple(thing for thing in map(coarser, drawn.things) if thing.mask.any())
     classes = {name: half(mask) for name, mask in drawn.masks.items()}
     a, b, c, d, e, f = drawn.transform
     place = (a * COARSER, b * COARSER, c, d * COARSER, e * COARSER, f)

@@ -129,10 +129,9 @@ def _formula_site(own: S4ECASettings, width: int) -> int:
     total += r * r + r if own.global_branch else 0
     several = scales + own.global_branch
     total += r * r + several if own.scale_selection and several > 1 else 0
-    affinity = own.spatial_gate or (own.language_read and proxies > 1)
-    total += 2 * r * r if affinity else 0
+    total += 2 * r * r if own.has_affinity else 0
     total += r * r if own.language_read else 0
-    total += RELATIONS * r + proxies if own.candidate_order and affinity else 0
+    total += RELATIONS * r + proxies if own.candidate_order else 0
     return total + (1 if own.spatial_gate else 0)
 
 
