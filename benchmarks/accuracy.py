@@ -6,7 +6,7 @@
 
 The adapter is scored under all three scoring protocols, then with shuffled expressions (a seeded derangement: another
 image's, another string) and untrained (fresh adapters and decoder). Each --control is another adapter folder,
-scored under the native protocol.
+scored under the native protocol. --absent is for sets whose annotations are exhaustive.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--control", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--shuffle-seed", type=int, default=0)
+    parser.add_argument("--absent", type=float, default=0.0, help="absent expressions for each reference, for N-acc")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--add", action="store_true", help="add controls to --out, which scored the same adapter")
     args = parser.parse_args()
-    split = open_dataset(args.data, args.layout, args.split)
+    split = open_dataset(args.data, args.layout, args.split, **({"exhaustive": True} if args.absent else {}))
     result = resumed(args.out, args.adapter) if args.add else scored(args, split)
     for control in args.control:
         name, _, folder = control.partition("=")
@@ -59,7 +60,7 @@ def scored(args: argparse.Namespace, split: ReferringDataset) -> dict[str, Any]:
         **record.provenance(),
         "trained_by": read_config(args.adapter)["card"]["command"],
         "adapter_sha256": sha256(args.adapter),
-        "scores": evaluate(predictor, split),
+        "scores": evaluate(predictor, split, absent=args.absent),
         "controls": {
             "shuffled expressions": native(evaluate(predictor, split, ("native",), shuffle_seed=args.shuffle_seed)),
             "untrained": native(evaluate(fresh, split, ("native",))),

@@ -10,6 +10,14 @@ from grid_scores import CHOSEN, paired
 from grid_store import Store
 
 OURS = "s4eca"
+# Rows of the summary: what they are called there -> their form.
+SUMMARY = {
+    "S4ECA, late-inject, last four blocks": "s4eca, late-inject 4, candidate_order true, residual_norm true",
+    "S4ECA, side": "s4eca, side, candidate_order true, residual_norm true",
+    "full fine-tuning, last four blocks": "full, late-inject 4",
+    "LoRA, last four blocks": "lora, late-inject 4",
+    "decoder alone": "decoder-only, side",
+}
 
 
 def tables(store: Store) -> str:
@@ -19,9 +27,49 @@ def tables(store: Store) -> str:
     for key, row in rows.items():
         place = (row["train"], row["size"], row["updates"], row["batch"], row["precision"])
         # Of rows that differ in their code alone the newest is the one.
-        groups.setdefault(place, {}).setdefault(row["form"], {})[row["seed"]] = key
+        groups.setdefault(place, {}).setdefault(_at_rate(row, rows), {})[row["seed"]] = key
     parts = [_group(place, forms, rows, references) for place, forms in groups.items()]
     return "\n\n".join(parts) if parts else "No row is done."
+
+
+def summary(store: Store, trains: tuple[str, ...] = ("vhr10-ref", "isaid-ref")) -> str:
+    """S4ECA and its rivals on the val of the sets they were trained on; all rows of a form, whatever the device."""
+    rows, references = store.content["rows"], store.references
+    head = ["method", "share %"]
+    for train in trains:
+        head += [f"{train}: seeds", "mIoU", "oIoU", "against S4ECA"]
+    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
+    found = {(train, form): _best_rate(rows, train, form) for train in trains for form in SUMMARY.values()}
+    for name, form in SUMMARY.items():
+        known = [rows[key] for train in trains for key in found[train, form].values()]
+        if not known:
+            continue
+        cells = [name, f"{100 * known[0]['share']:.2f}"]
+        for train in trains:
+            mine = [rows[key]["scores"][train] for key in found[train, form].values()]
+            ours = found[train, next(iter(SUMMARY.values()))]
+            cells += [str(len(mine) or ""), _spread([s["mIoU"] for s in mine]), _spread([s["oIoU"] for s in mine])]
+            cells.append(_against(ours, found[train, form], train, references) if mine else "")
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _at_rate(row: dict[str, Any], rows: dict[str, Any]) -> str:
+    """A row's form, with its rate where the form was trained at several and most often at another one."""
+    alike = [r["rate"] for r in rows.values() if (r["train"], r["form"]) == (row["train"], row["form"])]
+    usual = max(dict.fromkeys(alike), key=alike.count)
+    return row["form"] + ("" if row["rate"] == usual else f", rate {row['rate']:g}")
+
+
+def _best_rate(rows: dict[str, Any], train: str, form: str) -> dict[int, str]:
+    """Seed -> key of the rows of a form at the rate with the highest mean mIoU."""
+    rates: dict[float, dict[int, str]] = {}
+    for key, row in rows.items():
+        if (row["train"], row["form"]) == (train, form):
+            rates.setdefault(row["rate"], {})[row["seed"]] = key
+    return max(
+        rates.values(), key=lambda seeds: fmean(rows[k]["scores"][train]["mIoU"] for k in seeds.values()), default={}
+    )
 
 
 def best_form(rows: dict[str, Any], train: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tables of the README and of docs/methods.md, made from the committed results alone.
+"""Tables of the README, docs/scores.md and docs/methods.md, made from the committed results alone.
 
 python benchmarks/table.py            print them
 python benchmarks/table.py --write    put each into its page between its marks
@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from grid_store import Store
+from grid_table import summary
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -20,6 +26,8 @@ SETS = {
     "vhr10-ref": ("vhr10-ref val (305)", "side, without order"),
     "dubai-ref": ("dubai-ref val (109)", "side, without order"),
 }
+ALONE = "vhr10-ref-ordered"
+JOINT = ("vhr10-ref", "isaid-ref", "dubai-ref", "golf-ref")
 COLUMNS = ("mIoU", "oIoU", "P@0.5", "P@0.7", "P@0.9")
 LINE, LEAST_FALL = "decoder-only", 0.05
 
@@ -37,6 +45,29 @@ def scores() -> str:
         result = read(name)
         parts += [*_scores(title, form, result), "", *_groups(result), ""]
     return "\n".join(parts).strip()
+
+
+def joint() -> str:
+    """The adapter for all on the validation split of each set it was trained on, native protocol, in percent."""
+    chosen, controls = COLUMNS[:4], ("shuffled expressions", "untrained")
+    head = ("val of", *chosen, *(f"mIoU, {name}" for name in controls), f"mIoU, {ALONE}", "N-acc", "T-acc")
+    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
+    elsewhere = {row["set"]: row["scores"] for row in read("cross_domain")["rows"].values() if row["adapter"] == ALONE}
+    for name in JOINT:
+        result = read(f"aerial-{name}")
+        native, told = result["scores"]["protocols"]["native"], result["scores"].get("no_target")
+        alone = elsewhere[name] if name in elsewhere else read(ALONE)["scores"]["protocols"]["native"]
+        cells = [f"{name} ({result['scores']['count']})", *(f"{100 * native[c]:.1f}" for c in chosen)]
+        cells += [f"{100 * result['controls'][control]['native']['mIoU']:.1f}" for control in controls]
+        flags = told["protocols"]["native"]["head"] if told and told["added"] else {}
+        cells += [f"{100 * alone['mIoU']:.1f}", *(f"{100 * flags[c]:.1f}" if flags else "" for c in ("N-acc", "T-acc"))]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def grid() -> str:
+    """S4ECA and its rivals at one budget."""
+    return summary(Store(RESULTS / "equal_budget.json"))
 
 
 def methods_small(result: dict[str, Any]) -> str:
@@ -94,8 +125,10 @@ def _spread(values: list[float]) -> str:
 
 # Page -> mark in it -> what makes the table there.
 PAGES = {
-    "README.md": {"scores": scores},
+    "README.md": {"grid": grid},
+    "docs/scores.md": {"scores": scores},
     "docs/methods.md": {
+        "grid": grid,
         "methods_small": lambda: methods_small(read("methods_small")),
         "method_learns": lambda: method_learns(read("method_learns")),
         "adapter_cost": lambda: adapter_cost(read("adapter_cost")),
