@@ -57,7 +57,7 @@ from grid_data import Sets
 from grid_pool import at_once, one_by_one
 from grid_rows import CORE, FURTHER, TRAINED, Form, Recipe, Row, ours, tier_rows
 from grid_store import Store
-from grid_table import best_form, tables
+from grid_table import best_form, own_set, tables
 from grid_tasks import device_name
 from grid_training import OutOfTimeError, Place, Workshop
 
@@ -199,9 +199,8 @@ def asked_rows(args: argparse.Namespace, sets: Sets, store: Store) -> Any:
 
         def best(train: str) -> Form | None:
             own = {key: row for key, row in tried.items() if row["train"] == train}
-            forms = {row["form"] for row in own.values() if row["method"] == "s4eca"}
-            own = {key: row for key, row in own.items() if row["form"] in known}
-            return known[str(best_form(own, train))] if set(known) <= forms else None
+            forms = {name: [row for row in own.values() if row["form"] == name] for name in known}
+            return known[str(best_form(forms, own_set(train)))] if all(forms.values()) else None
 
         return tier_rows(args.tier, recipe, set(sets.places), best)
     if args.plan:

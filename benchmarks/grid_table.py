@@ -10,6 +10,8 @@ from grid_scores import CHOSEN, paired
 from grid_store import Store
 
 OURS = "s4eca"
+# What may be added to the bare method: all else in a row's changes takes a part out or alters one.
+WHOLE = {"candidate_order": True, "residual_norm": True}
 # Rows of the summary: what they are called there -> their form.
 SUMMARY = {
     "S4ECA, late-inject, last four blocks": "s4eca, late-inject 4, candidate_order true, residual_norm true",
@@ -18,67 +20,91 @@ SUMMARY = {
     "LoRA, last four blocks": "lora, late-inject 4",
     "decoder alone": "decoder-only, side",
 }
+SUMMARY_SIZE, SUMMARY_UPDATES = 224, {"vhr10-ref": 660, "isaid-ref": 1252}  # three passes
 
 
 def tables(store: Store) -> str:
     """A table for every training set, size and number of updates that has rows."""
     rows, references = store.content["rows"], store.references
-    groups: dict[tuple[Any, ...], dict[str, dict[int, str]]] = {}
+    places: dict[tuple[Any, ...], dict[str, Any]] = {}
     for key, row in rows.items():
         place = (row["train"], row["size"], row["updates"], row["batch"], row["precision"])
-        # Of rows that differ in their code alone the newest is the one.
-        groups.setdefault(place, {}).setdefault(_at_rate(row, rows), {})[row["seed"]] = key
-    parts = [_group(place, forms, rows, references) for place, forms in groups.items()]
+        places.setdefault(place, {})[key] = row
+    parts = []
+    for place, there in places.items():
+        forms: dict[str, dict[int, str]] = {}
+        for key, row in there.items():  # of rows that differ in their code alone the newest is the one
+            forms.setdefault(_at_rate(row, there), {})[row["seed"]] = key
+        parts.append(_group(place, forms, rows, references))
     return "\n\n".join(parts) if parts else "No row is done."
 
 
-def summary(store: Store, trains: tuple[str, ...] = ("vhr10-ref", "isaid-ref")) -> str:
-    """S4ECA and its rivals on the val of the sets they were trained on; all rows of a form, whatever the device."""
+def summary(store: Store, updates: dict[str, int] = SUMMARY_UPDATES) -> str:
+    """S4ECA and its rivals on the val of the sets they were trained on, at 224 px; whatever device and precision.
+
+    Differences are over the seeds that both have.
+
+    Args:
+        store: of the grid.
+        updates: training set -> updates of the rows that count.
+    """
     rows, references = store.content["rows"], store.references
     head = ["method", "share %"]
-    for train in trains:
+    for train in updates:
         head += [f"{train}: seeds", "mIoU", "oIoU", "against S4ECA"]
     lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
-    found = {(train, form): _best_rate(rows, train, form) for train in trains for form in SUMMARY.values()}
+    there = {
+        train: {k: r for k, r in rows.items() if (r["train"], r["updates"], r["size"]) == (train, number, SUMMARY_SIZE)}
+        for train, number in updates.items()
+    }
+    found = {(train, form): _best_rate(there[train], train, form) for train in there for form in SUMMARY.values()}
     for name, form in SUMMARY.items():
-        known = [rows[key] for train in trains for key in found[train, form].values()]
+        known = [rows[key] for train in updates for key in found[train, form].values()]
         if not known:
             continue
         cells = [name, f"{100 * known[0]['share']:.2f}"]
-        for train in trains:
-            mine = [rows[key]["scores"][train] for key in found[train, form].values()]
+        for train in updates:
+            mine = [rows[key]["scores"][own_set(train)] for key in found[train, form].values()]
             ours = found[train, next(iter(SUMMARY.values()))]
             cells += [str(len(mine) or ""), _spread([s["mIoU"] for s in mine]), _spread([s["oIoU"] for s in mine])]
-            cells.append(_against(ours, found[train, form], train, references) if mine else "")
+            cells.append(_against(ours, found[train, form], own_set(train), references) if mine and ours else "")
         lines.append(_line(cells))
     return "\n".join(lines)
 
 
 def _at_rate(row: dict[str, Any], rows: dict[str, Any]) -> str:
     """A row's form, with its rate where the form was trained at several and most often at another one."""
-    alike = [r["rate"] for r in rows.values() if (r["train"], r["form"]) == (row["train"], row["form"])]
+    alike = [r["rate"] for r in rows.values() if r["form"] == row["form"]]
     usual = max(dict.fromkeys(alike), key=alike.count)
     return row["form"] + ("" if row["rate"] == usual else f", rate {row['rate']:g}")
 
 
 def _best_rate(rows: dict[str, Any], train: str, form: str) -> dict[int, str]:
-    """Seed -> key of the rows of a form at the rate with the highest mean mIoU."""
+    """Seed -> key of the rows of a form at its best rate: that of the highest mIoU over the seeds all rates have.
+
+    Where rates have no seed in common, the one with the most seeds is taken.
+    """
     rates: dict[float, dict[int, str]] = {}
     for key, row in rows.items():
-        if (row["train"], row["form"]) == (train, form):
+        if row["form"] == form:
             rates.setdefault(row["rate"], {})[row["seed"]] = key
-    return max(
-        rates.values(), key=lambda seeds: fmean(rows[k]["scores"][train]["mIoU"] for k in seeds.values()), default={}
-    )
+    shared = set.intersection(*(set(seeds) for seeds in rates.values())) if rates else set()
+
+    def worth(seeds: dict[int, str]) -> tuple[float, int]:
+        score = fmean(rows[seeds[seed]]["scores"][own_set(train)]["mIoU"] for seed in shared) if shared else 0.0
+        return score, len(seeds)
+
+    return max(rates.values(), key=worth, default={})
 
 
-def best_form(rows: dict[str, Any], train: str) -> str | None:
-    """Name of S4ECA's form, changes included, with the highest mean mIoU on the val of the set it was trained on."""
-    found: dict[str, list[float]] = {}
-    for row in rows.values():
-        if row["train"] == train and row["method"] == OURS:
-            found.setdefault(row["form"], []).append(row["scores"][own_set(train)]["mIoU"])
-    return max(found, key=lambda form: fmean(found[form])) if found else None
+def best_form(mine: dict[str, list[dict[str, Any]]], own: str) -> str | None:
+    """Label of S4ECA's rows with the highest mean mIoU on their own set; a part taken out makes no form of S4ECA's."""
+    found = {
+        label: fmean(row["scores"][own]["mIoU"] for row in rows)
+        for label, rows in mine.items()
+        if rows[0]["method"] == OURS and rows[0]["changes"].items() <= WHOLE.items()
+    }
+    return max(found, key=lambda label: found[label]) if found else None
 
 
 def own_set(train: str) -> str:
@@ -92,7 +118,7 @@ def _group(
     train, size, updates, batch, precision = place
     own = own_set(train)
     mine = {form: [rows[key] for key in seeds.values()] for form, seeds in forms.items()}
-    ours = best_form({key: rows[key] for seeds in forms.values() for key in seeds.values()}, train)
+    ours = best_form(mine, own)
     others = sorted({name for parts in mine.values() for row in parts for name in row["scores"]} - {own})
     head = ("method", "seeds", "rate", "trained in encoders", "share %", *CHOSEN, "shuffled")
     head += ("against S4ECA", *(f"{name} (unseen)" for name in others), "s", "peak MiB")

@@ -59,7 +59,7 @@ def joint() -> str:
         alone = elsewhere[name] if name in elsewhere else read(ALONE)["scores"]["protocols"]["native"]
         cells = [f"{name} ({result['scores']['count']})", *(f"{100 * native[c]:.1f}" for c in chosen)]
         cells += [f"{100 * result['controls'][control]['native']['mIoU']:.1f}" for control in controls]
-        flags = told["protocols"]["native"]["head"] if told and told["added"] else {}
+        flags = told["protocols"]["native"].get("head", {}) if told and told["added"] else {}
         cells += [f"{100 * alone['mIoU']:.1f}", *(f"{100 * flags[c]:.1f}" if flags else "" for c in ("N-acc", "T-acc"))]
         lines.append(_line(cells))
     return "\n".join(lines)
@@ -125,7 +125,7 @@ def _spread(values: list[float]) -> str:
 
 # Page -> mark in it -> what makes the table there.
 PAGES = {
-    "README.md": {"grid": grid},
+    "README.md": {"joint": joint, "grid": grid},
     "docs/scores.md": {"scores": scores},
     "docs/methods.md": {
         "grid": grid,

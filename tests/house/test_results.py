@@ -40,6 +40,25 @@ def test_the_form_of_today_is_ahead_of_the_one_before():
     assert controls["untrained"]["native"]["mIoU"] < 0.05
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "alone"),
+    [("vhr10-ref", 0.57, 0), ("isaid-ref", 0.28, 2), ("dubai-ref", 0.36, 5), ("golf-ref", 0.58, 5)],
+)
+def test_the_adapter_for_all_keeps_what_is_promised(name, least, alone):
+    """Its own score, shuffled expressions below a third of it, and ahead of the adapter of vhr10-ref elsewhere."""
+    from s4eca.saved.folder import read_config, sha256
+
+    result = json.loads((RESULTS / f"aerial-{name}.json").read_text())
+    native, controls = result["scores"]["protocols"]["native"]["mIoU"], result["controls"]
+    folder = ROOT / "benchmarks" / "adapters" / "aerial"
+    assert native >= least and controls["shuffled expressions"]["native"]["mIoU"] < native / 3
+    assert result["adapter_sha256"] == sha256(folder) and "research" in read_config(folder)["card"]["licence"]
+    cross = json.loads((RESULTS / "cross_domain.json").read_text())["rows"].values()
+    for row in cross:
+        if row["set"] == name and row["adapter"] == "vhr10-ref-ordered":
+            assert native > alone * row["scores"]["mIoU"]
+
+
 @pytest.mark.parametrize("name", [*PROMISED, "vhr10-ref-ordered"])
 def test_the_scored_adapter_is_the_committed_one(name):
     from s4eca.saved.folder import WEIGHTS, read_config, sha256

@@ -374,23 +374,3 @@ def test_a_row_in_tf32_leaves_the_next_one_as_it_is(grid: Any) -> None:
 def _rows(grid: Any, *methods: str) -> list[Any]:
     rows = grid["grid_rows"]
     return [rows.Row(rows.Form(method, "late-inject", 4), "rendered", 0, _recipe(grid)) for method in methods]
-
-
-def test_rates_are_told_apart_and_the_summary_takes_the_best(small: Path, grid: Any, tmp_path: Path) -> None:
-    """A second rate is a line of its own; a rival stands in the summary at the rate that suits it."""
-    content = json.loads((small / "rows.json").read_text())
-    beside = json.loads((small / "rows_references.json").read_text())
-    key, row = next((k, r) for k, r in content["rows"].items() if r["method"] == "lora")
-    better = {**row, "rate": row["rate"] * 3, "scores": {"rendered": {**row["scores"]["rendered"], "mIoU": 0.9}}}
-    content["rows"] |= {f"{key} again": {**row, "seed": 1}, f"{key} faster": better}
-    beside["rows"] |= {f"{key} {word}": beside["rows"][key] for word in ("again", "faster")}
-    (tmp_path / "rows.json").write_text(json.dumps(content))
-    (tmp_path / "rows_references.json").write_text(json.dumps(beside))
-    table, store = grid["grid_table"], grid["grid_store"].Store(tmp_path / "rows.json")
-    told = table.tables(store)
-    assert "| lora, late-inject 4 | 2 |" in told and f"| lora, late-inject 4, rate {better['rate']:g} | 1 |" in told
-    table.SUMMARY = {"ours": "s4eca, late-inject 4", "theirs": "lora, late-inject 4", "none": "lora, side"}
-    lines = table.summary(store, ("rendered",)).splitlines()
-    assert lines[2].startswith("| ours |") and lines[2].endswith("| S4ECA |")
-    assert lines[3].startswith("| theirs |") and "| 1 | 90.0 |" in lines[3]
-    assert len(lines) == 4, "what has no row is left out"
