@@ -96,10 +96,7 @@ def trained(work: Path, updates: int) -> tuple[Path, float]:
         data = work / "data"
         if not data.exists():
             write_layout(data, "rrsisd", {"train": list(training_scenes())})
-        module = prepare(
-            replace(config(), decoder_layers=2),
-            OptimConfig(lr_adapter=1.5e-3, lr_decoder=1.5e-3, warmup=20, average=0.97),
-        )
+        module = prepare(config(), OptimConfig(lr_adapter=1.5e-3, lr_decoder=1.5e-3, warmup=20, average=0.97))
         split = ReferringData(
             str(data), "rrsisd", batch_size=8, val_split=None, symmetries=("IDENTITY",), cache="memory",
             absent_share=0.25,

@@ -43,7 +43,7 @@ def run_demo(out: Path, say: Say, *, updates: int = recipe.UPDATES) -> dict[str,
     counted = budget(recipe.config())
     say(counted.table())
     counted.check(0.025)
-    module = prepare(recipe.config(), OptimConfig(lr_adapter=2e-3, lr_decoder=2e-3, warmup=20, average=0.97))
+    module = prepare(recipe.config(), OptimConfig(lr_adapter=1.8e-3, lr_decoder=1.8e-3, warmup=20, average=0.97))
     val = open_dataset(data, "rrsisd", "val")
     before = _miou(module.model, val)
     say(f"Validation mIoU untrained: {before:.3f}. Training {updates} updates ...")
