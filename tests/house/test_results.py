@@ -81,6 +81,28 @@ def test_the_tables_are_made_from_the_results(page, monkeypatch):
     assert text == table.written(page, text)
 
 
+def test_what_readme_says_of_side_mode_against_its_rivals(monkeypatch):
+    """The table's intervals are against late-inject; those against side mode stand in the text."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import grid_table
+    from grid_scores import paired
+    from grid_store import Store
+
+    store = Store(RESULTS / "equal_budget.json")
+    rows = {k: r for k, r in store.content["rows"].items() if (r["train"], r["updates"]) == ("vhr10-ref", 660)}
+    side, full, lora = (
+        grid_table._best_rate(rows, "vhr10-ref", grid_table.SUMMARY[name])
+        for name in ("S4ECA, side", "full fine-tuning, last four blocks", "LoRA, last four blocks")
+    )
+    told, page = store.references, " ".join((ROOT / "README.md").read_text().split())
+    for rival, said in ((full, "ahead of full fine-tuning"), (lora, "ahead of LoRA")):
+        kept = [
+            [told["rows"][of[seed]]["vhr10-ref"] for seed in sorted(set(side) & set(rival))] for of in (rival, side)
+        ]
+        gap, low, high = paired(*kept, told["images"]["vhr10-ref"])
+        assert f"{gap:.1f} {said} ({low:.1f} to {high:.1f})" in page
+
+
 def test_the_no_target_head_keeps_what_is_promised():
     """Chosen on all of val, and by halves of its images, where a choice does not flatter itself; no mask changed."""
     import torch
